@@ -1,0 +1,54 @@
+"""Finds and loads the compiled libraries, and says what to do where one cannot be loaded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+_FOLDER = Path(__file__).parent
+CPU_LIBRARY = _FOLDER / "_cpu.so"
+CUDA_LIBRARY = _FOLDER / "_cuda.so"
+
+REBUILD = "pip install --no-build-isolation --force-reinstall --no-deps adarts_ext"
+
+
+def _load(path: Path) -> str | None:
+    """Load one library into torch and return the reason if that fails."""
+    if not path.exists():
+        return f"{path.name} was not built"
+    try:
+        torch.ops.load_library(path)
+    except OSError as error:
+        return f"{path.name} does not load with torch {torch.__version__}: {error}"
+    return None
+
+
+def _load_cuda() -> str | None:
+    """Load the CUDA library where this torch has CUDA, and return the reason if not."""
+    if torch.version.cuda is None:
+        return f"torch {torch.__version__} is built without CUDA"
+    return _load(CUDA_LIBRARY)
+
+
+def _load_cpu() -> None:
+    """Load the library with the schemas and the CPU kernels, without which nothing works."""
+    reason = _load(CPU_LIBRARY)
+    if reason is not None:
+        raise ImportError(
+            f"adarts_ext: {reason}; it is built for torch 2.11 and later and found torch "
+            f"{torch.__version__}. Build it again for this torch: {REBUILD}"
+        )
+
+
+_load_cpu()
+cuda_error = _load_cuda()  # None where the CUDA library is loaded
+
+
+def has_kernels(name: str, tensor: Tensor) -> bool:
+    """Tell whether operator ``name`` has a compiled kernel for this tensor's device."""
+    if tensor.device.type in ("cpu", "meta"):
+        return True
+    key = torch._C._dispatch_key_parse(tensor.device.type.upper())
+    return torch._C._dispatch_has_kernel_for_dispatch_key(f"adarts_ext::{name}", key)

@@ -1,0 +1,32 @@
+// The schemas of all operators. A backward operator returns only the gradients asked for, in the
+// order of the forward arguments.
+#include <torch/csrc/stable/library.h>
+
+STABLE_TORCH_LIBRARY(adarts_ext, m) {
+  m.def(
+      "channel_attention(Tensor x, Tensor w1, Tensor w2) -> "
+      "(Tensor scores, Tensor pooled, Tensor hidden, Tensor position)");
+  m.def(
+      "channel_attention_backward(Tensor grad, Tensor scores, Tensor w1, Tensor w2, "
+      "Tensor pooled, Tensor hidden, Tensor position, SymInt height, SymInt width, "
+      "bool channels_last, bool needs_x, bool needs_w1, bool needs_w2) -> Tensor[]");
+
+  m.def("select_channels(Tensor scores, SymInt k) -> Tensor");
+
+  m.def("gather_channels(Tensor x, Tensor index, Tensor? scale) -> Tensor");
+  m.def(
+      "gather_channels_backward(Tensor grad, Tensor? x, Tensor index, Tensor? scale, "
+      "SymInt channels, bool needs_x, bool needs_scale) -> Tensor[]");
+
+  m.def(
+      "scatter_channels(Tensor x, Tensor index, Tensor update, Tensor? scale, int stride) "
+      "-> Tensor");
+  m.def(
+      "scatter_channels_backward(Tensor grad, Tensor? x, Tensor index, Tensor? scale, "
+      "int stride, bool needs_x, bool needs_update, bool needs_scale) -> Tensor[]");
+
+  m.def("mixed_sum(Tensor[] inputs, Tensor weights) -> Tensor");
+  m.def(
+      "mixed_sum_backward(Tensor grad, Tensor[] inputs, Tensor weights, bool[] needs_inputs, "
+      "bool needs_weights) -> Tensor[]");
+}

@@ -1,0 +1,56 @@
+"""How results are compared: against float64, with plain torch in the same precision as yardstick.
+
+An operator may be at most twice as wrong as the plain torch sequence it replaces, both measured
+against that sequence in float64. One unit in the last place is granted on top, of the size of the
+terms that are summed (the result for absolute values): a sum of few terms can be exact by luck.
+float64 itself is held to the yardstick of float32, scaled by the ratio of the two precisions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+
+def run(
+    function: Callable[..., Tensor], tensors: Sequence[Tensor], grad: Tensor, dtype: torch.dtype
+) -> list[Tensor]:
+    """Compute the result of ``function`` and its gradients in ``dtype``; layouts are kept."""
+    leaves = [tensor.detach().to(dtype).requires_grad_() for tensor in tensors]
+    out = function(*leaves)
+    return [out.detach(), *torch.autograd.grad(out, leaves, grad.to(dtype))]
+
+
+def largest(tensor: Tensor) -> float:
+    """Largest absolute value, 0 for an empty tensor."""
+    return tensor.abs().max().item() if tensor.numel() else 0.0
+
+
+def compare(
+    operator: Callable[..., Tensor],
+    reference: Callable[..., Tensor],
+    tensors: Sequence[Tensor],
+    grad: Tensor,
+) -> None:
+    """Assert that result and gradients of ``operator`` are as good as those of ``reference``."""
+    dtype = tensors[0].dtype
+    yardstick = torch.float32 if dtype == torch.float64 else dtype
+    units = torch.finfo(dtype).eps / torch.finfo(yardstick).eps
+    actual = run(operator, tensors, grad, dtype)
+    plain = run(reference, tensors, grad, yardstick)
+    exact = run(reference, [t.to(yardstick).double() for t in tensors], grad, torch.float64)
+    if dtype == torch.float64:
+        truth = run(reference, tensors, grad, torch.float64)
+    else:
+        truth = exact
+    sizes = run(reference, [t.abs() for t in tensors], grad.abs(), torch.float64)
+    names = ["result", *(f"gradient {i}" for i in range(len(tensors)))]
+    for name, a, p, e, t, size in zip(names, actual, plain, exact, truth, sizes, strict=True):
+        assert a.shape == t.shape, f"{name}: {a.shape}, expected {t.shape}"
+        assert a.dtype == dtype, f"{name}: {a.dtype}, expected {dtype}"
+        allowed = 2 * units * largest(p.double() - e)
+        allowed += torch.finfo(dtype).eps * max(largest(t), largest(size))
+        wrong = largest(a.double() - t)
+        assert wrong <= allowed, f"{name}: error {wrong:.3g}, allowed {allowed:.3g}"
