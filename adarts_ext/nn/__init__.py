@@ -1,0 +1,15 @@
+"""Networks for differentiable architecture search and the modules they are made of."""
+
+from adarts_ext.nn.attention import ChannelAttention
+from adarts_ext.nn.cell import SearchCell
+from adarts_ext.nn.derived import DerivedNetwork
+from adarts_ext.nn.mixed_op import PartialMixedOp
+from adarts_ext.nn.network import SearchNetwork
+
+__all__ = [
+    "ChannelAttention",
+    "DerivedNetwork",
+    "PartialMixedOp",
+    "SearchCell",
+    "SearchNetwork",
+]

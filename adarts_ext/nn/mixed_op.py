@@ -1,0 +1,136 @@
+"""The mixed operation of one edge of a search cell, on a part of the channels."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from adarts_ext.genotype import PRIMITIVES
+from adarts_ext.nn.attention import ChannelAttention
+from adarts_ext.nn.backend import BACKENDS, check_backend
+from adarts_ext.nn.checks import check_at_least, check_choice, check_even_size, check_feature_map
+from adarts_ext.nn.operations import build_operation
+
+SELECTIONS = ("attention", "first", "random", "all")
+
+
+class PartialMixedOp(nn.Module):
+    """All candidate operations of one edge, weighted, on 1/K of the channels.
+
+    With c = C / K channels selected, S their indices and w the weights of the operations,
+    ``y[:, S] = sum_o w_o * o(x[:, S])``; the other channels of y are those of x, through a 2x2 max
+    pool at stride 2. How S is found depends on ``selection``:
+
+    - ``"attention"`` (ADARTS, arXiv 2208.00791): x is first multiplied by its channel attention M,
+      and S are the c channels whose scores, summed over the batch, are largest. The choice has no
+      gradient; the attention learns because M multiplies x. **An output depends on the whole
+      batch, in evaluation too**, since all its images share S.
+    - ``"first"`` (PC-DARTS, arXiv 1907.05737): the first c channels; y is then shuffled in K groups
+      so that the next edge takes others.
+    - ``"random"``: c channels drawn anew at each call from torch's default CPU generator.
+    - ``"all"`` (DARTS, arXiv 1806.09055): every channel; K is not used.
+
+    The candidates come in the order of :data:`adarts_ext.genotype.PRIMITIVES`, their BatchNorms
+    without scale and shift; a BatchNorm follows each pooling.
+
+    Args:
+        channels: Channels C of input and output.
+        stride: 1, or 2 to halve height and width.
+        proportion: K, a divisor of C.
+        selection: ``"attention"``, ``"first"``, ``"random"`` or ``"all"``.
+        backend: ``"fused"`` for the compiled operators, ``"reference"`` for plain torch.
+
+    Shape:
+        x (N, C, H, W) and weights (8,), softmax already taken, to (N, C, H // stride, W // stride).
+
+    Raises:
+        ValueError: If C is not divisible by K, C / K is odd at stride 2 (``skip_connect`` halves
+            it), a choice is unknown, or an input has another shape or, at stride 2, an odd size.
+
+    Example:
+        >>> mixed_op = PartialMixedOp(channels=16, stride=2)
+        >>> mixed_op(torch.randn(2, 16, 8, 8), torch.full((8,), 1 / 8)).shape
+        torch.Size([2, 16, 4, 4])
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        stride: int,
+        proportion: int = 4,
+        selection: str = "attention",
+        backend: str = "fused",
+    ) -> None:
+        super().__init__()
+        check_choice("PartialMixedOp", "selection", selection, SELECTIONS)
+        check_backend("PartialMixedOp", backend)
+        check_at_least("PartialMixedOp", 1, channels=channels, proportion=proportion)
+        selected = channels
+        if selection != "all":
+            if channels % proportion:
+                raise ValueError(
+                    f"PartialMixedOp: channels must be divisible by proportion {proportion}, "
+                    f"got {channels}"
+                )
+            selected = channels // proportion
+        self.channels = channels
+        self.stride = stride
+        self.proportion = proportion
+        self.selection = selection
+        self.backend = backend
+        self.selected_channels = selected
+        if selection == "attention":
+            self.ca = ChannelAttention(channels, backend=backend)
+        self._ops = nn.ModuleList()
+        for name in PRIMITIVES:
+            operation = build_operation(name, selected, stride, affine=False)
+            if "pool" in name:
+                operation = nn.Sequential(operation, nn.BatchNorm2d(selected, affine=False))
+            self._ops.append(operation)
+
+    def forward(self, x: Tensor, weights: Tensor) -> Tensor:
+        check_feature_map("PartialMixedOp", x, self.channels)
+        if self.stride == 2:
+            check_even_size("PartialMixedOp", x)
+        if weights.shape != (len(PRIMITIVES),):
+            raise ValueError(
+                f"PartialMixedOp: expected {len(PRIMITIVES)} weights, got {tuple(weights.shape)}"
+            )
+        if self.selection in ("first", "all"):
+            every = self.selected_channels == self.channels
+            return self._mix(x, weights) if every else self._mix_first(x, weights)
+        functions = BACKENDS[self.backend]
+        if self.selection == "attention":
+            scale = self.ca(x)
+            index = functions.select_channels(scale, self.selected_channels)
+        else:
+            scale = None
+            index = torch.randperm(self.channels)[: self.selected_channels].to(x.device)
+        mixed = self._mix(functions.gather_channels(x, index, scale), weights)
+        return functions.scatter_channels(x, index, mixed, scale, self.stride)
+
+    def _mix(self, x: Tensor, weights: Tensor) -> Tensor:
+        # `none`, the first candidate, is zero: it only takes its share of the softmax.
+        # Under autocast some candidates lower the precision and some do not.
+        outputs = [
+            operation(x).to(x.dtype)
+            for name, operation in zip(PRIMITIVES, self._ops, strict=True)
+            if name != "none"
+        ]
+        return BACKENDS[self.backend].mixed_sum(outputs, weights[1:])
+
+    def _mix_first(self, x: Tensor, weights: Tensor) -> Tensor:
+        mixed = self._mix(x[:, : self.selected_channels], weights)
+        others = x[:, self.selected_channels :]
+        if self.stride == 2:
+            others = functional.max_pool2d(others, 2)
+        y = torch.cat([mixed, others], dim=1)
+        groups = (self.proportion, self.selected_channels)
+        return y.unflatten(1, groups).transpose(1, 2).flatten(1, 2)
+
+    def extra_repr(self) -> str:
+        return (
+            f"channels={self.channels}, stride={self.stride}, proportion={self.proportion}, "
+            f"selection={self.selection}, backend={self.backend}"
+        )

@@ -1,0 +1,209 @@
+"""The supernet of the search: stem, search cells, classifier, and the architecture parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from adarts_ext.genotype import PRIMITIVES, Genotype, derive, incoming_edges
+from adarts_ext.nn.cell import SearchCell
+from adarts_ext.nn.checks import check_at_least, check_images
+from adarts_ext.nn.layout import build_stem, cell_shapes
+
+
+class SearchNetwork(nn.Module):
+    """The network in which ADARTS, PC-DARTS and DARTS search.
+
+    A 3x3 convolution, ``layers`` search cells of which numbers ``layers // 3`` and
+    ``2 * layers // 3`` reduce, global average pooling and a linear classifier (DARTS,
+    arXiv 1806.09055). The defaults are ADARTS's (arXiv 2208.00791); ``selection="first"`` makes the
+    supernet of PC-DARTS (arXiv 1907.05737) and ``selection="all", edge_normalization=False`` that
+    of DARTS.
+
+    ``parameters()`` are the weights only, the attention's among them. The architecture parameters,
+    before their softmax, are plain leaf tensors reached by :meth:`arch_parameters`, as in DARTS:
+    ``alphas_normal`` and ``alphas_reduce``, (edges, 8), and ``betas_normal`` and ``betas_reduce``,
+    (edges,), which are None without edge normalization. They follow the module to another device or
+    dtype and are part of its state dict; a state dict without them loads too and leaves them as
+    they are. DistributedDataParallel does not reduce their gradients.
+
+    With ``selection="attention"`` an output depends on the whole batch, in evaluation too: see
+    :class:`PartialMixedOp`.
+
+    Args:
+        init_channels: Channels of a node of the first cell; each reduction cell doubles them.
+        num_classes: Number of logits.
+        layers: Number of cells, at least 3, so that there are normal and reduction cells.
+        proportion: K: the candidate operations see 1/K of the channels.
+        selection: How those channels are chosen: ``"attention"``, ``"first"``, ``"random"`` or
+            ``"all"``; see :class:`PartialMixedOp`.
+        edge_normalization: Whether the edges into a node are weighted by a softmax over the betas.
+        backend: ``"fused"`` for the compiled operators, ``"reference"`` for plain torch.
+        memory: ``"store"``, or ``"recompute"`` for less memory and more time; see
+            :class:`SearchCell`.
+        in_channels: Channels of the images.
+        steps: Number of nodes of a cell.
+
+    Shape:
+        Images (N, in_channels, H, W), floating point, H and W multiples of 4 and at least 16, to
+        logits (N, num_classes).
+
+    Raises:
+        ValueError: If an argument is out of range or unknown, or the images have another shape.
+        TypeError: If the images are not floating point.
+
+    Example:
+        >>> network = SearchNetwork(init_channels=4, layers=3)
+        >>> network(torch.randn(2, 3, 16, 16)).shape
+        torch.Size([2, 10])
+        >>> len(network.genotype().normal)
+        8
+    """
+
+    alphas_normal: Tensor
+    alphas_reduce: Tensor
+    betas_normal: Tensor | None
+    betas_reduce: Tensor | None
+
+    def __init__(
+        self,
+        init_channels: int = 16,
+        num_classes: int = 10,
+        layers: int = 8,
+        proportion: int = 4,
+        selection: str = "attention",
+        edge_normalization: bool = True,
+        backend: str = "fused",
+        memory: str = "store",
+        in_channels: int = 3,
+        steps: int = 4,
+    ) -> None:
+        super().__init__()
+        check_at_least(
+            "SearchNetwork",
+            1,
+            init_channels=init_channels,
+            num_classes=num_classes,
+            in_channels=in_channels,
+            steps=steps,
+        )
+        check_at_least("SearchNetwork", 3, layers=layers)
+        self.in_channels = in_channels
+        self.num_classes = num_classes
+        self.steps = steps
+        self.proportion = proportion
+        self.selection = selection
+        self.edge_normalization = edge_normalization
+        self.backend = backend
+        self.memory = memory
+        self.stem = build_stem(in_channels, init_channels)
+        self.cells = nn.ModuleList(
+            SearchCell(
+                *shape,
+                steps=steps,
+                proportion=proportion,
+                selection=selection,
+                backend=backend,
+                memory=memory,
+            )
+            for shape in cell_shapes(init_channels, layers, steps, steps)
+        )
+        self.classifier = nn.Linear(self.cells[-1].out_channels, num_classes)
+
+        edges = incoming_edges(steps)[-1].stop
+        self.alphas_normal = _architecture_parameter(edges, len(PRIMITIVES))
+        self.alphas_reduce = _architecture_parameter(edges, len(PRIMITIVES))
+        self.betas_normal = _architecture_parameter(edges) if edge_normalization else None
+        self.betas_reduce = _architecture_parameter(edges) if edge_normalization else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        check_images("SearchNetwork", x, self.in_channels)
+        normal = self.alphas_normal.softmax(dim=-1), self._edge_weights(self.betas_normal)
+        reduce = self.alphas_reduce.softmax(dim=-1), self._edge_weights(self.betas_reduce)
+        s0 = s1 = self.stem(x)
+        for cell in self.cells:
+            s0, s1 = s1, cell(s0, s1, *(reduce if cell.reduction else normal))
+        return self.classifier(functional.adaptive_avg_pool2d(s1, 1).flatten(1))
+
+    def _edge_weights(self, betas: Tensor | None) -> Tensor | None:
+        if betas is None:
+            return None
+        nodes = [betas[edges].softmax(dim=0) for edges in incoming_edges(self.steps)]
+        return torch.cat(nodes)
+
+    def arch_parameters(self) -> list[Tensor]:
+        """Return the alphas of normal and reduction cells, then the betas if there are any."""
+        return list(self._named_arch_parameters().values())
+
+    def genotype(self) -> Genotype:
+        """Derive the genotype that the architecture parameters stand for now.
+
+        See :func:`adarts_ext.genotype.derive`.
+        """
+        return derive(self.alphas_normal, self.alphas_reduce, self.betas_normal, self.betas_reduce)
+
+    def _named_arch_parameters(self) -> dict[str, Tensor]:
+        names = ("alphas_normal", "alphas_reduce", "betas_normal", "betas_reduce")
+        named = {name: getattr(self, name) for name in names}
+        return {name: tensor for name, tensor in named.items() if tensor is not None}
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> SearchNetwork:
+        super()._apply(fn, recurse)
+        # As for parameters: the tensors stay the same objects, so optimizers keep hold of them.
+        for tensor in self.arch_parameters():
+            tensor.data = fn(tensor.data)
+            if tensor.grad is not None:
+                tensor.grad.data = fn(tensor.grad.data)
+        return self
+
+    def _save_to_state_dict(
+        self, destination: dict[str, Any], prefix: str, keep_vars: bool
+    ) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        for name, tensor in self._named_arch_parameters().items():
+            destination[prefix + name] = tensor if keep_vars else tensor.detach()
+
+    def _load_from_state_dict(
+        self,
+        state_dict: dict[str, Any],
+        prefix: str,
+        local_metadata: dict[str, Any],
+        strict: bool,
+        missing_keys: list[str],
+        unexpected_keys: list[str],
+        error_msgs: list[str],
+    ) -> None:
+        super()._load_from_state_dict(
+            state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
+        )
+        for name, tensor in self._named_arch_parameters().items():
+            key = prefix + name
+            if key not in state_dict:
+                continue
+            if key in unexpected_keys:
+                unexpected_keys.remove(key)
+            value = state_dict[key]
+            if value.shape != tensor.shape:
+                error_msgs.append(
+                    f"size mismatch for {key}: got {tuple(value.shape)} from the state dict, "
+                    f"expected {tuple(tensor.shape)}"
+                )
+                continue
+            with torch.no_grad():
+                tensor.copy_(value)
+
+    def extra_repr(self) -> str:
+        return (
+            f"num_classes={self.num_classes}, layers={len(self.cells)}, "
+            f"proportion={self.proportion}, selection={self.selection}, "
+            f"edge_normalization={self.edge_normalization}, backend={self.backend}, "
+            f"memory={self.memory}, in_channels={self.in_channels}, steps={self.steps}"
+        )
+
+
+def _architecture_parameter(*shape: int) -> Tensor:
+    return (1e-3 * torch.randn(shape)).requires_grad_()
