@@ -1,0 +1,8 @@
+"""Image data sets that fit in memory, and batches made from them on the device."""
+
+from adarts_ext.data.dataset import ImageDataset
+from adarts_ext.data.load import DATASETS, load_dataset
+from adarts_ext.data.loader import BatchLoader
+from adarts_ext.data.split import split
+
+__all__ = ["DATASETS", "BatchLoader", "ImageDataset", "load_dataset", "split"]

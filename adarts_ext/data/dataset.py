@@ -1,0 +1,111 @@
+"""A labelled image data set, whole in memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class ImageDataset:
+    """Training and test images of one size with their labels, and what follows from them.
+
+    Shapes, the number of classes and the normalisation are read off the data, so that nothing
+    that uses a data set needs to know which one it is.
+
+    Attributes:
+        name: what the data set is called in reports.
+        train_images: (N, C, H, W) uint8.
+        train_labels: (N,) int64 in [0, classes).
+        test_images: (M, C, H, W) uint8.
+        test_labels: (M,) int64 in [0, classes).
+        class_names: one name for each label.
+        flip: whether an image keeps its label when it is mirrored left to right.
+
+    Raises:
+        ValueError: a part is empty, or shapes, dtypes or labels do not fit together.
+
+    Example:
+        >>> images = torch.arange(8, dtype=torch.uint8).reshape(2, 1, 2, 2)
+        >>> labels = torch.tensor([0, 1])
+        >>> data = ImageDataset("tiny", images, labels, images, labels, ("a", "b"), flip=False)
+        >>> data.in_channels, data.image_size, data.num_classes
+        (1, (2, 2), 2)
+    """
+
+    name: str
+    train_images: Tensor
+    train_labels: Tensor
+    test_images: Tensor
+    test_labels: Tensor
+    class_names: tuple[str, ...]
+    flip: bool
+
+    def __post_init__(self) -> None:
+        self._check_part("train", self.train_images, self.train_labels)
+        self._check_part("test", self.test_images, self.test_labels)
+        if self.train_images.shape[1:] != self.test_images.shape[1:]:
+            train, test = tuple(self.train_images.shape[1:]), tuple(self.test_images.shape[1:])
+            raise ValueError(f"{self.name}: training images are {train}, test images {test}")
+
+    def _check_part(self, part: str, images: Tensor, labels: Tensor) -> None:
+        if images.dtype != torch.uint8 or images.ndim != 4 or images.numel() == 0:
+            got = f"{tuple(images.shape)} {images.dtype}"
+            raise ValueError(f"{self.name}: {part} images must be (N, C, H, W) uint8, got {got}")
+        if labels.dtype != torch.int64 or labels.shape != images.shape[:1]:
+            got = f"{tuple(labels.shape)} {labels.dtype}"
+            raise ValueError(
+                f"{self.name}: {part} labels must be ({len(images)},) int64, got {got}"
+            )
+        low, high = int(labels.min()), int(labels.max())
+        if low < 0 or high >= self.num_classes:
+            raise ValueError(
+                f"{self.name}: {part} labels must lie in [0, {self.num_classes}), "
+                f"got {low} to {high}"
+            )
+
+    @property
+    def in_channels(self) -> int:
+        """Channels of an image: 1 for grey, 3 for colour."""
+        return self.train_images.shape[1]
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Height and width of an image, in pixels."""
+        return self.train_images.shape[2], self.train_images.shape[3]
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes."""
+        return len(self.class_names)
+
+    @property
+    def padding(self) -> int:
+        """Padding of the random crop, in pixels: an eighth of the height, 4 at 32 as in DARTS."""
+        return self.image_size[0] // 8
+
+    @property
+    def mean(self) -> tuple[float, ...]:
+        """Mean of each channel over the training images, with pixel values in [0, 1]."""
+        return self._mean_and_std[0]
+
+    @property
+    def std(self) -> tuple[float, ...]:
+        """Standard deviation of each channel over the training images, 1 where it is 0."""
+        return self._mean_and_std[1]
+
+    @cached_property
+    def _mean_and_std(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        values = torch.arange(256, dtype=torch.float64) / 255
+        means, stds = [], []
+        for channel in self.train_images.unbind(dim=1):
+            # A histogram is exact, and needs no float copy of the images.
+            weights = torch.bincount(channel.reshape(-1), minlength=256).double() / channel.numel()
+            mean = (weights * values).sum()
+            std = (weights * (values - mean) ** 2).sum().sqrt()
+            means.append(mean.item())
+            stds.append(std.item() or 1.0)
+        return tuple(means), tuple(stds)

@@ -1,0 +1,53 @@
+"""The data sets by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from adarts_ext.data.cifar import CIFAR10, CIFAR100, load_cifar
+from adarts_ext.data.dataset import ImageDataset
+from adarts_ext.data.digits import load_digits
+from adarts_ext.data.folder import load_folder
+
+DATASETS = ("digits", "cifar10", "cifar100", "folder")
+
+
+def load_dataset(
+    name: str,
+    data_dir: str | None = None,
+    download: bool = False,
+    image_size: int | None = None,
+) -> ImageDataset:
+    """Load a data set whole into memory.
+
+    Args:
+        name: one of ``DATASETS``. ``digits`` comes with scikit-learn and needs no file;
+            ``folder`` is an image folder of one's own, see
+            :func:`adarts_ext.data.folder.load_folder`.
+        data_dir: the folder that holds the files of CIFAR (by default ``data``), or the image
+            folder itself.
+        download: fetch CIFAR into ``data_dir`` when it is not there.
+        image_size: side of the square images to make of ``digits`` (by default 16) or of a
+            ``folder`` (by default the size that all its images have).
+
+    Raises:
+        ValueError: an unknown name, an option the data set has no use for, or damaged data.
+        FileNotFoundError: the data are not there.
+
+    Example:
+        >>> data = load_dataset("digits")
+        >>> data.train_images.shape, data.num_classes
+        (torch.Size([1500, 1, 16, 16]), 10)
+    """
+    if name not in DATASETS:
+        raise ValueError(f"dataset: expected one of {', '.join(DATASETS)}, got {name!r}")
+    if name == "folder":
+        if data_dir is None:
+            raise ValueError("folder: --data-dir must name the folder that holds train/ and test/")
+        return load_folder(Path(data_dir), image_size)
+    if name == "digits":
+        return load_digits() if image_size is None else load_digits(image_size)
+    if image_size not in (None, 32):
+        raise ValueError(f"{name}: its images are 32 pixels wide, got --image-size {image_size}")
+    layout = CIFAR10 if name == "cifar10" else CIFAR100
+    return load_cifar(layout, Path(data_dir or "data"), download)

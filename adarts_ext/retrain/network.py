@@ -1,0 +1,68 @@
+"""The network of a run, and what it costs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from adarts_ext.data import ImageDataset
+from adarts_ext.genotype import Genotype
+from adarts_ext.nn import DerivedNetwork
+from adarts_ext.retrain.config import RetrainConfig
+
+
+def build_network(
+    genotype: Genotype, config: RetrainConfig, dataset: ImageDataset
+) -> DerivedNetwork:
+    """Make the derived network for the images and classes of a data set."""
+    return DerivedNetwork(
+        genotype,
+        init_channels=config.init_channels,
+        num_classes=dataset.num_classes,
+        layers=config.layers,
+        auxiliary=config.auxiliary,
+        in_channels=dataset.in_channels,
+    )
+
+
+def load_weights(network: nn.Module, checkpoint: dict[str, Any], path: Path) -> None:
+    """Put a checkpoint's weights into a network.
+
+    Raises:
+        ValueError: they are not the weights of such a network; the message names ``path``.
+    """
+    try:
+        network.load_state_dict(checkpoint["network"])
+    except (KeyError, RuntimeError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"{path}: its weights do not fit the genotype, the options and the data set of the run"
+        ) from error
+
+
+def network_cost(
+    genotype: Genotype, config: RetrainConfig, dataset: ImageDataset
+) -> dict[str, int]:
+    """Count the parameters of the network and the operations of one image's forward pass.
+
+    Returns:
+        ``parameters``, without the auxiliary head, as papers report them;
+        ``parameters_with_auxiliary``, with the auxiliary head if the run trains one; and
+        ``flops``, the multiplications and additions of the convolutions and the linear layer in
+        the forward pass of one image in evaluation: twice the multiply-adds that papers report.
+    """
+    with torch.device("meta"):  # shapes without numbers: nothing is computed
+        trained = build_network(genotype, config, dataset)
+        plain = build_network(genotype, replace(config, auxiliary=False), dataset).eval()
+        image = torch.empty(1, dataset.in_channels, *dataset.image_size)
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            plain(image)
+    return {
+        "parameters": sum(weight.numel() for weight in plain.parameters()),
+        "parameters_with_auxiliary": sum(weight.numel() for weight in trained.parameters()),
+        "flops": counter.get_total_flops(),
+    }

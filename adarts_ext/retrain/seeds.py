@@ -1,0 +1,80 @@
+"""Training one genotype from several seeds, since one run says little."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from adarts_ext.files import CHECKPOINT_FILE, RESULT_FILE, open_run_folder, write_json
+from adarts_ext.genotype import Genotype
+from adarts_ext.retrain.config import RetrainConfig
+from adarts_ext.retrain.train import retrain
+
+
+def retrain_seeds(
+    genotype: Genotype,
+    config: RetrainConfig,
+    run_folder: str | Path,
+    seeds: Sequence[int],
+    resume: bool = False,
+) -> dict[str, Any]:
+    """Train a genotype once for each seed, and sum the results up.
+
+    One seed is one run, in ``run_folder`` itself. Several are one run each, in
+    ``run_folder/seed-<seed>``, and ``run_folder/result.json`` gets the summary.
+
+    Args:
+        genotype: the two cells.
+        config: how to train; its own ``seed`` is not used.
+        run_folder: the folder of the run or runs.
+        seeds: the seeds, without repetition.
+        resume: go on with the runs that the folder holds; a seed that was not begun starts.
+
+    Returns:
+        For one seed the result of :func:`adarts_ext.retrain.retrain`. For several the mean of the
+        accuracies in the last and in the best epoch with their sample standard deviation (over
+        n - 1), and the results of the ``runs``.
+
+    Raises:
+        ValueError: no seed or a repeated one, or what :func:`adarts_ext.retrain.retrain` raises.
+        OSError: the data are not there, or a file cannot be written.
+    """
+    if not seeds or len(set(seeds)) != len(seeds):
+        raise ValueError(f"seeds: expected different numbers, got {list(seeds)}")
+    configs = [replace(config, seed=seed) for seed in seeds]
+    if len(seeds) == 1:
+        return retrain(genotype, configs[0], run_folder, resume)
+    folder = Path(run_folder)
+    if (folder / CHECKPOINT_FILE).exists():
+        raise ValueError(f"{folder}: already holds the run of one seed; choose another folder")
+    folders = [folder / f"seed-{seed}" for seed in seeds]
+    begun = [resume and (path / CHECKPOINT_FILE).is_file() for path in folders]
+    if resume and not any(begun):
+        raise FileNotFoundError(f"{folder}: no run of these seeds to resume")
+    for path, seed_resume in zip(folders, begun, strict=True):
+        open_run_folder(path, seed_resume)  # all of them before days go into the first
+    runs = [
+        retrain(genotype, seed_config, path, seed_resume)
+        for seed_config, path, seed_resume in zip(configs, folders, begun, strict=True)
+    ]
+    last = [run["test_accuracy_last"] for run in runs]
+    best = [run["test_accuracy_best"] for run in runs]
+    summary = {
+        "kind": "retrain",
+        "dataset": runs[0]["dataset"],
+        "seeds": list(seeds),
+        "epochs": config.epochs,
+        "parameters": runs[0]["parameters"],
+        "flops": runs[0]["flops"],
+        "test_accuracy_last_mean": statistics.mean(last),
+        "test_accuracy_last_std": statistics.stdev(last),
+        "test_accuracy_best_mean": statistics.mean(best),
+        "test_accuracy_best_std": statistics.stdev(best),
+        "seconds": sum(run["seconds"] for run in runs),
+        "runs": runs,
+    }
+    write_json(folder / RESULT_FILE, summary)
+    return summary

@@ -1,0 +1,438 @@
+from __future__ import annotations
+
+import json
+import shutil
+import statistics
+from dataclasses import asdict, replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from adarts_ext.files import load_checkpoint, read_json, write_json
+from adarts_ext.genotype import ADARTS_V1, ADARTS_V2, Genotype
+from adarts_ext.nn import DerivedNetwork
+from adarts_ext.retrain import RetrainConfig, evaluate, retrain, retrain_seeds
+from adarts_ext.retrain import train as train_module
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    """An image folder of 64 + 24 small images in two classes: dark and light noise."""
+    folder = tmp_path_factory.mktemp("images")
+    generator = np.random.default_rng(0)
+    for part, count in (("train", 32), ("test", 12)):
+        for name, darkest in (("dark", 0), ("light", 120)):
+            (folder / part / name).mkdir(parents=True)
+            for number in range(count):
+                pixels = generator.integers(darkest, darkest + 136, (16, 16, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(folder / part / name / f"{number}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def config(images):
+    return RetrainConfig(
+        dataset="folder",
+        data_dir=str(images),
+        device="cpu",
+        init_channels=4,
+        layers=3,
+        epochs=3,
+        batch_size=16,
+        learning_rate=0.1,
+    )
+
+
+@pytest.fixture(scope="module")
+def finished(config, tmp_path_factory):
+    """The folder of a run that went through without a break, and its result."""
+    folder = tmp_path_factory.mktemp("runs") / "whole"
+    return folder, retrain(ADARTS_V1, config, folder)
+
+
+def retrain_until(epochs, genotype, config, folder, monkeypatch):
+    """Retrain, and break off in the middle of the epoch after ``epochs``."""
+    whole_epoch = train_module.train_epoch
+    begun = []
+
+    def breaking_epoch(network, loader, optimizer, config, bar):
+        begun.append(1)
+        if len(begun) <= epochs:
+            return whole_epoch(network, loader, optimizer, config, bar)
+        loader.next()
+        with torch.no_grad():
+            next(network.parameters()).add_(1)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train_module, "train_epoch", breaking_epoch)
+        with pytest.raises(KeyboardInterrupt):
+            retrain(genotype, config, folder)
+
+
+def assert_equal_state(ours, theirs):
+    assert type(ours) is type(theirs)
+    if isinstance(ours, torch.Tensor):
+        assert torch.equal(ours, theirs)
+    elif isinstance(ours, dict):
+        assert ours.keys() == theirs.keys()
+        for key in ours:
+            if key != "seconds":
+                assert_equal_state(ours[key], theirs[key])
+    elif isinstance(ours, list | tuple):
+        assert len(ours) == len(theirs)
+        for one, other in zip(ours, theirs, strict=True):
+            assert_equal_state(one, other)
+    else:
+        assert ours == theirs
+
+
+def test_run_folder(finished, config):
+    folder, result = finished
+    assert read_json(folder / "config.json") == {"kind": "retrain", **asdict(config)}
+    assert Genotype.load(folder / "genotype.json") == ADARTS_V1
+    assert read_json(folder / "result.json") == result
+    checkpoint = load_checkpoint(folder / "checkpoint.pt", "retrain")
+    assert read_json(folder / "history.json") == checkpoint["history"]
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "checkpoint.pt",
+        "config.json",
+        "genotype.json",
+        "history.json",
+        "result.json",
+        "tensorboard",
+    ]
+
+
+def test_result_names_the_last_and_the_best_epoch(finished):
+    folder, result = finished
+    history = read_json(folder / "history.json")
+    accuracies = [entry["test_accuracy"] for entry in history]
+    assert [entry["epoch"] for entry in history] == [1, 2, 3]
+    assert result["test_accuracy_last"] == accuracies[-1]
+    assert result["test_accuracy_best"] == max(accuracies)
+    assert result["best_epoch"] == 1 + accuracies.index(max(accuracies))
+    assert result["seconds"] == sum(entry["seconds"] for entry in history)
+
+
+def test_learning_rate_falls_on_a_cosine(finished, config):
+    history = read_json(finished[0] / "history.json")
+    rates = [entry["learning_rate"] for entry in history]
+    expected = [config.learning_rate * (1 + np.cos(np.pi * done / 3)) / 2 for done in range(3)]
+    assert np.abs(np.array(rates) - expected).max() < 1e-15
+
+
+def test_tensorboard_holds_the_history(finished):
+    folder, _ = finished
+    events = EventAccumulator(str(folder / "tensorboard")).Reload()
+    history = read_json(folder / "history.json")
+    for name in ("train_loss", "train_accuracy", "test_loss", "test_accuracy", "learning_rate"):
+        scalars = events.Scalars(name)
+        assert [scalar.step for scalar in scalars] == [1, 2, 3]
+        logged = np.array([scalar.value for scalar in scalars], dtype=np.float32)
+        expected = np.array([entry[name] for entry in history], dtype=np.float32)
+        assert np.array_equal(logged, expected)
+
+
+def test_a_network_learns(config, tmp_path):
+    longer = replace(config, epochs=8, augment=False, drop_path_prob=0.0)
+    assert retrain(ADARTS_V1, longer, tmp_path)["test_accuracy_last"] == 1.0
+
+
+@pytest.mark.parametrize("epochs", [1, 2])
+def test_resumed_run_ends_as_the_whole_one_bit_for_bit(
+    finished, config, tmp_path, monkeypatch, epochs
+):
+    folder, result = finished
+    retrain_until(epochs, ADARTS_V1, config, tmp_path, monkeypatch)
+    assert len(read_json(tmp_path / "history.json")) == epochs
+    assert not (tmp_path / "result.json").exists()
+    torch.manual_seed(1234)  # what else was drawn meanwhile does not matter
+    resumed = retrain(ADARTS_V1, config, tmp_path, resume=True)
+    assert resumed | {"seconds": 0} == result | {"seconds": 0}
+    assert_equal_state(
+        load_checkpoint(tmp_path / "checkpoint.pt"), load_checkpoint(folder / "checkpoint.pt")
+    )
+
+
+def test_resuming_a_finished_run_gives_its_result(finished, config, tmp_path):
+    folder, result = finished
+    shutil.copytree(folder, tmp_path / "copy")
+    assert retrain(ADARTS_V1, config, tmp_path / "copy", resume=True) == result
+
+
+def test_the_same_seed_gives_the_same_run(finished, config, tmp_path):
+    retrain(ADARTS_V1, config, tmp_path / "again")
+    retrain(ADARTS_V1, replace(config, seed=1), tmp_path / "other")
+    first = load_checkpoint(finished[0] / "checkpoint.pt")["network"]
+    again = load_checkpoint(tmp_path / "again" / "checkpoint.pt")["network"]
+    other = load_checkpoint(tmp_path / "other" / "checkpoint.pt")["network"]
+    assert_equal_state(again, first)
+    assert any(not torch.equal(other[name], first[name]) for name in first)
+
+
+def test_drop_path_rises_linearly(config, tmp_path, monkeypatch):
+    seen = []
+    whole_epoch = train_module.train_epoch
+
+    def watching_epoch(network, *rest):
+        seen.append(network.drop_path_prob)
+        return whole_epoch(network, *rest)
+
+    monkeypatch.setattr(train_module, "train_epoch", watching_epoch)
+    retrain(ADARTS_V1, replace(config, drop_path_prob=0.3), tmp_path)
+    assert seen == [0.3 * done / 3 for done in range(3)]
+
+
+def test_all_training_images_and_gradient_clipping(config, tmp_path, monkeypatch):
+    norms = []
+    clip = torch.nn.utils.clip_grad_norm_
+
+    def watching_clip(parameters, max_norm):
+        parameters = list(parameters)
+        clip(parameters, max_norm)
+        squares = [(parameter.grad.double() ** 2).sum() for parameter in parameters]
+        norms.append(torch.stack(squares).sum().sqrt().item())
+
+    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", watching_clip)
+    retrain(ADARTS_V1, replace(config, epochs=1, grad_clip=1e-3), tmp_path)
+    assert len(norms) == 64 // 16
+    assert max(norms) < 1e-3 * (1 + 1e-4)
+
+
+@pytest.mark.parametrize("auxiliary", [False, True])
+def test_one_step_is_that_of_the_formula(config, tmp_path, auxiliary):
+    """One epoch of one batch, against SGD with momentum written out."""
+    one = replace(
+        config,
+        epochs=1,
+        batch_size=64,
+        augment=False,
+        auxiliary=auxiliary,
+        grad_clip=1e9,
+        weight_decay=0.01,
+    )
+    retrain(ADARTS_V1, one, tmp_path)
+    trained = load_checkpoint(tmp_path / "checkpoint.pt")["network"]
+
+    data = train_module.load_dataset("folder", config.data_dir)
+    torch.manual_seed(config.seed)
+    network = DerivedNetwork(ADARTS_V1, 4, 2, 3, auxiliary=auxiliary)
+    network.train()
+    images, labels = train_module.make_train_loader(data, one, torch.device("cpu")).next()
+    outputs = network(images) if auxiliary else (network(images),)
+    losses = [torch.nn.functional.cross_entropy(logits, labels) for logits in outputs]
+    (losses[0] + 0.4 * losses[1] if auxiliary else losses[0]).backward()
+    for name, parameter in network.named_parameters():
+        before = parameter.detach()
+        expected = before - 0.1 * (parameter.grad + 0.01 * before)
+        bound = 4 * torch.finfo(torch.float32).eps * (before.abs() + 0.1 * parameter.grad.abs())
+        assert ((trained[name] - expected).abs() <= bound).all(), name
+
+
+def test_flops_are_twice_the_multiply_adds(finished, config):
+    network = DerivedNetwork(ADARTS_V1, 4, 2, 3, auxiliary=False).eval()
+    multiply_adds = 0
+
+    def count(module, inputs, output):
+        nonlocal multiply_adds
+        if isinstance(module, torch.nn.Conv2d):
+            multiply_adds += output.numel() * module.weight[0].numel()
+        elif isinstance(module, torch.nn.Linear):
+            multiply_adds += output.numel() * module.in_features
+
+    for module in network.modules():
+        module.register_forward_hook(count)
+    network(torch.zeros(1, 3, 16, 16))
+    assert finished[1]["flops"] == 2 * multiply_adds
+
+
+def test_evaluation_gives_what_the_last_epoch_gave(finished, capsys):
+    folder, result = finished
+    capsys.readouterr()
+    evaluated = evaluate(folder, device="cpu")
+    last = read_json(folder / "history.json")[-1]
+    assert evaluated["test_accuracy"] == result["test_accuracy_last"]
+    assert evaluated["test_loss"] == last["test_loss"]
+    assert (evaluated["epoch"], evaluated["epochs"], evaluated["test_images"]) == (3, 3, 24)
+    for name in ("dataset", "parameters", "parameters_with_auxiliary", "flops"):
+        assert evaluated[name] == result[name]
+    assert evaluated["parameters_with_auxiliary"] > evaluated["parameters"]
+    assert capsys.readouterr() == ("", "")
+
+
+def test_evaluation_of_data_that_were_moved(finished, config, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(finished[0], folder)
+    options = read_json(folder / "config.json")
+    write_json(folder / "config.json", options | {"data_dir": str(tmp_path / "absent")})
+    with pytest.raises(FileNotFoundError, match="absent"):
+        evaluate(folder, device="cpu")
+    evaluated = evaluate(folder, data_dir=config.data_dir, device="cpu")
+    assert evaluated["test_accuracy"] == finished[1]["test_accuracy_last"]
+
+
+def test_seeds_are_summed_up(finished, config, tmp_path):
+    short = replace(config, epochs=1)
+    summary = retrain_seeds(ADARTS_V1, short, tmp_path / "runs", [3, 5])
+    runs = [read_json(tmp_path / "runs" / f"seed-{seed}" / "result.json") for seed in (3, 5)]
+    assert summary["runs"] == runs
+    assert summary["seeds"] == [run["seed"] for run in runs] == [3, 5]
+    for which in ("last", "best"):
+        accuracies = [run[f"test_accuracy_{which}"] for run in runs]
+        assert summary[f"test_accuracy_{which}_mean"] == statistics.mean(accuracies)
+        assert summary[f"test_accuracy_{which}_std"] == statistics.stdev(accuracies)
+    assert read_json(tmp_path / "runs" / "result.json") == summary
+
+    with pytest.raises(ValueError, match=r"holds a run for each seed; name one, such as .*seed-3"):
+        evaluate(tmp_path / "runs", device="cpu")
+    with pytest.raises(ValueError, match="already holds a run"):
+        retrain_seeds(ADARTS_V1, short, tmp_path / "runs", [7, 3])
+    assert not (tmp_path / "runs" / "seed-7" / "config.json").exists()
+
+    more = retrain_seeds(ADARTS_V1, short, tmp_path / "runs", [3, 5, 7], resume=True)
+    assert more["runs"][:2] == runs
+    assert len(more["runs"]) == 3
+
+
+def test_one_seed_is_a_run_of_its_own(finished, config, tmp_path):
+    result = retrain_seeds(ADARTS_V1, replace(config, seed=99), tmp_path, [0])
+    assert result | {"seconds": 0} == finished[1] | {"seconds": 0}
+    assert (tmp_path / "checkpoint.pt").exists()
+    with pytest.raises(ValueError, match="already holds the run of one seed"):
+        retrain_seeds(ADARTS_V1, config, tmp_path, [0, 1])
+
+
+@pytest.mark.parametrize("seeds", [[], [1, 1], [-1]])
+def test_seeds_that_make_no_sense(config, tmp_path, seeds):
+    with pytest.raises(ValueError, match="seed"):
+        retrain_seeds(ADARTS_V1, config, tmp_path, seeds)
+
+
+def test_no_seed_to_resume(config, tmp_path):
+    with pytest.raises(FileNotFoundError, match="no run of these seeds to resume"):
+        retrain_seeds(ADARTS_V1, config, tmp_path / "absent", [0, 1], resume=True)
+
+
+def test_a_second_run_in_the_same_folder(finished, config):
+    with pytest.raises(ValueError, match=r"already holds a run.*--resume"):
+        retrain(ADARTS_V1, config, finished[0])
+
+
+def test_resuming_with_another_option(finished, config):
+    with pytest.raises(ValueError, match=r"begun with learning_rate 0\.1, cannot go on with 0\.2"):
+        retrain(ADARTS_V1, replace(config, learning_rate=0.2), finished[0], resume=True)
+
+
+def test_resuming_with_another_genotype(finished, config):
+    with pytest.raises(ValueError, match="another genotype"):
+        retrain(ADARTS_V2, config, finished[0], resume=True)
+
+
+def test_nothing_to_resume(config, tmp_path):
+    with pytest.raises(FileNotFoundError, match="to resume from"):
+        retrain(ADARTS_V1, config, tmp_path, resume=True)
+
+
+@pytest.fixture
+def copy(finished, tmp_path):
+    return shutil.copytree(finished[0], tmp_path / "copy")
+
+
+def test_search_run(copy):
+    write_json(copy / "config.json", {"kind": "search", "epochs": 50})
+    with pytest.raises(ValueError, match="expected the run of a retrain, got one of a search"):
+        evaluate(copy, device="cpu")
+
+
+@pytest.mark.parametrize("content", ["[1]", "{}", "5"])
+def test_config_of_something_else(copy, content):
+    (copy / "config.json").write_text(content)
+    with pytest.raises(ValueError, match="expected the run of a retrain, got something else"):
+        evaluate(copy, device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"unheard_of": 1}, "unheard_of"),
+        ({"epochs": "many"}, "epochs: expected at least 1, got 'many'"),
+        ({"layers": 4}, "its weights do not fit"),
+    ],
+)
+def test_damaged_config(copy, changes, message):
+    options = read_json(copy / "config.json")
+    (copy / "config.json").write_text(json.dumps(options | changes))
+    with pytest.raises(ValueError, match=message) as caught:
+        evaluate(copy, device="cpu")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["checkpoint.pt", "config.json", "genotype.json"])
+@pytest.mark.parametrize("command", ["evaluate", "resume"])
+def test_truncated_file_of_a_run_is_named(copy, config, name, command):
+    path = copy / name
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    commands = {
+        "evaluate": lambda: evaluate(copy, device="cpu"),
+        "resume": lambda: retrain(ADARTS_V1, config, copy, resume=True),
+    }
+    with pytest.raises(ValueError, match=name) as caught:
+        commands[command]()
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["checkpoint.pt", "config.json", "genotype.json"])
+def test_missing_file_of_a_run_is_named(copy, name):
+    (copy / name).unlink()
+    with pytest.raises(FileNotFoundError, match=name):
+        evaluate(copy, device="cpu")
+
+
+def test_full_disk_keeps_the_last_checkpoint(config, tmp_path, monkeypatch):
+    save = train_module.save_checkpoint
+
+    def filling_save(path, state):
+        if len(state["history"]) == 2:
+            raise OSError(28, "No space left on device", str(path))
+        save(path, state)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train_module, "save_checkpoint", filling_save)
+        with pytest.raises(OSError, match="No space left on device"):
+            retrain(ADARTS_V1, config, tmp_path)
+    resumed = retrain(ADARTS_V1, config, tmp_path, resume=True)
+    assert [entry["epoch"] for entry in read_json(tmp_path / "history.json")] == [1, 2, 3]
+    assert resumed["epochs"] == 3
+
+
+def test_divergence_is_told_and_not_saved(config, tmp_path):
+    wild = replace(config, learning_rate=1e30, grad_clip=1e30)
+    with pytest.raises(ValueError, match=r"diverged in epoch 1.*--learning-rate"):
+        retrain(ADARTS_V1, wild, tmp_path)
+    assert not (tmp_path / "checkpoint.pt").exists()
+
+
+def test_cutout_is_half_the_image_by_default(images, config):
+    data = train_module.load_dataset("folder", str(images))
+    cpu = torch.device("cpu")
+    assert train_module.make_train_loader(data, config, cpu).cutout == 8
+    assert train_module.make_train_loader(data, replace(config, cutout=0), cpu).cutout == 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"cutout": 17}, "cutout must be from 0 to the image's size, 16, got 17"),
+        ({"batch_size": 65}, "batch size must be from 1 to the 64 images, got 65"),
+        ({"image_size": 10}, "DerivedNetwork"),
+    ],
+)
+def test_options_that_do_not_fit_the_data(config, tmp_path, changes, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        retrain(ADARTS_V1, replace(config, **changes), tmp_path)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "config.json").exists()
