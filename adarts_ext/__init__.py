@@ -1,0 +1,12 @@
+"""Fast, tested ADARTS: differentiable architecture search with channel attention.
+
+``adarts_ext.ops`` are the compiled operators, ``adarts_ext.reference`` their definitions in plain
+torch, ``adarts_ext.nn`` the networks, ``adarts_ext.genotype`` the cells that a search finds.
+"""
+
+from importlib.metadata import version
+
+from adarts_ext import genotype, nn, ops, reference
+
+__version__ = version("adarts_ext")
+__all__ = ["__version__", "genotype", "nn", "ops", "reference"]

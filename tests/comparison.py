@@ -41,10 +41,8 @@ def compare(
     actual = run(operator, tensors, grad, dtype)
     plain = run(reference, tensors, grad, yardstick)
     exact = run(reference, [t.to(yardstick).double() for t in tensors], grad, torch.float64)
-    if dtype == torch.float64:
-        truth = run(reference, tensors, grad, torch.float64)
-    else:
-        truth = exact
+    double = dtype == torch.float64
+    truth = run(reference, tensors, grad, torch.float64) if double else exact
     sizes = run(reference, [t.abs() for t in tensors], grad.abs(), torch.float64)
     names = ["result", *(f"gradient {i}" for i in range(len(tensors)))]
     for name, a, p, e, t, size in zip(names, actual, plain, exact, truth, sizes, strict=True):

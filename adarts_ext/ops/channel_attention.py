@@ -13,6 +13,7 @@ from adarts_ext.ops._common import (
     check_feature_map,
     check_like,
     check_shape,
+    differentiable,
     empty_feature_map,
     is_interleaved,
     kernels,
@@ -54,7 +55,7 @@ def channel_attention(x: Tensor, w1: Tensor, w2: Tensor) -> Tensor:
     w2 = _as_matrix("w2", w2, (channels, hidden), x)
     if not _library.has_kernels("channel_attention", x):
         return reference.channel_attention(x, w1, w2)
-    return kernels.channel_attention(x, w1, w2)[0]
+    return _apply(x, w1, w2)[0]
 
 
 def _as_matrix(name: str, weight: Tensor, shape: tuple[int, int], x: Tensor) -> Tensor:
@@ -128,9 +129,7 @@ def _backward(ctx, grad: Tensor | None, *unused):
     return tuple(next(grads) if need else None for need in needed)
 
 
-torch.library.register_autograd(
-    "adarts_ext::channel_attention", _backward, setup_context=_setup_context
-)
+_apply = differentiable("channel_attention", _setup_context, _backward)
 
 
 @register_flop_formula(kernels.channel_attention)

@@ -13,6 +13,7 @@ from adarts_ext.ops._common import (
     check_index,
     check_like,
     check_shape,
+    differentiable,
     empty_feature_map,
     is_interleaved,
     kernels,
@@ -50,7 +51,7 @@ def gather_channels(x: Tensor, index: Tensor, scale: Tensor | None = None) -> Te
         check_like("gather_channels", "scale", scale, x)
     if not _library.has_kernels("gather_channels", x):
         return reference.gather_channels(x, index, scale)
-    return kernels.gather_channels(x, index, scale)
+    return _apply(x, index, scale)
 
 
 @torch.library.register_fake("adarts_ext::gather_channels")
@@ -95,9 +96,7 @@ def _backward(ctx, grad: Tensor):
     return next(grads) if needs_x else None, None, next(grads) if needs_scale else None
 
 
-torch.library.register_autograd(
-    "adarts_ext::gather_channels", _backward, setup_context=_setup_context
-)
+_apply = differentiable("gather_channels", _setup_context, _backward)
 
 
 @register_flop_formula(kernels.gather_channels)

@@ -13,6 +13,7 @@ from adarts_ext.ops._common import (
     check_index,
     check_like,
     check_shape,
+    differentiable,
     empty_feature_map,
     is_interleaved,
     kernels,
@@ -69,7 +70,7 @@ def scatter_channels(
         check_like("scatter_channels", "scale", scale, x)
     if not _library.has_kernels("scatter_channels", x):
         return reference.scatter_channels(x, index, update, scale, stride)
-    return kernels.scatter_channels(x, index, update, scale, stride)
+    return _apply(x, index, update, scale, stride)
 
 
 @torch.library.register_fake("adarts_ext::scatter_channels")
@@ -129,9 +130,7 @@ def _backward(ctx, grad: Tensor):
     )
 
 
-torch.library.register_autograd(
-    "adarts_ext::scatter_channels", _backward, setup_context=_setup_context
-)
+_apply = differentiable("scatter_channels", _setup_context, _backward)
 
 
 @register_flop_formula(kernels.scatter_channels)

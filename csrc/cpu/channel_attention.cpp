@@ -8,8 +8,20 @@ namespace adarts::cpu {
 
 namespace {
 
-// Sums and maxima of a run are vector loops; the position is then looked up where the run held a
-// new maximum. A plane with a not-a-number in it takes the plain loop, as torch's max pooling does.
+// Index of the first of `n` numbers that equals `value`, without a branch.
+template <class T>
+ADARTS_INLINE int32_t find(const T* numbers, int32_t n, Accumulate<T> value) {
+  int32_t where = n;
+#pragma omp simd reduction(min : where)
+  for (int32_t i = 0; i < n; ++i) {
+    const int32_t here = Accumulate<T>(numbers[i]) == value ? i : n;
+    where = here < where ? here : where;
+  }
+  return where;
+}
+
+// Sums and maxima of a run are vector loops; the position is then looked up in the run that held
+// the maximum. A plane with a not-a-number in it takes the plain loop, as torch's max pooling does.
 template <class T>
 ADARTS_INLINE void pool_plane(const T* plane, int64_t pixels, Accumulate<T>* average,
                               Accumulate<T>* maximum, int64_t* position) {
@@ -33,13 +45,13 @@ ADARTS_INLINE void pool_plane(const T* plane, int64_t pixels, Accumulate<T>* ave
       best_run = first;
     }
   }
-  int64_t where = best_run;
+  int64_t where;
   if (std::isnan(total)) {
     where = 0;
     for (int64_t p = 1; p < pixels; ++p)
       if (A(plane[p]) > A(plane[where]) || std::isnan(A(plane[p]))) where = p;
   } else {
-    while (A(plane[where]) != best) ++where;
+    where = best_run + find(plane + best_run, int32_t(std::min(kRun, pixels - best_run)), best);
   }
   *average = A(total / double(pixels));
   *maximum = A(plane[where]);
@@ -79,15 +91,21 @@ ADARTS_INLINE void pool_image(const PoolPlanes<T>& a, int64_t n) {
   for (int64_t c = 0; c < channels; ++c) average[c] = A(total[c] / double(a.pixels));
 }
 
-// y[r] = relu(sum_c w[r, c] * x[c])
-template <class A, class T>
-ADARTS_INLINE void hidden_layer(A* y, const T* w, const A* x, int64_t rows, int64_t columns) {
-  for (int64_t r = 0; r < rows; ++r) {
-    A sum = 0;
-#pragma omp simd reduction(+ : sum)
-    for (int64_t c = 0; c < columns; ++c) sum += A(w[r * columns + c]) * x[c];
-    y[r] = sum > 0 || sum != sum ? sum : A(0);
-  }
+// The transpose of a weight, so that a layer is a sum of its rows, without horizontal sums.
+template <class T>
+ADARTS_INLINE std::vector<Accumulate<T>> transposed(const T* w, int64_t rows, int64_t columns) {
+  std::vector<Accumulate<T>> out(rows * columns);
+  for (int64_t r = 0; r < rows; ++r)
+    for (int64_t c = 0; c < columns; ++c) out[c * rows + r] = w[r * columns + c];
+  return out;
+}
+
+// y = relu(sum_c x[c] * wt[c, :])
+template <class A>
+ADARTS_INLINE void hidden_layer(A* y, const A* wt, const A* x, int64_t columns, int64_t rows) {
+  std::fill(y, y + rows, A(0));
+  for (int64_t c = 0; c < columns; ++c) add_scaled(y, x[c], wt + c * rows, rows);
+  for (int64_t r = 0; r < rows; ++r) y[r] = y[r] < 0 ? A(0) : y[r];
 }
 
 }  // namespace
@@ -107,16 +125,18 @@ ADARTS_MULTIVERSION void PoolPlanes<T>::run(int64_t begin, int64_t end) const {
 
 template <class T>
 ADARTS_MULTIVERSION void ChannelAttention<T>::run(int64_t begin, int64_t end) const {
+  const std::vector<A> first = transposed(w1, hidden, channels);
+  const std::vector<A> second = transposed(w2, channels, hidden);
+  std::vector<A> logits(channels);
   for (int64_t n = begin; n < end; ++n) {
     A *ha = hidden_average + n * hidden, *hm = hidden_maximum + n * hidden;
-    hidden_layer(ha, w1, average + n * channels, hidden, channels);
-    hidden_layer(hm, w1, maximum + n * channels, hidden, channels);
-    for (int64_t c = 0; c < channels; ++c) {
-      A logit = 0;
-#pragma omp simd reduction(+ : logit)
-      for (int64_t r = 0; r < hidden; ++r) logit += A(w2[c * hidden + r]) * (ha[r] + hm[r]);
-      scores[n * channels + c] = T(A(1) / (A(1) + std::exp(-logit)));
-    }
+    hidden_layer(ha, first.data(), average + n * channels, channels, hidden);
+    hidden_layer(hm, first.data(), maximum + n * channels, channels, hidden);
+    std::fill(logits.begin(), logits.end(), A(0));
+    for (int64_t r = 0; r < hidden; ++r)
+      add_scaled(logits.data(), ha[r] + hm[r], second.data() + r * channels, channels);
+    for (int64_t c = 0; c < channels; ++c)
+      scores[n * channels + c] = T(A(1) / (A(1) + std::exp(-logits[c])));
   }
 }
 
