@@ -1,0 +1,25 @@
+"""channel_attention against both pools, two 1x1 convolutions of each, the sum and the sigmoid."""
+
+from __future__ import annotations
+
+import torch
+from torch.nn import functional
+
+from adarts_ext import ops
+
+
+def plain(x, w1, w2):
+    average = functional.adaptive_avg_pool2d(x, 1)
+    maximum = functional.adaptive_max_pool2d(x, 1)
+    average = functional.conv2d(functional.relu(functional.conv2d(average, w1)), w2)
+    maximum = functional.conv2d(functional.relu(functional.conv2d(maximum, w1)), w2)
+    return torch.sigmoid(average + maximum)
+
+
+def fused(x, w1, w2):
+    return ops.channel_attention(x, w1, w2)
+
+
+def arguments(n: int, c: int, size: int, k: int) -> list[torch.Tensor]:
+    weights = [torch.randn(c // 2, c, 1, 1), torch.randn(c, c // 2, 1, 1)]
+    return [torch.randn(n, c, size, size), *weights]

@@ -1,0 +1,19 @@
+"""gather_channels against index_select of the feature map and of the scores, and their product."""
+
+from __future__ import annotations
+
+import torch
+
+from adarts_ext import ops
+
+
+def plain(x, scale, index):
+    return x.index_select(1, index) * scale.index_select(1, index)[:, :, None, None]
+
+
+def fused(x, scale, index):
+    return ops.gather_channels(x, index, scale)
+
+
+def arguments(n: int, c: int, size: int, k: int) -> list[torch.Tensor]:
+    return [torch.randn(n, c, size, size), torch.rand(n, c), torch.randperm(c)[: c // k]]

@@ -1,0 +1,20 @@
+"""mixed_sum against DARTS's ``sum(w * x for w, x in zip(weights, inputs))``."""
+
+from __future__ import annotations
+
+import torch
+
+from adarts_ext import ops
+
+
+def plain(weights, *inputs):
+    return sum(w * x for w, x in zip(weights, inputs, strict=True))
+
+
+def fused(weights, *inputs):
+    return ops.mixed_sum(inputs, weights)
+
+
+def arguments(n: int, c: int, size: int, k: int) -> list[torch.Tensor]:
+    # seven candidates: `none` gives zeros
+    return [torch.rand(7), *(torch.randn(n, c // k, size, size) for _ in range(7))]

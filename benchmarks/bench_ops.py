@@ -1,0 +1,113 @@
+"""Every operator forward and backward against the plain torch sequence it replaces.
+
+python benchmarks/bench_ops.py [--out FILE.md] [--rounds 15] [--threads 2]
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import math
+import platform
+from datetime import date
+from pathlib import Path
+
+import torch
+from timing import interleave
+
+OPERATORS = (
+    "channel_attention",
+    "select_channels",
+    "gather_channels",
+    "scatter_channels",
+    "mixed_sum",
+)
+BATCH, PROPORTION = 64, 4
+SHAPES = [(16, 32), (32, 16), (64, 8)]  # channels and size of the supernet's three stages
+
+
+def forward_and_backward(function, arguments):
+    """Return calls of the forward pass alone and with the backward pass."""
+    leaves = [
+        a.requires_grad_() if isinstance(a, torch.Tensor) and a.is_floating_point() else a
+        for a in arguments
+    ]
+    needed = [a for a in leaves if isinstance(a, torch.Tensor) and a.requires_grad]
+    out = function(*leaves)
+    if not out.requires_grad:
+        return lambda: function(*leaves), None
+    grad = torch.randn_like(out)
+    return (
+        lambda: function(*leaves),
+        lambda: torch.autograd.grad(function(*leaves), needed, grad),
+    )
+
+
+def cpu_name() -> str:
+    """The processor's name as the system gives it."""
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def measure(rounds: int) -> tuple[list[str], float]:
+    """Return the rows of the table and the geometric mean of the speed-ups."""
+    rows, logs = [], []
+    for name in OPERATORS:
+        module = importlib.import_module(f"bench_{name}")
+        operator_logs = []
+        for channels, size in SHAPES:
+            torch.manual_seed(0)
+            arguments = module.arguments(BATCH, channels, size, PROPORTION)
+            calls = [forward_and_backward(f, arguments) for f in (module.plain, module.fused)]
+            for index, label in enumerate(("forward", "forward + backward")):
+                if calls[0][index] is None:
+                    continue
+                arms = {"plain": calls[0][index], "fused": calls[1][index]}
+                timing = interleave(arms, rounds)
+                middle, low, high = timing.speedup("plain", "fused")
+                operator_logs.append(math.log(middle))
+                rows.append(
+                    f"| {name} | {channels}x{size}x{size} | {label} | "
+                    f"{timing.median('plain') * 1e6:.0f} | {timing.median('fused') * 1e6:.0f} | "
+                    f"{middle:.2f} | {low:.2f} to {high:.2f} |"
+                )
+                print(rows[-1], flush=True)
+        logs.append(sum(operator_logs) / len(operator_logs))
+        rows.append(f"| {name} | | geometric mean | | | {math.exp(logs[-1]):.2f} | |")
+        print(rows[-1], flush=True)
+    return rows, math.exp(sum(logs) / len(logs))
+
+
+def main() -> None:
+    """Measure, print, and write the table where asked."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, help="write the table here (Markdown)")
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    head = [
+        f"{cpu_name()}, {options.threads} threads, torch {torch.__version__}, {date.today()}",
+        "",
+        f"N={BATCH}, K={PROPORTION}, float32, contiguous. Microseconds are medians over "
+        f"{options.rounds} interleaved rounds in one process; the speed-up is the median of the "
+        "ratios within a round, beside its minimum and maximum. Plain is the torch sequence the "
+        "operator replaces (see benchmarks/bench_<operator>.py).",
+        "",
+        "| operator | C x H x W | pass | plain, us | ours, us | speed-up | range |",
+        "|---|---|---|---:|---:|---:|---|",
+    ]
+    print("\n".join(head))
+    rows, mean = measure(options.rounds)
+    tail = ["", f"Geometric mean over the five operators: {mean:.2f}x."]
+    print("\n".join(tail))
+    if options.out:
+        options.out.write_text("\n".join([*head, *rows, *tail, ""]))
+
+
+if __name__ == "__main__":
+    main()

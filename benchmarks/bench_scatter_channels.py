@@ -1,0 +1,20 @@
+"""scatter_channels against the product with the scores and index_copy."""
+
+from __future__ import annotations
+
+import torch
+
+from adarts_ext import ops
+
+
+def plain(x, update, scale, index):
+    return (x * scale[:, :, None, None]).index_copy(1, index, update)
+
+
+def fused(x, update, scale, index):
+    return ops.scatter_channels(x, index, update, scale)
+
+
+def arguments(n: int, c: int, size: int, k: int) -> list[torch.Tensor]:
+    update = torch.randn(n, c // k, size, size)
+    return [torch.randn(n, c, size, size), update, torch.rand(n, c), torch.randperm(c)[: c // k]]

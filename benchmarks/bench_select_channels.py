@@ -1,0 +1,19 @@
+"""select_channels against the batch sum and a stable sort, which also puts ties in index order."""
+
+from __future__ import annotations
+
+import torch
+
+from adarts_ext import ops
+
+
+def plain(scores, k):
+    return torch.argsort(scores.sum(0), descending=True, stable=True)[:k]
+
+
+def fused(scores, k):
+    return ops.select_channels(scores, k)
+
+
+def arguments(n: int, c: int, size: int, k: int) -> list[torch.Tensor | int]:
+    return [torch.rand(n, c), c // k]
