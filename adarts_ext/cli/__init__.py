@@ -1,0 +1,120 @@
+"""The command ``adarts``: a thin layer that finds the subcommand and reports what goes wrong."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from typing import NoReturn
+
+# Each is a module of this package with a function run(arguments) -> None, imported when chosen.
+COMMANDS = {
+    "search": "search for the cells of a network",
+    "retrain": "train the network of a genotype from the start, and test it",
+    "evaluate": "test a retrained network again",
+    "draw": "draw the cells of a genotype, and the history of a search",
+    "info": "say what is installed and how it was built",
+}
+
+# The package to install, and the extra it belongs to, by the name that is imported.
+EXTRAS = {
+    "PIL": ("pillow", "search"),
+    "jsonargparse": ("jsonargparse", "search"),
+    "matplotlib": ("matplotlib", "search"),
+    "sklearn": ("scikit-learn", "demo"),
+    "tensorboard": ("tensorboard", "search"),
+    "torchvision": ("torchvision", "search"),
+    "tqdm": ("tqdm", "search"),
+    "yaml": ("pyyaml", "search"),
+}
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: error: {message}\n")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command ``adarts``.
+
+    Args:
+        argv: The arguments, without the command's name; None for those of the process.
+
+    Returns:
+        The exit status: 0, or 1 for an error, 2 for wrong usage, 130 after Ctrl-C.
+
+    Example:
+        >>> main(["--version"])  # doctest: +ELLIPSIS
+        adarts ...
+        0
+    """
+    try:
+        chosen = _parser().parse_args((sys.argv[1:] if argv is None else argv) or ["--help"])
+        return _run(chosen.command, chosen.arguments)
+    except SystemExit as stop:  # how argparse ends after --help and after wrong usage
+        return stop.code if isinstance(stop.code, int) else 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    width = max(map(len, COMMANDS)) + 2
+    lines = [f"  {name:{width}}{help_text}" for name, help_text in COMMANDS.items()]
+    parser = _Parser(
+        prog="adarts",
+        usage="adarts [-h] [--version] COMMAND ...",
+        description="Differentiable architecture search: ADARTS, PC-DARTS and DARTS.",
+        epilog="\n".join(
+            ["commands:", *lines, "", "adarts COMMAND --help lists the options of a command."]
+        ),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
+    parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help=argparse.SUPPRESS)
+    parser.add_argument("arguments", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    return parser
+
+
+class _Version(argparse.Action):
+    """Print the version; the package is looked up only when it is asked for."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from importlib.metadata import version
+
+        print(f"adarts {version('adarts_ext')}")
+        parser.exit()
+
+
+def _run(command: str, arguments: list[str]) -> int:
+    try:
+        if command == "info":
+            from adarts_ext import info
+
+            _Parser(prog="adarts info", description=COMMANDS["info"]).parse_args(arguments)
+            return info.main() or 0
+        importlib.import_module(f"adarts_ext.cli.{command}").run(arguments)
+        return 0
+    except KeyboardInterrupt:
+        return _complain(command, "interrupted", 130)
+    except ModuleNotFoundError as error:
+        known = EXTRAS.get((error.name or "").partition(".")[0])
+        if known is None:
+            raise
+        package, extra = known
+        reason = f"{package} is not installed; install it by: pip install 'adarts_ext[{extra}]'"
+        return _complain(command, reason, 1)
+    except (ValueError, OSError) as error:
+        return _complain(command, _one_line(error), 1)
+
+
+def _one_line(error: ValueError | OSError) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        place = f"{error.filename}: " if error.filename else ""
+        return f"{place}{error.strerror}"
+    return " ".join(str(error).split())
+
+
+def _complain(command: str, message: str, status: int) -> int:
+    print(f"adarts {command}: error: {message}", file=sys.stderr)
+    return status

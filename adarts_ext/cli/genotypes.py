@@ -1,0 +1,66 @@
+"""Finding the genotype that an argument names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from adarts_ext.files import CONFIG_FILE, GENOTYPE_FILE
+from adarts_ext.genotype import KNOWN, Genotype, random_genotype
+
+GENOTYPE_HELP = (
+    f"a genotype: one of {', '.join(KNOWN)}, random:SEED for one drawn at random, a JSON file, or "
+    "the folder of a run"
+)
+
+
+def find_genotype(name: str) -> Genotype:
+    """Give the genotype that an argument names.
+
+    Args:
+        name: One of :data:`adarts_ext.genotype.KNOWN`, ``random:SEED``, the path of a JSON file, or
+            the folder of a run.
+
+    Raises:
+        ValueError: There is no such genotype, or the file is damaged.
+        FileNotFoundError: The folder holds no run, or no genotype yet.
+
+    Example:
+        >>> find_genotype("random:3") == random_genotype(3)
+        True
+    """
+    if name in KNOWN:
+        return KNOWN[name]
+    if name.startswith("random:"):
+        seed = name.removeprefix("random:")
+        if not seed.isdecimal():
+            raise ValueError(f"expected a seed, a whole number, after random:, got {seed!r}")
+        return random_genotype(int(seed))
+    path = Path(name)
+    if path.is_dir():
+        path = genotype_file(path)
+    elif not path.is_file():
+        raise FileNotFoundError(
+            f"{name}: neither a file nor a folder, nor one of the known genotypes: "
+            f"{', '.join(KNOWN)}, random:SEED"
+        )
+    return Genotype.load(path)
+
+
+def genotype_file(folder: Path) -> Path:
+    """Find the file with the genotype of a run.
+
+    Raises:
+        FileNotFoundError: The folder holds no run, or its search has not ended.
+    """
+    if not (folder / CONFIG_FILE).is_file():
+        raise FileNotFoundError(f"{folder}: not the folder of a run, it holds no {CONFIG_FILE}")
+    if not (folder / GENOTYPE_FILE).is_file():
+        latest = latest_genotype_file(folder)
+        hint = f"; its latest genotype is {latest}" if latest else ""
+        raise FileNotFoundError(f"{folder}: the search has not ended{hint}")
+    return folder / GENOTYPE_FILE
+
+
+def latest_genotype_file(folder: Path) -> Path | None:
+    """Find the genotype of the last epoch of a search that has not ended."""
+    return max((folder / "genotypes").glob("epoch-*.json"), default=None)

@@ -1,0 +1,64 @@
+"""What all pictures share: the colours of the operations, and writing a figure to a file."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import matplotlib
+from matplotlib.figure import Figure
+
+from adarts_ext.files import write_atomic
+
+INK = "#22272e"
+FAINT = "#9aa3ad"
+
+OP_COLORS = {
+    "none": "#9aa3ad",
+    "max_pool_3x3": "#c2410c",
+    "avg_pool_3x3": "#e8a33d",
+    "skip_connect": "#b4549b",
+    "sep_conv_3x3": "#1d5fa8",
+    "sep_conv_5x5": "#6aa9dd",
+    "dil_conv_3x3": "#11795c",
+    "dil_conv_5x5": "#5fbf95",
+}
+
+_FONTS = {"font.family": "sans-serif", "svg.fonttype": "none", "svg.hashsalt": "adarts_ext"}
+
+
+def picture_format(path: str | os.PathLike[str]) -> str:
+    """Return the format that a picture's file name asks for: ``"svg"`` or ``"png"``.
+
+    Raises:
+        ValueError: For any other suffix.
+
+    Example:
+        >>> picture_format("cells.SVG")
+        'svg'
+    """
+    suffix = Path(path).suffix.lower()
+    if suffix not in (".svg", ".png"):
+        raise ValueError(f"expected a picture's file name to end in .svg or .png, got {path}")
+    return suffix[1:]
+
+
+def save_figure(figure: Figure, path: str | os.PathLike[str]) -> None:
+    """Write a figure beside ``path`` and rename it into place; the suffix chooses the format.
+
+    Text stays text in an SVG, so it can be searched and edited; the same figure gives the same
+    bytes.
+
+    Raises:
+        ValueError: If the suffix is neither ``.svg`` nor ``.png``.
+        OSError: If the file cannot be written.
+    """
+    kind = picture_format(path)
+    metadata = {"Date": None} if kind == "svg" else {"Software": None}
+    with matplotlib.rc_context(_FONTS):
+        write_atomic(
+            path,
+            lambda file: figure.savefig(
+                file, format=kind, dpi=150, facecolor="white", metadata=metadata
+            ),
+        )

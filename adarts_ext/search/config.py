@@ -1,0 +1,203 @@
+"""The options of a search, and the published settings of ADARTS, PC-DARTS and DARTS."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from adarts_ext.data import DATASETS
+from adarts_ext.files import CONFIG_FILE, read_json, write_json
+from adarts_ext.training import check_range
+
+SELECTIONS = ("attention", "first", "random", "all")
+BACKENDS = ("fused", "reference")
+MEMORY_MODES = ("store", "recompute")
+
+# Options that say where a run goes on and how it keeps house, not what it computes.
+PLACE_OPTIONS = ("data_dir", "download", "device", "memory")
+
+
+@dataclass(frozen=True)
+class SearchConfig:
+    """How a search is run. The defaults are those of ADARTS.
+
+    Args:
+        dataset: the data set: digits, cifar10, cifar100 or folder.
+        data_dir: the folder with the data set's files ("data" by default for CIFAR), or the image
+            folder itself.
+        download: fetch CIFAR when it is not in data_dir.
+        image_size: side of the images in pixels, for digits (16 by default) and folder (as they
+            are by default).
+        device: auto (CUDA where there is one, else the CPU), cpu, cuda or cuda:<number>.
+        seed: seed of the initial weights, the halves of the training images, the order of the
+            images and augmentation.
+        init_channels: channels of the first cells, C.
+        layers: number of cells, at least 3; those at a third and at two thirds are reduction cells.
+        steps: nodes of a cell.
+        proportion: one of this many channels goes through the candidate operations, K.
+        selection: which channels go through them: attention (the most attended), first, random
+            or all.
+        edge_normalization: weigh the edges into a node by betas.
+        backend: fused (the compiled operators) or reference (plain torch).
+        memory: store what the backward pass needs, or recompute it, which is slower and takes
+            less memory.
+        epochs: passes over the first half of the training images.
+        warmup_epochs: how many of the epochs, at the start, leave alphas and betas as they are.
+        batch_size: images in a batch, of either half.
+        train_portion: part of the training images that trains the weights; the rest trains alphas
+            and betas.
+        learning_rate: learning rate of the weights at the start.
+        learning_rate_min: learning rate of the weights at the end of the cosine.
+        momentum: momentum of the weights' SGD.
+        weight_decay: weight decay of the weights' SGD.
+        grad_clip: largest norm of the gradient of all weights together.
+        arch_learning_rate: learning rate of alphas and betas.
+        arch_beta1: decay of the mean gradient in Adam on alphas and betas.
+        arch_beta2: decay of the mean squared gradient in Adam on alphas and betas.
+        arch_weight_decay: weight decay of Adam on alphas and betas.
+        unrolled: take the gradient of alphas and betas at the weights one step ahead (second
+            order), not at the present ones (first order); about four times the work.
+        augment: shift, and mirror where the data set allows it, the images that train.
+
+    Raises:
+        ValueError: a value is out of its range, or two do not go together.
+
+    Example:
+        >>> SearchConfig(batch_size=128).learning_rate
+        0.025
+        >>> SearchConfig(layers=0)
+        Traceback (most recent call last):
+        ...
+        ValueError: layers: expected at least 3, got 0
+    """
+
+    dataset: str = "digits"
+    data_dir: str | None = None
+    download: bool = False
+    image_size: int | None = None
+    device: str = "auto"
+    seed: int = 0
+    init_channels: int = 16
+    layers: int = 8
+    steps: int = 4
+    proportion: int = 4
+    selection: str = "attention"
+    edge_normalization: bool = True
+    backend: str = "fused"
+    memory: str = "store"
+    epochs: int = 80
+    warmup_epochs: int = 15
+    batch_size: int = 64
+    train_portion: float = 0.5
+    learning_rate: float = 0.025
+    learning_rate_min: float = 0.0
+    momentum: float = 0.9
+    weight_decay: float = 3e-4
+    grad_clip: float = 5.0
+    arch_learning_rate: float = 6e-4
+    arch_beta1: float = 0.5
+    arch_beta2: float = 0.999
+    arch_weight_decay: float = 1e-3
+    unrolled: bool = False
+    augment: bool = True
+
+    def __post_init__(self) -> None:
+        choices = {
+            "dataset": DATASETS,
+            "selection": SELECTIONS,
+            "backend": BACKENDS,
+            "memory": MEMORY_MODES,
+        }
+        for name, known in choices.items():
+            if getattr(self, name) not in known:
+                got = getattr(self, name)
+                raise ValueError(f"{name}: expected one of {', '.join(known)}, got {got!r}")
+        check_range("seed", self.seed, 0, 2**63 - 1)
+        for name in ("init_channels", "steps", "proportion", "epochs", "batch_size"):
+            check_range(name, getattr(self, name), 1)
+        check_range("layers", self.layers, 3)
+        for name in ("learning_rate", "grad_clip", "arch_learning_rate"):
+            check_range(name, getattr(self, name), 0, above=True)
+        for name in ("weight_decay", "arch_weight_decay"):
+            check_range(name, getattr(self, name), 0)
+        check_range("momentum", self.momentum, 0, 1)
+        check_range("learning_rate_min", self.learning_rate_min, 0, self.learning_rate)
+        check_range("warmup_epochs", self.warmup_epochs, 0)
+        for name in ("train_portion", "arch_beta1", "arch_beta2"):
+            value = getattr(self, name)
+            check_range(name, value, 0, 1, above=name == "train_portion")
+            if value == 1:
+                raise ValueError(f"{name}: expected less than 1, got {value}")
+        if self.warmup_epochs >= self.epochs:
+            raise ValueError(
+                f"warmup_epochs: expected less than the {self.epochs} epochs, got "
+                f"{self.warmup_epochs}; alphas and betas would never be trained"
+            )
+        if self.unrolled and self.selection == "random":
+            raise ValueError(
+                "unrolled: expected another selection than random, which would give each of the "
+                "passes that are compared a network of its own"
+            )
+        if self.image_size is not None:
+            check_range("image_size", self.image_size, 1)
+
+
+#: The published settings; what is not named is as in :class:`SearchConfig`.
+PRESETS = {
+    "adarts": SearchConfig(),
+    "pc-darts": SearchConfig(selection="first", epochs=50, batch_size=256, learning_rate=0.1),
+    "darts": SearchConfig(
+        selection="all",
+        proportion=1,
+        edge_normalization=False,
+        epochs=50,
+        warmup_epochs=0,
+        learning_rate_min=0.001,
+        arch_learning_rate=3e-4,
+    ),
+}
+
+
+def save_config(folder: Path, config: SearchConfig) -> None:
+    """Write the options of a run into its folder.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    write_json(folder / CONFIG_FILE, {"kind": "search", **asdict(config)})
+
+
+def load_config(folder: Path) -> SearchConfig:
+    """Read the options of a run from its folder.
+
+    Raises:
+        FileNotFoundError: there is no run in the folder.
+        ValueError: the run is of another kind, or the file is damaged.
+    """
+    path = folder / CONFIG_FILE
+    if not path.is_file():
+        raise FileNotFoundError(f"{folder}: not the folder of a run, it holds no {CONFIG_FILE}")
+    options = read_json(path)
+    kind = options.pop("kind", None) if isinstance(options, dict) else None
+    if kind != "search":
+        found = "one of a retrain" if kind == "retrain" else "something else"
+        raise ValueError(f"{folder}: expected the run of a search, got {found}")
+    try:
+        return SearchConfig(**options)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def check_same_run(folder: Path, config: SearchConfig) -> None:
+    """Refuse to go on with a run under other options.
+
+    Raises:
+        ValueError: an option that changes what is computed differs.
+    """
+    begun, given = asdict(load_config(folder)), asdict(config)
+    for name in given:
+        if name not in PLACE_OPTIONS and begun[name] != given[name]:
+            raise ValueError(
+                f"{folder}: the run was begun with {name} {begun[name]}, cannot go on with "
+                f"{given[name]}"
+            )

@@ -1,0 +1,151 @@
+"""What a search records after every epoch: history, genotype and TensorBoard's curves."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
+
+from adarts_ext.files import HISTORY_FILE, TENSORBOARD_FOLDER, write_json
+from adarts_ext.genotype import PRIMITIVES, Genotype, incoming_edges
+from adarts_ext.nn import SearchNetwork
+
+GENOTYPES_FOLDER = "genotypes"
+
+
+def describe_architecture(network: SearchNetwork) -> dict[str, Any]:
+    """Say where alphas and betas stand, in plain numbers.
+
+    Returns:
+        For each cell (``normal``, ``reduce``): ``alphas_*``, softmaxed over the operations, one
+        list an edge; ``betas_*``, softmaxed over the edges into each node, or None without edge
+        normalisation; ``alphas_entropy_*``, the mean entropy of an edge's alphas, and
+        ``betas_entropy_*``, that of a node's betas, in nats; and ``skip_connections_*``, how many
+        of the derived cell's operations are skip connections.
+
+    Example:
+        >>> network = SearchNetwork(init_channels=4, layers=3, backend="reference", proportion=2)
+        >>> round(describe_architecture(network)["alphas_entropy_normal"], 3)  # nearly log 8
+        2.079
+    """
+    genotype = network.genotype()
+    record: dict[str, Any] = {}
+    for cell in ("normal", "reduce"):
+        alphas = _softmax(getattr(network, f"alphas_{cell}"))
+        record[f"alphas_{cell}"] = alphas.tolist()
+        record[f"alphas_entropy_{cell}"] = _entropy(alphas).mean().item()
+        betas = getattr(network, f"betas_{cell}")
+        record[f"betas_{cell}"] = record[f"betas_entropy_{cell}"] = None
+        if betas is not None:
+            nodes = [_softmax(betas[node]) for node in incoming_edges(network.steps)]
+            record[f"betas_{cell}"] = torch.cat(nodes).tolist()
+            entropies = torch.stack([_entropy(node) for node in nodes])
+            record[f"betas_entropy_{cell}"] = entropies.mean().item()
+        ops = [op for op, _ in getattr(genotype, cell)]
+        record[f"skip_connections_{cell}"] = ops.count("skip_connect")
+    return record
+
+
+def _softmax(parameters: Tensor) -> Tensor:
+    return parameters.detach().cpu().double().softmax(-1)
+
+
+def _entropy(probabilities: Tensor) -> Tensor:
+    return torch.special.entr(probabilities).sum(-1)
+
+
+def peak_memory(device: torch.device) -> int:
+    """Give the most memory taken so far, in bytes: the device's, or the process's on the CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    import resource  # not on every system
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024  # kibibytes, but bytes on macOS
+
+
+class Monitor:
+    """Writes the records of a run into its folder.
+
+    Args:
+        folder: The run's folder.
+        history: The records of the epochs that lie behind, when a run goes on.
+    """
+
+    def __init__(self, folder: Path, history: list[dict[str, Any]]) -> None:
+        self.folder = folder
+        self.history = history
+        (folder / GENOTYPES_FOLDER).mkdir(exist_ok=True)
+        self._writer = SummaryWriter(str(folder / TENSORBOARD_FOLDER), purge_step=len(history) + 1)
+
+    def __enter__(self) -> Monitor:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._writer.close()
+
+    def record(self, entry: dict[str, Any], genotype: Genotype) -> None:
+        """Add the record of an epoch, and write all that follows from it.
+
+        Raises:
+            OSError: A file cannot be written.
+        """
+        self.history.append(entry)
+        genotype.save(self.folder / GENOTYPES_FOLDER / f"epoch-{entry['epoch']:04d}.json")
+        write_json(self.folder / HISTORY_FILE, self.history)
+        self._write_scalars(entry)
+        self._writer.flush()
+
+    def _write_scalars(self, entry: dict[str, Any]) -> None:
+        epoch = entry["epoch"]
+        for name, value in entry.items():
+            if isinstance(value, int | float) and name != "epoch":
+                self._writer.add_scalar(_tag(name), value, epoch)
+        for cell in ("normal", "reduce"):
+            alphas, betas = entry[f"alphas_{cell}"], entry[f"betas_{cell}"]
+            for edge, (name, ops) in enumerate(zip(edge_names(len(alphas)), alphas, strict=True)):
+                for op, weight in zip(PRIMITIVES, ops, strict=True):
+                    self._writer.add_scalar(f"alphas_{cell}/{name}/{op}", weight, epoch)
+                if betas is not None:
+                    self._writer.add_scalar(f"betas_{cell}/{name}", betas[edge], epoch)
+
+
+def _tag(name: str) -> str:
+    """Put the curves that belong together under one heading of TensorBoard.
+
+    Example:
+        >>> _tag("train_loss"), _tag("alphas_entropy_normal"), _tag("seconds")
+        ('loss/train', 'alphas_entropy/normal', 'run/seconds')
+    """
+    head, _, tail = name.rpartition("_")
+    if tail in ("loss", "accuracy"):
+        return f"{tail}/{head}"
+    if tail in ("normal", "reduce"):
+        return f"{head}/{tail}"
+    return f"run/{name}"
+
+
+def edge_names(edges: int) -> list[str]:
+    """Name the edges of a cell, in the order of the alphas.
+
+    Example:
+        >>> edge_names(5)
+        ['node0_c(k-2)', 'node0_c(k-1)', 'node1_c(k-2)', 'node1_c(k-1)', 'node1_node0']
+    """
+    names: list[str] = []
+    node = 0
+    while len(names) < edges:
+        sources = ["c(k-2)", "c(k-1)", *(f"node{source}" for source in range(node))]
+        names += [f"node{node}_{source}" for source in sources]
+        node += 1
+    return names

@@ -1,0 +1,190 @@
+"""The two halves of a search step: one on alphas and betas, one on the weights.
+
+Each backward pass computes only the gradients it is asked for: what a half does not train is
+switched off before its forward pass, so that nothing is kept or computed for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+from torch.nn.utils import clip_grad_norm_
+
+from adarts_ext.nn import SearchNetwork
+
+Batch = tuple[Tensor, Tensor]
+
+
+def weight_step(
+    network: SearchNetwork, optimizer: torch.optim.SGD, batch: Batch, grad_clip: float
+) -> tuple[Tensor, Tensor]:
+    """Make one SGD step on the weights; alphas and betas get no gradient.
+
+    Args:
+        network: The supernet, in training mode.
+        optimizer: SGD on ``network.parameters()``.
+        batch: Images (N, C, H, W) and labels (N,) of the half that trains the weights.
+        grad_clip: Largest norm of the gradient of all weights together.
+
+    Returns:
+        The cross entropy before the step, a scalar in nats, and the logits (N, classes).
+    """
+    images, labels = batch
+    with without_gradient(network.arch_parameters()):
+        logits = network(images)
+        loss = cross_entropy(logits, labels)
+        optimizer.zero_grad()
+        loss.backward()
+    clip_grad_norm_(network.parameters(), grad_clip)
+    optimizer.step()
+    return loss.detach(), logits.detach()
+
+
+def architecture_step(
+    optimizer: torch.optim.Optimizer, arch_parameters: Sequence[Tensor], gradient: Sequence[Tensor]
+) -> None:
+    """Make one step on alphas and betas along a given gradient."""
+    for parameter, part in zip(arch_parameters, gradient, strict=True):
+        parameter.grad = part
+    optimizer.step()
+
+
+def first_order_gradient(
+    network: SearchNetwork, validation_batch: Batch
+) -> tuple[Tensor, list[Tensor]]:
+    """Give the gradient of the validation loss in alphas and betas at the present weights.
+
+    ``d L_val(w, alpha) / d alpha``: DARTS (arXiv 1806.09055, section 2.3) with xi = 0. As in DARTS,
+    the pass counts in BatchNorm's running statistics.
+
+    Returns:
+        The validation loss, a scalar in nats, and one gradient for each of
+        ``network.arch_parameters()``.
+    """
+    with without_gradient(network.parameters()):
+        loss = _loss(network, validation_batch)
+        gradient = _gradient(loss, network.arch_parameters())
+    return loss.detach(), gradient
+
+
+def second_order_gradient(
+    network: SearchNetwork,
+    weight_optimizer: torch.optim.SGD,
+    train_batch: Batch,
+    validation_batch: Batch,
+) -> tuple[Tensor, list[Tensor]]:
+    """Give the gradient of the validation loss in alphas and betas through one step of the weights.
+
+    With w' = w - xi * (momentum * buffer + d L_train(w, alpha)/dw + decay * w), the step that SGD
+    is about to make, unclipped, it is (DARTS, arXiv 1806.09055, equations 7 and 8)::
+
+        d L_val(w', alpha)/d alpha  -  xi * d^2 L_train(w, alpha)/(d alpha dw) . d L_val/dw'
+
+    The product in the second term is that of :func:`hessian_vector_product`. The weights are moved
+    in place and then put back bit for bit, so that ``memory="recompute"``, which runs parts of the
+    network again during backward, sees the moved ones. BatchNorm's running statistics are put back
+    too: none of these passes belongs to the network as it is. (The code of DARTS makes this
+    true of the pass at w' only, and lets the three on the training batch count.)
+
+    Args:
+        network: The supernet, in training mode.
+        weight_optimizer: SGD on ``network.parameters()``; its learning rate is xi.
+        train_batch: The batch that the weights' step is about to use.
+        validation_batch: A batch of the other half.
+
+    Returns:
+        The validation loss at w', a scalar in nats, and one gradient for each of
+        ``network.arch_parameters()``.
+    """
+    weights, arch = list(network.parameters()), network.arch_parameters()
+    (group,) = weight_optimizer.param_groups
+    xi = group["lr"]
+    with put_back(network.buffers()):
+        with without_gradient(arch):
+            direction = _gradient(_loss(network, train_batch), weights)
+        with put_back(weights):
+            with torch.no_grad():
+                # Not in place: autograd may have given the same tensor for two of the weights.
+                direction = torch._foreach_add(direction, weights, alpha=group["weight_decay"])
+                for weight, part in zip(weights, direction, strict=True):
+                    buffer = weight_optimizer.state[weight].get("momentum_buffer")
+                    if buffer is not None:
+                        part.add_(buffer, alpha=group["momentum"])
+                torch._foreach_sub_(weights, direction, alpha=xi)
+            loss = _loss(network, validation_batch)
+            gradient = _gradient(loss, [*arch, *weights])
+        direct, vector = gradient[: len(arch)], gradient[len(arch) :]
+        implicit = hessian_vector_product(network, train_batch, vector)
+    return loss.detach(), [a - xi * b for a, b in zip(direct, implicit, strict=True)]
+
+
+def hessian_vector_product(
+    network: SearchNetwork, batch: Batch, vector: Sequence[Tensor], distance: float = 0.01
+) -> list[Tensor]:
+    """Give ``d^2 L/(d alpha dw) . v`` by a central difference of the gradient in alphas and betas.
+
+    ``(dL/d alpha (w + r v) - dL/d alpha (w - r v)) / 2r`` with r = distance / ||v|| (DARTS,
+    arXiv 1806.09055, equation 8); the error falls with the square of ``distance``. The weights are
+    put back bit for bit.
+
+    Args:
+        network: The supernet.
+        batch: Images and labels of the loss L.
+        vector: v, one tensor for each of ``network.parameters()``.
+        distance: How far the weights are moved each way, in the norm over all of them.
+
+    Returns:
+        One tensor for each of ``network.arch_parameters()``.
+    """
+    weights, arch = list(network.parameters()), network.arch_parameters()
+    norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(vector)))
+    radius = distance / norm.clamp_min(torch.finfo(norm.dtype).tiny)  # v = 0 gives a product of 0
+    shift = torch._foreach_mul(vector, radius)
+
+    def gradient_at(sign: int) -> list[Tensor]:
+        with put_back(weights), without_gradient(weights):
+            with torch.no_grad():
+                torch._foreach_add_(weights, shift, alpha=sign)
+            return _gradient(_loss(network, batch), arch)
+
+    ahead, behind = gradient_at(1), gradient_at(-1)
+    return [(a - b) / (2 * radius) for a, b in zip(ahead, behind, strict=True)]
+
+
+@contextmanager
+def without_gradient(tensors: Iterator[Tensor] | Sequence[Tensor]) -> Iterator[None]:
+    """Switch off the gradients of leaf tensors for a while."""
+    tensors = list(tensors)
+    for tensor in tensors:
+        tensor.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for tensor in tensors:
+            tensor.requires_grad_(True)
+
+
+@contextmanager
+def put_back(tensors: Iterator[Tensor] | Sequence[Tensor]) -> Iterator[None]:
+    """Give tensors their present values back, bit for bit, however the block ends."""
+    tensors = list(tensors)
+    kept = [tensor.detach().clone() for tensor in tensors]
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for tensor, value in zip(tensors, kept, strict=True):
+                tensor.copy_(value)
+
+
+def _loss(network: SearchNetwork, batch: Batch) -> Tensor:
+    images, labels = batch
+    return cross_entropy(network(images), labels)
+
+
+def _gradient(loss: Tensor, tensors: Sequence[Tensor]) -> list[Tensor]:
+    return list(torch.autograd.grad(loss, tensors))

@@ -1,0 +1,423 @@
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import adarts_ext
+from adarts_ext.cli import COMMANDS, main
+from adarts_ext.cli.options import argument_help
+from adarts_ext.files import read_json
+from adarts_ext.genotype import ADARTS_V2, Genotype, random_genotype
+from adarts_ext.retrain import RetrainConfig
+from adarts_ext.search import PRESETS, SearchConfig, loop
+
+SMALL_SEARCH = [
+    *("--dataset", "folder", "--device", "cpu", "--backend", "reference", "--steps", "2"),
+    *("--init-channels", "4", "--layers", "3", "--proportion", "2", "--batch-size", "8"),
+    *("--warmup-epochs", "0", "--learning-rate", "0.1"),
+]
+SMALL_RETRAIN = [
+    *("--device", "cpu", "--init-channels", "4", "--layers", "3", "--batch-size", "8"),
+    *("--epochs", "1"),
+]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread():
+    """These networks are tiny, and threads that wait for a busy core cost a hundredfold."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    """An image folder of 32 + 8 small grey images in two classes: dark and light noise."""
+    folder = tmp_path_factory.mktemp("images")
+    generator = np.random.default_rng(0)
+    for part, count in (("train", 16), ("test", 4)):
+        for name, darkest in (("dark", 0), ("light", 120)):
+            (folder / part / name).mkdir(parents=True)
+            for number in range(count):
+                pixels = generator.integers(darkest, darkest + 136, (16, 16), dtype=np.uint8)
+                Image.fromarray(pixels).save(folder / part / name / f"{number}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def searched(images, tmp_path_factory):
+    """The folder of a finished search of two epochs."""
+    folder = tmp_path_factory.mktemp("runs") / "a search"
+    arguments = [*SMALL_SEARCH, "--data-dir", str(images), "--epochs", "2", "--out", str(folder)]
+    assert main(["search", *arguments]) == 0
+    return folder
+
+
+@pytest.fixture
+def taken(monkeypatch, tmp_path):
+    """Catch the options a command would run with, in place of running it."""
+    from adarts_ext.cli import retrain, search
+
+    caught = {}
+
+    def take(kind):
+        def run(*arguments):
+            caught[kind] = arguments
+            raise ValueError("caught")
+
+        return run
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(search, "search", take("search"))
+    monkeypatch.setattr(retrain, "retrain_seeds", take("retrain"))
+    return caught
+
+
+def usage_error(arguments, capsys):
+    """Run a wrong command line; give its one line of complaint."""
+    capsys.readouterr()
+    assert main(arguments) == 2
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err.count("\n") == 1
+    return output.err
+
+
+def failure(arguments, capsys):
+    """Run a command that fails; give its one line of complaint."""
+    capsys.readouterr()
+    assert main(arguments) == 1
+    lines = capsys.readouterr().err.splitlines()
+    complaints = [line for line in lines if not line.startswith("run folder: ")]
+    assert len(complaints) == 1
+    return complaints[0]
+
+
+def test_help_lists_the_commands_and_needs_no_extra():
+    code = (
+        "import sys; from adarts_ext.cli import main; status = main(['--help']); "
+        "extras = {'jsonargparse', 'matplotlib', 'tensorboard', 'torchvision'}; "
+        "sys.exit(status or ' '.join(extras & set(sys.modules)) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    for command in ("search", "retrain", "evaluate", "draw", "info"):
+        assert f"  {command}" in done.stdout
+
+
+def test_python_m_is_the_command():
+    done = subprocess.run(
+        [sys.executable, "-m", "adarts_ext", "nonsense"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("adarts: error: argument COMMAND: invalid choice: 'nonsense'")
+
+
+def test_no_arguments_give_the_help(capsys):
+    assert main([]) == 0
+    assert "usage: adarts [-h] [--version] COMMAND" in capsys.readouterr().out
+
+
+def test_info_and_version_say_what_is_installed(capsys):
+    assert main(["info"]) == 0
+    assert torch.__version__ in capsys.readouterr().out
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"adarts {adarts_ext.__version__}\n"
+    assert "unrecognized arguments: more" in usage_error(["info", "more"], capsys)
+
+
+@pytest.mark.parametrize("command", sorted(COMMANDS.keys() - {"info"}))
+def test_every_command_explains_its_options(command, capsys):
+    assert main([command, "--help"]) == 0
+    text = capsys.readouterr().out
+    assert text.startswith(f"usage: adarts {command} ")
+    for config, of in ((SearchConfig, "search"), (RetrainConfig, "retrain")):
+        if command == of:
+            for name, explanation in argument_help(config).items():
+                if name != "seed" or command == "search":
+                    assert f"--{name.replace('_', '-')}" in text
+                    assert explanation.split()[0] in text
+
+
+@pytest.mark.parametrize("config", [SearchConfig, RetrainConfig])
+def test_every_option_has_a_help_text(config):
+    assert argument_help(config).keys() == set(config.__dataclass_fields__)
+
+
+def test_a_missing_extra_is_named_with_the_command_that_installs_it():
+    code = (
+        "import sys; sys.modules['matplotlib'] = None; "
+        "from adarts_ext.cli import main; sys.exit(main(['draw', 'ADARTS_V1']))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == (
+        "adarts draw: error: matplotlib is not installed; "
+        "install it by: pip install 'adarts_ext[search]'\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ["search", "--epochs", "many"],
+            "search: error: epochs: expected a whole number, got many",
+        ),
+        (["search", "--epochs", "2.5"], "epochs: expected a whole number, got 2.5"),
+        (["search", "--image-size", "big"], "image_size: expected a whole number, got big"),
+        (["search", "--learning-rate", "x"], "learning_rate: expected a number, got x"),
+        (["search", "--layers", "2"], "layers: expected at least 3, got 2"),
+        (["search", "--selection", "best"], "selection: expected one of attention, first, random"),
+        (["search", "--epochs", "10"], "warmup_epochs: expected less than the 10 epochs"),
+        (["search", "--preset", "nas"], "argument --preset: invalid choice: 'nas'"),
+        (["search", "--epohcs", "3"], "recognized arguments: --epohcs 3"),
+        (["search", "--epochs"], "argument --epochs: expected one argument"),
+        (["search", "--config", "none.yaml"], "config: File does not exist"),
+        (["search", "--config"], "argument --config: expected one argument"),
+        (["search", "--resume"], "--resume needs the folder of the run: --out RUN"),
+        (["retrain"], "genotype"),
+        (["retrain", "ADARTS_V1", "--seeds", "1,b"], "seeds: expected whole numbers set apart by"),
+        (["retrain", "ADARTS_V1", "--seed", "1"], "recognized arguments: --seed 1"),
+        (["retrain", "ADARTS_V1", "--cutout", "-1"], "cutout: expected at least 0, got -1"),
+        (["evaluate"], "run"),
+        (["draw", "ADARTS_V1", "more"], "recognized arguments: more"),
+    ],
+)
+def test_wrong_usage_is_one_clear_line_and_status_2(arguments, message, capsys, taken):
+    assert message in usage_error(arguments, capsys)
+    assert taken == {}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("epochs: [3", "config: while parsing"),
+        ("epohcs: 3", "'epohcs' is not"),
+        ("epochs: many", "epochs: expected a whole number, got many"),
+        ("data_dir: [a, b]", "data_dir: expected a text, got ['a', 'b']"),
+        ("unrolled: 3", "not boolean"),
+        ("preset: nas", "preset: 'nas' not among choices"),
+        ("- 3", "config"),
+        ('dataset: !!python/object/apply:os.mkdir ["made"]', "could not determine a constructor"),
+        ("dataset: {class_path: os.mkdir, init_args: {path: made}}", "dataset: expected a text"),
+    ],
+)
+def test_a_bad_option_file_is_one_clear_line_and_runs_nothing(
+    content, message, capsys, taken, tmp_path
+):
+    (tmp_path / "options.yaml").write_text(content)
+    assert message in usage_error(["search", "--config", "options.yaml"], capsys)
+    assert taken == {}
+    assert not (tmp_path / "made").exists()
+
+
+def options_of(arguments, caught):
+    assert main(arguments) == 1
+    return caught["search"][0]
+
+
+def test_an_option_beats_the_file_and_the_file_beats_the_preset(taken, tmp_path):
+    (tmp_path / "options.yaml").write_text(
+        "preset: darts\nepochs: 20\nlearning_rate: 1e-2\nunrolled: true\naugment: false\n"
+    )
+    assert options_of(["search"], taken) == PRESETS["adarts"]
+    assert options_of(["search", "--preset", "pc-darts"], taken) == PRESETS["pc-darts"]
+    for order in (
+        ["--config", "options.yaml", "--epochs", "9"],
+        ["--epochs=9", "--config=options.yaml"],
+    ):
+        config = options_of(["search", *order, "--no-unrolled"], taken)
+        assert config.epochs == 9
+        assert config.learning_rate == 0.01
+        assert config.unrolled is False
+        assert config.augment is False
+        assert config.arch_learning_rate == PRESETS["darts"].arch_learning_rate
+    config = options_of(["search", "--preset", "pc-darts", "--config", "options.yaml"], taken)
+    assert config.batch_size == 256
+    assert config.learning_rate_min == 0.0
+
+
+def test_an_option_at_its_default_value_still_beats_the_preset(taken):
+    default = SearchConfig().batch_size
+    config = options_of(["search", "--preset", "pc-darts", "--batch-size", str(default)], taken)
+    assert config.batch_size == default
+
+
+def test_a_run_that_is_not_named_gets_a_folder_of_its_own(taken):
+    options_of(["search", "--dataset", "cifar10", "--download"], taken)
+    folder = taken["search"][1]
+    assert folder.parts[0] == "runs"
+    assert folder.name.startswith("search-cifar10-2")
+
+
+def test_search_says_what_it_found_and_what_comes_next(images, tmp_path, capfd):
+    folder = tmp_path / "a run"
+    arguments = [*SMALL_SEARCH, "--data-dir", str(images), "--epochs", "1", "--out", str(folder)]
+    assert main(["search", *arguments]) == 0
+    output = capfd.readouterr()
+    genotype = Genotype.load(folder / "genotype.json")
+    for cell in (genotype.normal, genotype.reduce):
+        for op, source in cell:
+            assert f"{op} {source}" in output.out
+    accuracy = read_json(folder / "result.json")["validation_accuracy"]
+    assert f"validation accuracy of the supernet {accuracy:.4f}" in output.out
+    assert f"adarts retrain {shlex.quote(str(folder))}" in output.out
+    assert "epoch 1/1" in output.err
+
+
+def test_search_then_retrain_then_evaluate_then_draw(searched, tmp_path, capsys):
+    out = tmp_path / "retrained"
+    assert main(["retrain", str(searched), *SMALL_RETRAIN, "--out", str(out)]) == 0
+    text = capsys.readouterr().out
+    result = read_json(out / "result.json")
+    assert f"test accuracy, last epoch: {result['test_accuracy_last']:.4f}" in text
+    assert f"test accuracy, best epoch: {result['test_accuracy_best']:.4f} (epoch 1)" in text
+    assert f"{result['parameters'] / 1e6:.3f} M parameters" in text
+    assert "GFLOP an image" in text
+    genotype = Genotype.load(searched / "genotype.json")
+    assert Genotype.load(out / "genotype.json") == genotype
+    assert read_json(out / "config.json")["dataset"] == "folder"  # that of the search
+
+    assert main(["evaluate", str(out), "--device", "cpu"]) == 0
+    text = capsys.readouterr().out
+    assert f"test accuracy {result['test_accuracy_last']:.4f}" in text
+    assert "8 images" in text
+
+    assert main(["draw", str(searched)]) == 0
+    assert main(["draw", str(out), "--out", str(tmp_path / "cells.png")]) == 0
+    for name in ("cells.svg", "history.svg"):
+        ElementTree.parse(searched / name)
+    assert (tmp_path / "cells.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_retrain_from_several_seeds_gives_mean_and_deviation(images, tmp_path, capsys):
+    out = tmp_path / "seeds"
+    arguments = [*SMALL_RETRAIN, "--dataset", "folder", "--data-dir", str(images)]
+    assert main(["retrain", "random:3", "--seeds", "4,5", *arguments, "--out", str(out)]) == 0
+    text = capsys.readouterr().out
+    result = read_json(out / "result.json")
+    mean, deviation = result["test_accuracy_last_mean"], result["test_accuracy_last_std"]
+    assert f"test accuracy, last epoch: {mean:.4f} +- {deviation:.4f}" in text
+    assert "over the seeds 4, 5" in text
+    assert Genotype.load(out / "seed-5" / "genotype.json") == random_genotype(3)
+    assert main(["evaluate", str(out / "seed-4"), "--device", "cpu"]) == 0
+
+
+def test_retrain_takes_the_data_of_the_search_unless_told_otherwise(searched, images, taken):
+    assert main(["retrain", str(searched)]) == 1
+    genotype, config, folder, seeds, resume = taken["retrain"]
+    assert genotype == Genotype.load(searched / "genotype.json")
+    assert (config.dataset, config.data_dir) == ("folder", str(images))
+    assert config.epochs == RetrainConfig().epochs
+    assert (seeds, resume) == ([0], False)
+    assert folder.name.startswith("retrain-folder-2")
+    assert main(["retrain", str(searched), "--dataset", "digits", "--seeds", "0,1,2"]) == 1
+    assert taken["retrain"][1].dataset == "digits"
+    assert taken["retrain"][3] == [0, 1, 2]
+    path = searched / "genotypes" / "epoch-0001.json"
+    assert main(["retrain", str(path)]) == 1
+    assert taken["retrain"][0] == Genotype.load(path)
+    assert main(["retrain", "ADARTS_V2"]) == 1
+    assert taken["retrain"][:2] == (ADARTS_V2, RetrainConfig())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["draw", "ADARTS_V9"], "adarts draw: error: ADARTS_V9: neither a file nor a folder"),
+        (["draw", "ADARTS_V1", "--out", "cells.jpg"], "to end in .svg or .png, got cells.jpg"),
+        (["draw", "ADARTS_V1", "--out", "none/cells.svg"], "No such file or directory"),
+        (["draw", "random:x"], "a whole number, after random:, got 'x'"),
+        (["draw", "empty"], "empty: not the folder of a run, it holds no config.json"),
+        (["draw", "damaged.json"], "damaged.json: damaged, or not JSON"),
+        (["retrain", "begun"], "begun: the search has not ended"),
+        (["evaluate", "begun"], "begun: expected the run of a retrain, got one of a search"),
+        (["evaluate", "empty"], "empty: not the folder of a run"),
+        (["search", "--resume", "--out", "empty"], "empty: not the folder of a run"),
+        (["search", "--dataset", "folder"], "--data-dir must name the folder"),
+        (["search", "--device", "tpu"], "device: expected auto, cpu, cuda or cuda:<number>"),
+    ],
+)
+def test_what_fails_is_one_clear_line_and_status_1(
+    arguments, message, capsys, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "begun").mkdir()
+    (tmp_path / "begun" / "config.json").write_text(json.dumps({"kind": "search"}))
+    (tmp_path / "damaged.json").write_text("{")
+    assert message in failure(arguments, capsys)
+
+
+def test_a_bug_keeps_its_traceback(monkeypatch, tmp_path):
+    from adarts_ext.cli import draw
+
+    def broken(*_):
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(draw, "draw_genotype", broken)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(RuntimeError, match="a bug"):
+        main(["draw", "ADARTS_V1"])
+
+
+def test_an_interrupted_search_goes_on_by_the_command_it_names(
+    images, searched, tmp_path, capfd, monkeypatch
+):
+    folder = tmp_path / "an interrupted run"
+    whole_epoch = loop.train_epoch
+
+    def breaking_epoch(state, config, epoch, progress):
+        if epoch == 2:
+            raise KeyboardInterrupt
+        return whole_epoch(state, config, epoch, progress)
+
+    arguments = [*SMALL_SEARCH, "--data-dir", str(images), "--epochs", "2", "--out", str(folder)]
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "train_epoch", breaking_epoch)
+        assert main(["search", *arguments]) == 130
+    message = capfd.readouterr().err
+    command = message.partition("go on from its last checkpoint by: ")[2].splitlines()[0]
+    assert main(["draw", str(folder)]) == 0  # of the epoch that is done
+    name, *again = shlex.split(command)
+    assert name == "adarts"
+    assert main(again) == 0
+    # The same search without a break.
+    assert Genotype.load(folder / "genotype.json") == Genotype.load(searched / "genotype.json")
+    assert main(["search", "--out", str(folder), "--resume"]) == 0  # the options are the run's
+    capfd.readouterr()
+    assert main(["search", "--out", str(folder), "--resume", "--epochs", "3"]) == 1
+    assert "begun with epochs 2, cannot go on with 3" in capfd.readouterr().err
+
+
+def test_ctrl_c_leaves_status_130_and_a_checkpoint(images, tmp_path):
+    folder = tmp_path / "run"
+    command = [sys.executable, "-m", "adarts_ext", "search", *SMALL_SEARCH]
+    command += ["--data-dir", str(images), "--epochs", "10000", "--out", str(folder)]
+    one_thread = os.environ | {"OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=one_thread) as process:
+        for line in process.stderr:
+            if line.startswith("epoch 1/"):
+                process.send_signal(signal.SIGINT)
+                break
+        rest = process.stderr.read()
+    assert process.returncode == 130
+    assert "go on from its last checkpoint by: adarts search" in rest
+    assert rest.rstrip().endswith("adarts search: error: interrupted")
+    assert "Traceback" not in rest
+    assert (folder / "checkpoint.pt").exists()

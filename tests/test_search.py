@@ -1,0 +1,318 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from adarts_ext.files import load_checkpoint, read_json
+from adarts_ext.genotype import PRIMITIVES, Genotype
+from adarts_ext.nn import SearchNetwork
+from adarts_ext.search import PRESETS, SearchConfig, loop, search
+from adarts_ext.search.monitor import describe_architecture
+
+EDGES = 5  # of a cell with two nodes
+SMALL = {
+    "dataset": "folder",
+    "device": "cpu",
+    "init_channels": 4,
+    "layers": 3,
+    "steps": 2,
+    "batch_size": 8,
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread():
+    """These networks are tiny, and threads that wait for a busy core cost a hundredfold."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    """An image folder of 64 + 4 small grey images in two classes: dark and light noise."""
+    folder = tmp_path_factory.mktemp("images")
+    generator = np.random.default_rng(0)
+    for part, count in (("train", 32), ("test", 2)):
+        for name, darkest in (("dark", 0), ("light", 120)):
+            (folder / part / name).mkdir(parents=True)
+            for number in range(count):
+                pixels = generator.integers(darkest, darkest + 136, (16, 16), dtype=np.uint8)
+                Image.fromarray(pixels).save(folder / part / name / f"{number}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def config(images):
+    return SearchConfig(
+        data_dir=str(images),
+        proportion=2,
+        epochs=3,
+        warmup_epochs=1,
+        learning_rate=0.1,
+        arch_learning_rate=0.05,
+        **SMALL,
+    )
+
+
+@pytest.fixture(scope="module")
+def finished(config, tmp_path_factory):
+    """The folder of a search that went through without a break, and its genotype."""
+    folder = tmp_path_factory.mktemp("runs") / "whole"
+    return folder, search(config, folder)
+
+
+def interrupt_in(epoch, monkeypatch):
+    """Let the search break off in the middle of an epoch, with all states already moved."""
+    whole_epoch = loop.train_epoch
+
+    def breaking_epoch(state, config, current, progress):
+        result = whole_epoch(state, config, current, progress)
+        if current == epoch:
+            raise KeyboardInterrupt
+        return result
+
+    monkeypatch.setattr(loop, "train_epoch", breaking_epoch)
+
+
+def assert_equal_state(ours, theirs):
+    """All but times and memory are the same, tensors bit for bit."""
+    assert type(ours) is type(theirs)
+    if isinstance(ours, torch.Tensor):
+        assert torch.equal(ours, theirs)
+    elif isinstance(ours, dict):
+        assert ours.keys() == theirs.keys()
+        for key in ours.keys() - {"seconds", "step_seconds", "peak_memory_bytes"}:
+            assert_equal_state(ours[key], theirs[key])
+    elif isinstance(ours, list | tuple):
+        assert len(ours) == len(theirs)
+        for one, other in zip(ours, theirs, strict=True):
+            assert_equal_state(one, other)
+    else:
+        assert ours == theirs
+
+
+def test_the_run_folder_holds_all_that_is_promised(finished, config):
+    folder, genotype = finished
+    names = {path.name for path in folder.iterdir()}
+    assert names == {
+        "config.json",
+        "checkpoint.pt",
+        "history.json",
+        "result.json",
+        "genotype.json",
+        "genotypes",
+        "tensorboard",
+    }
+    assert read_json(folder / "config.json") == {"kind": "search", **dataclasses.asdict(config)}
+    assert Genotype.load(folder / "genotype.json") == genotype
+    epochs = sorted(path.name for path in (folder / "genotypes").iterdir())
+    assert epochs == ["epoch-0001.json", "epoch-0002.json", "epoch-0003.json"]
+    assert Genotype.load(folder / "genotypes" / "epoch-0003.json") == genotype
+    result = read_json(folder / "result.json")
+    last = read_json(folder / "history.json")[-1]
+    assert result["kind"] == "search"
+    assert result["validation_accuracy"] == last["validation_accuracy"]
+    assert result["epochs"] == 3
+    network = SearchNetwork(4, 2, 3, 2, in_channels=1, steps=2)
+    assert result["parameters"] == sum(weight.numel() for weight in network.parameters())
+
+
+def test_the_history_says_how_every_epoch_went(finished):
+    history = read_json(finished[0] / "history.json")
+    assert [entry["epoch"] for entry in history] == [1, 2, 3]
+    rates = [entry["learning_rate"] for entry in history]
+    assert rates == pytest.approx([0.1, 0.075, 0.025])  # half a cosine from 0.1 to 0
+    for entry in history:
+        assert 0 <= entry["train_accuracy"] <= 1
+        assert 0 <= entry["validation_accuracy"] <= 1
+        assert entry["train_loss"] > 0
+        assert entry["peak_memory_bytes"] > 1 << 20
+        assert 0 < entry["step_seconds"] < entry["seconds"]
+        for cell in ("normal", "reduce"):
+            assert np.shape(entry[f"alphas_{cell}"]) == (EDGES, len(PRIMITIVES))
+            assert np.sum(entry[f"alphas_{cell}"], axis=1) == pytest.approx(np.ones(EDGES))
+            betas = entry[f"betas_{cell}"]
+            assert [sum(betas[:2]), sum(betas[2:])] == pytest.approx([1, 1])
+            assert 0 < entry[f"alphas_entropy_{cell}"] <= np.log(8) + 1e-12
+            assert 0 < entry[f"betas_entropy_{cell}"] <= (np.log(2) + np.log(3)) / 2 + 1e-12
+
+
+def test_tensorboard_holds_the_curves(finished):
+    folder, _ = finished
+    events = EventAccumulator(str(folder / "tensorboard"))
+    events.Reload()
+    tags = set(events.Tags()["scalars"])
+    assert tags >= {
+        "loss/train",
+        "loss/validation",
+        "accuracy/train",
+        "accuracy/validation",
+        "alphas_entropy/normal",
+        "betas_entropy/reduce",
+        "skip_connections/normal",
+        "run/step_seconds",
+        "run/peak_memory_bytes",
+        "alphas_normal/node1_node0/sep_conv_3x3",
+        "betas_reduce/node0_c(k-2)",
+    }
+    history = read_json(folder / "history.json")
+    curve = events.Scalars("accuracy/validation")
+    assert [point.step for point in curve] == [1, 2, 3]
+    assert [point.value for point in curve] == pytest.approx(
+        [entry["validation_accuracy"] for entry in history]
+    )
+
+
+def test_alphas_and_betas_stay_put_during_the_warmup_and_move_after_it(finished, config):
+    first, second, third = read_json(finished[0] / "history.json")
+    torch.manual_seed(config.seed)
+    untouched = describe_architecture(SearchNetwork(4, 2, 3, 2, in_channels=1, steps=2))
+    for name in ("alphas_normal", "alphas_reduce", "betas_normal", "betas_reduce"):
+        assert first[name] == untouched[name]
+        assert not np.allclose(first[name], second[name], atol=1e-3)
+        assert not np.allclose(second[name], third[name], atol=1e-3)
+    assert first["arch_loss"] is None
+    assert second["arch_loss"] > 0
+
+
+def test_the_search_learns(finished):
+    history = read_json(finished[0] / "history.json")
+    assert history[-1]["train_loss"] < history[0]["train_loss"]
+    assert history[-1]["train_accuracy"] > 0.8  # dark and light images are easily told apart
+
+
+@pytest.mark.parametrize("broken_epoch", [2, 3])
+def test_a_resumed_search_ends_with_the_very_same_bits(
+    broken_epoch, finished, config, tmp_path, monkeypatch
+):
+    whole, genotype = finished
+    folder = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        interrupt_in(broken_epoch, patch)
+        with pytest.raises(KeyboardInterrupt):
+            search(config, folder)
+    assert len(load_checkpoint(folder / "checkpoint.pt", "search")["history"]) == broken_epoch - 1
+    assert not (folder / "result.json").exists()
+    torch.manual_seed(99)  # nothing may hang on where the generator stood
+    assert search(config, folder, resume=True) == genotype
+    ours, theirs = (load_checkpoint(path / "checkpoint.pt") for path in (folder, whole))
+    assert_equal_state(ours, theirs)
+    for name in ("history.json", "result.json", "genotype.json"):
+        assert_equal_state(read_json(folder / name), read_json(whole / name))
+
+
+def test_resuming_a_finished_search_changes_nothing(finished, config, tmp_path):
+    whole, genotype = finished
+    folder = shutil.copytree(whole, tmp_path / "run")
+    assert search(config, folder, resume=True) == genotype
+    for name in ("history.json", "result.json", "genotype.json", "checkpoint.pt"):
+        assert (folder / name).read_bytes() == (whole / name).read_bytes()
+
+
+def test_a_search_does_not_overwrite_another(finished, config):
+    with pytest.raises(ValueError, match="already holds a run"):
+        search(config, finished[0])
+
+
+def test_resuming_needs_a_checkpoint_and_the_same_options(finished, config, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no checkpoint\.pt to resume from"):
+        search(config, tmp_path, resume=True)
+    with pytest.raises(ValueError, match="begun with seed 0, cannot go on with 1"):
+        search(dataclasses.replace(config, seed=1), finished[0], resume=True)
+
+
+def test_a_damaged_checkpoint_is_one_clear_error(finished, config, tmp_path):
+    folder = shutil.copytree(finished[0], tmp_path / "run")
+    content = (folder / "checkpoint.pt").read_bytes()
+    (folder / "checkpoint.pt").write_bytes(content[: len(content) // 2])
+    with pytest.raises(ValueError, match=r"checkpoint\.pt: damaged"):
+        search(config, folder, resume=True)
+
+
+def test_a_checkpoint_of_another_network_is_one_clear_error(finished, config, tmp_path):
+    folder = shutil.copytree(finished[0], tmp_path / "run")
+    other = dataclasses.replace(config, init_channels=8)
+    (folder / "config.json").write_text(json.dumps({"kind": "search", **dataclasses.asdict(other)}))
+    with pytest.raises(ValueError, match=r"checkpoint\.pt: does not fit the options"):
+        search(other, folder, resume=True)
+
+
+@pytest.mark.parametrize(
+    ("preset", "changes"),
+    [
+        ("pc-darts", {}),
+        ("darts", {}),
+        ("darts", {"unrolled": True, "edge_normalization": True}),
+        ("adarts", {"selection": "random", "backend": "reference", "memory": "recompute"}),
+    ],
+)
+def test_the_other_methods_search_too(preset, changes, images, tmp_path):
+    config = dataclasses.replace(
+        PRESETS[preset],
+        data_dir=str(images),
+        epochs=1,
+        warmup_epochs=0,
+        **(SMALL | {"batch_size": 16} | changes),
+    )
+    folder = tmp_path / "run"
+    genotype = search(config, folder)
+    assert len(genotype.normal) == 4
+    (entry,) = read_json(folder / "history.json")
+    assert (entry["betas_normal"] is None) == (not config.edge_normalization)
+    assert entry["arch_loss"] > 0
+
+
+def test_a_diverging_search_stops_and_keeps_its_checkpoint(config, tmp_path, monkeypatch):
+    folder = tmp_path / "run"
+    losses = []
+    whole_step = loop.weight_step
+
+    def diverging_step(*arguments):
+        loss, logits = whole_step(*arguments)
+        losses.append(loss * float("nan") if len(losses) == 5 else loss)
+        return losses[-1], logits
+
+    monkeypatch.setattr(loop, "weight_step", diverging_step)
+    with pytest.raises(ValueError, match=r"diverged in epoch 2, step 2: .* not finite") as caught:
+        search(config, folder)
+    assert "\n" not in str(caught.value)
+    assert len(load_checkpoint(folder / "checkpoint.pt", "search")["history"]) == 1
+    assert [entry["epoch"] for entry in read_json(folder / "history.json")] == [1]
+
+
+def test_without_a_terminal_every_epoch_is_one_line(config, tmp_path, capfd):
+    search(config, tmp_path / "run")
+    lines = capfd.readouterr().err.splitlines()
+    assert len(lines) == 3
+    for epoch, line in enumerate(lines, 1):
+        assert line.startswith(f"epoch {epoch}/3: train loss ")
+        assert "validation accuracy" in line
+
+
+def test_a_batch_larger_than_a_half_is_one_clear_error(config, tmp_path):
+    with pytest.raises(ValueError, match="batch size must be from 1 to the 32 images, got 33"):
+        search(dataclasses.replace(config, batch_size=33), tmp_path / "run")
+
+
+def test_the_halves_share_no_image_and_only_training_batches_are_augmented(config, monkeypatch):
+    dataset = loop.load_dataset("folder", config.data_dir)
+    loaders = loop.make_loaders(config, dataset, torch.device("cpu"))
+    train, validation, evaluation = loaders
+
+    def images_of(loader):
+        return {image.numpy().tobytes() for image in loader.images}
+
+    assert images_of(train).isdisjoint(images_of(validation))
+    assert len(images_of(train) | images_of(validation)) == 64
+    assert images_of(validation) == images_of(evaluation)
+    assert [loader.augment for loader in loaders] == [True, True, False]
+    assert sum(len(labels) for _, labels in evaluation) == 32

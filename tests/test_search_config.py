@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import pytest
+
+from adarts_ext.nn.backend import BACKENDS
+from adarts_ext.nn.mixed_op import SELECTIONS
+from adarts_ext.nn.recompute import MEMORY_MODES
+from adarts_ext.search import PRESETS, SearchConfig, config
+
+
+def test_the_presets_are_the_published_settings():
+    published = {
+        "adarts": (64, 80, 15, 0.025, 0.0, 6e-4, 4, "attention", True),
+        "pc-darts": (256, 50, 15, 0.1, 0.0, 6e-4, 4, "first", True),
+        "darts": (64, 50, 0, 0.025, 0.001, 3e-4, 1, "all", False),
+    }
+    assert PRESETS.keys() == published.keys()
+    for name, preset in PRESETS.items():
+        assert published[name] == (
+            preset.batch_size,
+            preset.epochs,
+            preset.warmup_epochs,
+            preset.learning_rate,
+            preset.learning_rate_min,
+            preset.arch_learning_rate,
+            preset.proportion,
+            preset.selection,
+            preset.edge_normalization,
+        )
+        common = (0.9, 3e-4, 5.0, 0.5, 0.999, 1e-3, 16, 8, 4, 0.5, False)
+        assert common == (
+            preset.momentum,
+            preset.weight_decay,
+            preset.grad_clip,
+            preset.arch_beta1,
+            preset.arch_beta2,
+            preset.arch_weight_decay,
+            preset.init_channels,
+            preset.layers,
+            preset.steps,
+            preset.train_portion,
+            preset.unrolled,
+        )
+    assert PRESETS["adarts"] == SearchConfig()
+
+
+def test_the_choices_are_those_of_the_network():
+    assert config.SELECTIONS == SELECTIONS
+    assert tuple(BACKENDS) == config.BACKENDS
+    assert config.MEMORY_MODES == MEMORY_MODES
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"dataset": "mnist"}, "dataset: expected one of digits, .*, got 'mnist'"),
+        ({"selection": "best"}, "selection: expected one of attention, .*, got 'best'"),
+        ({"backend": "cuda"}, "backend: expected one of fused, reference, got 'cuda'"),
+        ({"memory": "disk"}, "memory: expected one of store, recompute, got 'disk'"),
+        ({"seed": -1}, "seed: expected at least 0"),
+        ({"layers": 2}, "layers: expected at least 3, got 2"),
+        ({"steps": 0}, "steps: expected at least 1, got 0"),
+        ({"batch_size": 0}, "batch_size: expected at least 1, got 0"),
+        ({"image_size": 0}, "image_size: expected at least 1, got 0"),
+        ({"learning_rate": 0.0}, "learning_rate: expected above 0, got 0.0"),
+        ({"learning_rate": float("nan")}, "learning_rate: expected above 0, got nan"),
+        ({"learning_rate_min": 0.1}, "learning_rate_min: .* at most 0.025, got 0.1"),
+        ({"grad_clip": 0}, "grad_clip: expected above 0, got 0"),
+        ({"arch_weight_decay": -1}, "arch_weight_decay: expected at least 0, got -1"),
+        ({"momentum": 1.5}, "momentum: .* at most 1, got 1.5"),
+        ({"arch_beta1": 1.0}, "arch_beta1: expected less than 1, got 1.0"),
+        ({"train_portion": 0.0}, "train_portion: expected above 0"),
+        ({"train_portion": 1.0}, "train_portion: expected less than 1, got 1.0"),
+        ({"warmup_epochs": -1}, "warmup_epochs: expected at least 0, got -1"),
+        ({"epochs": 10}, "warmup_epochs: expected less than the 10 epochs, got 15"),
+        ({"unrolled": True, "selection": "random"}, "unrolled: .* selection than random"),
+    ],
+)
+def test_a_bad_value_is_one_clear_line(options, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        SearchConfig(**options)
+    assert "\n" not in str(caught.value)
+
+
+def test_options_are_read_back_as_they_were_written(tmp_path):
+    written = SearchConfig(dataset="folder", data_dir="images", image_size=20, unrolled=True)
+    config.save_config(tmp_path, written)
+    assert config.load_config(tmp_path) == written
+    assert json.loads((tmp_path / "config.json").read_text())["kind"] == "search"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "damaged, or not JSON"),
+        ("[]", "expected the run of a search, got something else"),
+        ('{"kind": "retrain"}', "expected the run of a search, got one of a retrain"),
+        ('{"kind": "search", "epohcs": 3}', "config.json: .*epohcs"),
+        ('{"kind": "search", "epochs": "3"}', "config.json: epochs: expected at least 1, got '3'"),
+    ],
+)
+def test_damaged_options_are_one_clear_error(content, message, tmp_path):
+    (tmp_path / "config.json").write_text(content)
+    with pytest.raises(ValueError, match=message):
+        config.load_config(tmp_path)
+
+
+def test_a_folder_without_a_run_is_one_clear_error(tmp_path):
+    with pytest.raises(FileNotFoundError, match="not the folder of a run"):
+        config.load_config(tmp_path)
+
+
+def test_a_run_goes_on_only_under_the_options_it_was_begun_with(tmp_path):
+    begun = SearchConfig()
+    config.save_config(tmp_path, begun)
+    moved = dataclasses.replace(
+        begun, data_dir="elsewhere", download=True, device="cpu", memory="recompute"
+    )
+    config.check_same_run(tmp_path, moved)
+    for name, value in (("epochs", 90), ("seed", 1), ("selection", "first"), ("augment", False)):
+        with pytest.raises(ValueError, match=f"begun with {name} .*, cannot go on with {value}"):
+            config.check_same_run(tmp_path, dataclasses.replace(begun, **{name: value}))
