@@ -7,6 +7,9 @@
 PYTHON ?= python3
 TORCH ?= torch==2.14.1 torchvision==0.29.1
 VENV ?= .venv
+# Threads that wait should sleep: the machine may have other work.
+export OMP_WAIT_POLICY ?= PASSIVE
+
 BIN := $(VENV)/bin
 NATIVE := $(wildcard csrc/*/*.* csrc/*/*/*.*) setup.py pyproject.toml
 

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import os
+
+# Small tensors gain nothing from threads, and waiting threads take the time from other work. Set
+# before torch is imported, and inherited by the commands that tests run.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import pytest
 import torch
 from torch import Tensor
