@@ -1,6 +1,6 @@
 """What is installed, built and loaded here, and the command that mends what is missing.
 
-    python -m adarts_ext.info
+python -m adarts_ext.info
 """
 
 from __future__ import annotations
