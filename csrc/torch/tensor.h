@@ -74,8 +74,7 @@ struct FeatureMap {
   int64_t batch, channel, pixel;  // strides in elements
 
   explicit FeatureMap(const Tensor& t) : tensor(t) {
-    if (t.size(2) > 1 && t.size(3) > 1 && t.stride(2) != t.size(3) * t.stride(3))
-      tensor = dense(t);
+    if (t.size(2) > 1 && t.size(3) > 1 && t.stride(2) != t.size(3) * t.stride(3)) tensor = dense(t);
     batch = tensor.stride(0);
     channel = tensor.stride(1);
     pixel = tensor.size(3) > 1 ? tensor.stride(3) : tensor.size(2) > 1 ? tensor.stride(2) : 1;

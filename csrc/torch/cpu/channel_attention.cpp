@@ -14,8 +14,9 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> channel_attention(const Tensor& x, co
   check_feature_map(op, "x", x);
   const int64_t batch = x.size(0), channels = x.size(1), pixels = x.size(2) * x.size(3);
   ADARTS_CHECK(pixels > 0 || batch * channels == 0, op, ": x has shape ", shape_of(x),
-        ", expected at least one pixel");
-  ADARTS_CHECK(w1.dim() == 2, op, ": w1 has shape ", shape_of(w1), ", expected (R, ", channels, ")");
+               ", expected at least one pixel");
+  ADARTS_CHECK(w1.dim() == 2, op, ": w1 has shape ", shape_of(w1), ", expected (R, ", channels,
+               ")");
   const int64_t hidden = w1.size(0);
   check_shape(op, "w1", w1, {hidden, channels});
   check_shape(op, "w2", w2, {channels, hidden});

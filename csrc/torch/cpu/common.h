@@ -32,13 +32,13 @@ inline cpu::Strides strides(const FeatureMap& map) { return {map.batch, map.chan
 
 // The index as contiguous int64, every entry checked against the number of channels.
 inline Tensor checked_index(const char* op, const Tensor& index, int64_t channels) {
-  ADARTS_CHECK(index.scalar_type() == ScalarType::Long && index.dim() == 1, op, ": index has shape ",
-        shape_of(index), ", expected int64 of shape (k,)");
+  ADARTS_CHECK(index.scalar_type() == ScalarType::Long && index.dim() == 1, op,
+               ": index has shape ", shape_of(index), ", expected int64 of shape (k,)");
   const Tensor flat = dense(index);
   const int64_t* entries = data<int64_t>(flat);
   for (int64_t j = 0; j < flat.numel(); ++j)
     ADARTS_CHECK(entries[j] >= 0 && entries[j] < channels, op, ": index[", j, "] is ", entries[j],
-          ", expected 0 to ", channels - 1, " for ", channels, " channels");
+                 ", expected 0 to ", channels - 1, " for ", channels, " channels");
   return flat;
 }
 

@@ -13,8 +13,8 @@ Tensors checked_inputs(const char* op, const Tensors& inputs, const Tensor& like
     const std::string name = "input " + std::to_string(i);
     bool same = inputs[i].dim() == like.dim();
     for (int64_t d = 0; same && d < like.dim(); ++d) same = inputs[i].size(d) == like.size(d);
-    ADARTS_CHECK(same, op, ": ", name, " has shape ", shape_of(inputs[i]), ", expected ", shape_of(like),
-          " like input 0");
+    ADARTS_CHECK(same, op, ": ", name, " has shape ", shape_of(inputs[i]), ", expected ",
+                 shape_of(like), " like input 0");
     check_like(op, name.c_str(), inputs[i], like);
     laid_out.push_back(laid_out_like(inputs[i], like));
   }
@@ -54,7 +54,7 @@ Tensors mixed_sum_backward(const Tensor& grad, const Tensors& inputs, const Tens
   check_shape(op, "weights", weights, {count});
   check_like(op, "weights", weights, grad);
   ADARTS_CHECK(!needs_weights || static_cast<int64_t>(inputs.size()) == count, op,
-        ": the gradient of weights needs all ", count, " inputs, got ", inputs.size());
+               ": the gradient of weights needs all ", count, " inputs, got ", inputs.size());
   const Tensor like = torch::stable::empty_like(needs_weights ? inputs[0] : grad);
   const Tensors laid_out = checked_inputs(op, needs_weights ? inputs : Tensors(), like);
   const Tensor grad_out = laid_out_like(grad, like);

@@ -14,8 +14,8 @@ std::vector<int64_t> places_of(const char* op, const Tensor& index, int64_t chan
   const int64_t* chosen = data<int64_t>(entries);
   std::vector<int64_t> place(channels, -1);
   for (int64_t j = 0; j < entries.numel(); ++j) {
-    ADARTS_CHECK(place[chosen[j]] < 0, op, ": index holds ", chosen[j], " twice, expected distinct ",
-          "channels");
+    ADARTS_CHECK(place[chosen[j]] < 0, op, ": index holds ", chosen[j],
+                 " twice, expected distinct ", "channels");
     place[chosen[j]] = j;
   }
   return place;
@@ -28,8 +28,8 @@ Tensor scatter_channels(const Tensor& x, const Tensor& index, const Tensor& upda
   ADARTS_CHECK(stride == 1 || stride == 2, op, ": stride is ", stride, ", expected 1 or 2");
   const int64_t batch = x.size(0), channels = x.size(1);
   const cpu::ScatterShape shape{channels, x.size(2), x.size(3), stride};
-  ADARTS_CHECK(x.size(2) % stride == 0 && x.size(3) % stride == 0, op, ": x has shape ", shape_of(x),
-        ", expected even H and W at stride 2");
+  ADARTS_CHECK(x.size(2) % stride == 0 && x.size(3) % stride == 0, op, ": x has shape ",
+               shape_of(x), ", expected even H and W at stride 2");
   const std::vector<int64_t> place = places_of(op, index, channels);
   check_shape(op, "update", update, {batch, index.numel(), shape.out_height(), shape.out_width()});
   check_like(op, "update", update, x);

@@ -12,8 +12,8 @@ Tensor select_channels(const Tensor& scores, int64_t k) {
   constexpr const char* op = "select_channels";
   ADARTS_CHECK(scores.dim() == 2, op, ": scores has shape ", shape_of(scores), ", expected (N, C)");
   const int64_t channels = scores.size(1);
-  ADARTS_CHECK(k >= 0 && k <= channels, op, ": k is ", k, ", expected 0 to ", channels, " for ", channels,
-        " channels");
+  ADARTS_CHECK(k >= 0 && k <= channels, op, ": k is ", k, ", expected 0 to ", channels, " for ",
+               channels, " channels");
   const Tensor rows = dense(scores);
   std::vector<double> sums(channels);
   std::vector<int64_t> order(channels);
