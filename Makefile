@@ -28,7 +28,7 @@ $(VENV)/.installed: $(VENV)/.packages $(NATIVE)
 	touch $@
 
 demo: $(VENV)/.installed
-	$(BIN)/python demo/run.py
+	$(BIN)/python benchmarks/demo/run.py
 
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest -q

@@ -11,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 import torch
 
+import adarts_ext
 from adarts_ext import _library
 
 EXTRAS = {
@@ -24,7 +25,7 @@ DISTRIBUTIONS = {"sklearn": "scikit-learn"}  # where the name to install is not 
 def rows() -> list[tuple[str, str]]:
     """Return what there is to say as (subject, finding) pairs."""
     return [
-        ("adarts_ext", version("adarts_ext")),
+        ("adarts_ext", adarts_ext.__version__),
         ("python", platform.python_version()),
         ("torch", torch.__version__),
         ("CPU library", _cpu()),

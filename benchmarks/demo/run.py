@@ -7,13 +7,14 @@ from the runs' own files.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-HERE = Path(__file__).parent
+HERE = Path(os.path.relpath(Path(__file__).parent))
 RUNS = Path("runs/demo")
 
 
