@@ -3,6 +3,9 @@
 # make lint    ruff and clang-format
 # make wheel   the sdist, and the wheel made from it
 # make bench   the operators against plain torch
+# make test-asan      the CUDA kernels on the emulator under AddressSanitizer and UBSan
+# make kernel-report  compile the CUDA kernels; registers, spills, access widths, predicted times
+# make test-gpu, make bench-gpu OUT=folder    on a machine with a GPU, with libraries built before
 
 PYTHON ?= python3
 TORCH ?= torch==2.14.1 torchvision==0.29.1
@@ -13,7 +16,17 @@ export OMP_WAIT_POLICY ?= PASSIVE
 BIN := $(VENV)/bin
 NATIVE := $(wildcard csrc/*/*.* csrc/*/*/*.*) setup.py pyproject.toml
 
-.PHONY: demo test lint format wheel bench clean
+CPP := $(wildcard csrc/*/*.* csrc/*/*/*.* tests/emulator/*.cpp tests/emulator/*.h tests/emulator/*.cuh)
+OUT ?= build/gpu
+OPERATOR_TESTS := $(addprefix tests/test_,$(addsuffix .py,\
+  channel_attention select_channels gather_channels scatter_channels mixed_sum))
+# Where the libraries were built elsewhere there is no environment of ours.
+GPU_PYTHON := PYTHONPATH=. $(PYTHON)
+SANITIZE := PYTORCH_NO_CUDA_MEMORY_CACHING=1 PYTHONPATH=. compute-sanitizer --error-exitcode 1
+
+SHELL := bash
+.SHELLFLAGS := -o pipefail -c
+.PHONY: demo test test-asan test-gpu bench bench-gpu kernel-report lint format wheel clean
 
 # The environment: torch first, so that nothing else decides which torch there is.
 $(VENV)/.packages: pyproject.toml
@@ -33,15 +46,32 @@ demo: $(VENV)/.installed
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest -q
 
+test-asan: $(VENV)/.installed
+	$(BIN)/python -m pytest -q tests/emulator
+
+kernel-report: $(VENV)/.installed
+	$(BIN)/python benchmarks/kernel_report.py --out benchmarks/results/kernels.md
+
+test-gpu:
+	mkdir -p $(OUT)
+	$(GPU_PYTHON) -m pytest -q --device cuda $(OPERATOR_TESTS) tests/test_cuda.py | tee $(OUT)/tests.log
+	$(SANITIZE) --tool memcheck $(PYTHON) -m pytest -q tests/test_cuda.py -k bit_identical \
+	  | tee $(OUT)/memcheck.log
+	$(SANITIZE) --tool racecheck $(PYTHON) -m pytest -q tests/test_cuda.py -k bit_identical \
+	  | tee $(OUT)/racecheck.log
+
+bench-gpu:
+	$(GPU_PYTHON) benchmarks/bench_gpu.py --out $(OUT)
+
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/clang-format --dry-run --Werror $(wildcard csrc/*/*.cpp csrc/*/*.h csrc/*/*.cu csrc/*/*/*.cpp csrc/*/*/*.h)
+	$(BIN)/clang-format --dry-run --Werror $(CPP)
 
 format: $(VENV)/.installed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
-	$(BIN)/clang-format -i $(wildcard csrc/*/*.cpp csrc/*/*.h csrc/*/*.cu csrc/*/*/*.cpp csrc/*/*/*.h)
+	$(BIN)/clang-format -i $(CPP)
 
 wheel: $(VENV)/.installed
 	rm -rf dist

@@ -18,3 +18,12 @@ def fused(x, update, scale, index):
 def arguments(n: int, c: int, size: int, k: int) -> list[torch.Tensor]:
     update = torch.randn(n, c // k, size, size)
     return [torch.randn(n, c, size, size), update, torch.rand(n, c), torch.randperm(c)[: c // k]]
+
+
+def bytes_moved(n: int, c: int, size: int, k: int) -> tuple[int, int]:
+    """The feature map in and out; backward the gradient, the map and its gradient.
+
+    The fewest bytes of a forward pass, and of a backward pass, in float32.
+    """
+    whole = 4 * n * c * size * size
+    return 2 * whole, 3 * whole

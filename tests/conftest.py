@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 # Small tensors gain nothing from threads, and waiting threads take the time from other work. Set
 # before torch is imported, and inherited by the commands that tests run.
@@ -13,12 +14,72 @@ import torch
 from torch import Tensor
 
 DTYPES = [torch.float32, torch.float64, torch.bfloat16, torch.float16]
+collect_ignore_glob = ["emulator/[!t]*.py"]  # helpers and scripts of the emulator's tests
+
+OPERATOR_MODULES = [
+    f"adarts_ext.ops.{name}"
+    for name in (
+        "_common",
+        "channel_attention",
+        "gather_channels",
+        "mixed_sum",
+        "scatter_channels",
+        "select_channels",
+    )
+]
 LAYOUTS = ["contiguous", "channels_last", "channel_slice", "last_slice", "pixel_slice", "expanded"]
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--device",
+        action="append",
+        choices=("cpu", "emulated", "cuda"),
+        help="where the operator tests run; cpu and emulated if none is given",
+    )
+
+
+def pytest_generate_tests(metafunc):
+    chosen = metafunc.config.getoption("device") or ["cpu", "emulated"]
+    if "device" in metafunc.fixturenames:
+        metafunc.parametrize("device", chosen, indirect=True)
+    if "torch_device" in metafunc.fixturenames:
+        torch_devices = [device for device in chosen if device != "emulated"]
+        metafunc.parametrize("torch_device", torch_devices, indirect=True)
 
 
 @pytest.fixture(autouse=True)
 def _seed():
     torch.manual_seed(0)
+
+
+@pytest.fixture
+def emulated(monkeypatch):
+    """Put the CUDA kernels under the emulator in the place of the compiled operators."""
+    from emulator import library
+
+    for module in OPERATOR_MODULES:
+        monkeypatch.setattr(sys.modules[module], "kernels", library.load())
+
+
+@pytest.fixture
+def device(request):
+    """Run a test on the CPU, on the CUDA kernels under the emulator, or on a GPU.
+
+    On a GPU all tensors are made there. The emulated operators take CPU tensors; here they stand in
+    for the CPU's.
+    """
+    if request.param == "emulated":
+        request.getfixturevalue("emulated")
+    with torch.device("cuda" if request.param == "cuda" else "cpu"):
+        yield request.param
+
+
+@pytest.fixture
+def torch_device(request):
+    """Run a test on the devices that torch knows: the CPU, and a GPU."""
+    with torch.device(request.param):
+        yield request.param
 
 
 @pytest.fixture(params=DTYPES, ids=lambda dtype: str(dtype).removeprefix("torch."))
@@ -29,6 +90,11 @@ def dtype(request) -> torch.dtype:
 @pytest.fixture(params=LAYOUTS)
 def layout(request) -> str:
     return request.param
+
+
+def as_index(channels) -> Tensor:
+    """The channels as the operators take them."""
+    return torch.tensor(channels, dtype=torch.int64)
 
 
 def feature_map(n, c, h, w, dtype=torch.float32, layout="contiguous") -> Tensor:

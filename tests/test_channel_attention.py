@@ -14,6 +14,7 @@ def weights(channels, hidden, dtype=torch.float32):
     return [w1, torch.randn(channels, hidden, dtype=dtype) / (2 * hidden)]
 
 
+@pytest.mark.usefixtures("device")
 def test_matches_reference(dtype, layout):
     compare(
         ops.channel_attention,
@@ -23,6 +24,7 @@ def test_matches_reference(dtype, layout):
     )
 
 
+@pytest.mark.usefixtures("device")
 @pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
 @pytest.mark.parametrize("shape", [(2, 6, 1, 1), (5, 4, 1, 300), (2, 6, 32, 32), (1, 70, 65, 3)])
 def test_any_shape(shape, layout):
@@ -35,12 +37,14 @@ def test_any_shape(shape, layout):
     )
 
 
+@pytest.mark.usefixtures("device")
 def test_convolution_weights_are_taken():
     x, (w1, w2) = torch.randn(2, 8, 4, 4), weights(8, 4)
     expected = ops.channel_attention(x, w1, w2)
     assert torch.equal(ops.channel_attention(x, w1[..., None, None], w2[..., None, None]), expected)
 
 
+@pytest.mark.usefixtures("device")
 @pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
 def test_empty_batch(layout):
     x = feature_map(0, 8, 4, 4, layout=layout).requires_grad_()
@@ -50,6 +54,7 @@ def test_empty_batch(layout):
     assert x.grad.shape == x.shape
 
 
+@pytest.mark.usefixtures("device")
 @pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
 def test_gradient_of_a_tied_maximum_goes_to_the_first_pixel(layout):
     x = torch.zeros(2, 4, 3, 3)
@@ -64,6 +69,7 @@ def test_gradient_of_a_tied_maximum_goes_to_the_first_pixel(layout):
     torch.testing.assert_close(*grads)
 
 
+@pytest.mark.usefixtures("device")
 @pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
 @pytest.mark.parametrize("special", [float("nan"), float("inf"), float("-inf")])
 def test_special_values(layout, special):
@@ -74,12 +80,14 @@ def test_special_values(layout, special):
     torch.testing.assert_close(actual, expected, equal_nan=True)
 
 
+@pytest.mark.usefixtures("device")
 def test_gradients():
     x = torch.randn(2, 4, 3, 3, dtype=torch.double, requires_grad=True)
     w1, w2 = (w.requires_grad_() for w in weights(4, 3, torch.double))
     assert torch.autograd.gradcheck(ops.channel_attention, (x, w1, w2))
 
 
+@pytest.mark.usefixtures("device")
 @pytest.mark.parametrize("needed", [0, 1, 2])
 def test_only_needed_gradients(needed):
     tensors = [torch.randn(2, 4, 3, 3), *weights(4, 2)]
@@ -96,6 +104,7 @@ def test_feature_map_is_not_kept():
     assert x.shape not in kept
 
 
+@pytest.mark.usefixtures("torch_device")
 @pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
 def test_operator_contract(layout):
     x = feature_map(2, 4, 3, 5, layout=layout).requires_grad_()
@@ -123,6 +132,7 @@ def test_operator_contract(layout):
     )
 
 
+@pytest.mark.usefixtures("torch_device")
 def test_compiles_without_graph_break():
     tensors = [t.requires_grad_() for t in (torch.randn(2, 4, 3, 3), *weights(4, 2))]
     compiled = torch.compile(ops.channel_attention, fullgraph=True, backend="aot_eager")

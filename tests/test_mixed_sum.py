@@ -8,6 +8,7 @@ from conftest import feature_map
 from adarts_ext import ops, reference
 
 
+@pytest.mark.usefixtures("device")
 @pytest.mark.parametrize("count", [1, 3, 4, 7, 16])
 def test_matches_reference(dtype, layout, count):
     inputs = [feature_map(3, 5, 7, 6, dtype, layout) for _ in range(count)]
@@ -30,6 +31,7 @@ def test_large_sum_is_as_exact_as_torch():
     )
 
 
+@pytest.mark.usefixtures("device")
 def test_mixed_memory_formats():
     inputs = [feature_map(2, 4, 3, 5, layout=layout) for layout in ("channels_last", "contiguous")]
     out = ops.mixed_sum(inputs, torch.tensor([0.25, 0.75]))
@@ -37,6 +39,7 @@ def test_mixed_memory_formats():
     assert out.is_contiguous(memory_format=torch.channels_last)
 
 
+@pytest.mark.usefixtures("device")
 @pytest.mark.parametrize("shape", [(0, 4, 8, 8), (2, 0, 8, 8), (3,), ()])
 def test_any_shape(shape):
     inputs = [torch.randn(shape) for _ in range(2)]
@@ -44,12 +47,14 @@ def test_any_shape(shape):
     torch.testing.assert_close(out, 2 * inputs[0] + 3 * inputs[1])
 
 
+@pytest.mark.usefixtures("device")
 def test_gradients():
     inputs = [torch.randn(2, 2, 2, 2, dtype=torch.double, requires_grad=True) for _ in range(3)]
     weights = torch.rand(3, dtype=torch.double, requires_grad=True)
     assert torch.autograd.gradcheck(lambda w, *x: ops.mixed_sum(x, w), (weights, *inputs))
 
 
+@pytest.mark.usefixtures("device")
 @pytest.mark.parametrize(
     "needed", [(True, False, False), (False, True, False), (False, False, True)]
 )
@@ -60,6 +65,7 @@ def test_only_needed_gradients(needed):
     assert [t.grad is not None for t in (a, b, weights)] == list(needed)
 
 
+@pytest.mark.usefixtures("device")
 def test_inputs_are_not_kept_when_weights_need_no_gradient():
     kept = []
     inputs = [torch.randn(4, 4, requires_grad=True) for _ in range(2)]
@@ -84,6 +90,7 @@ def test_result_does_not_depend_on_threads():
         assert torch.equal(one, two)
 
 
+@pytest.mark.usefixtures("torch_device")
 def test_operator_contract():
     inputs = [feature_map(2, 4, 3, 5).requires_grad_() for _ in range(3)]
     weights = torch.rand(3, requires_grad=True)
@@ -95,6 +102,7 @@ def test_operator_contract():
     )
 
 
+@pytest.mark.usefixtures("torch_device")
 def test_compiles_without_graph_break():
     inputs = [torch.randn(2, 4, 3, 5, requires_grad=True) for _ in range(3)]
     weights = torch.rand(3, requires_grad=True)
@@ -106,6 +114,7 @@ def test_compiles_without_graph_break():
     assert torch.equal(*weights.grad_list)
 
 
+@pytest.mark.usefixtures("device")
 def test_weights_of_another_dtype_are_converted():
     inputs = [torch.ones(2, dtype=torch.bfloat16) for _ in range(2)]
     weights = torch.tensor([0.5, 2.0], requires_grad=True)

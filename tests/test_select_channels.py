@@ -6,6 +6,7 @@ import torch
 from adarts_ext import ops, reference
 
 
+@pytest.mark.usefixtures("device")
 @pytest.mark.parametrize("shape", [(1, 1), (3, 8), (64, 64), (5, 4096)])
 def test_matches_reference(dtype, shape):
     channels = shape[1]
@@ -18,26 +19,31 @@ def test_matches_reference(dtype, shape):
         assert torch.equal(ops.select_channels(scores, k), expected)
 
 
+@pytest.mark.usefixtures("device")
 def test_sums_over_the_batch():
     scores = torch.tensor([[0.9, 0.5, 0.0], [0.0, 0.5, 0.3]])
     assert ops.select_channels(scores, 2).tolist() == [1, 0]
 
 
+@pytest.mark.usefixtures("device")
 def test_ties_go_to_the_lower_index():
     assert ops.select_channels(torch.full((4, 6), 0.5), 4).tolist() == [0, 1, 2, 3]
     scores = torch.tensor([[1.0, 2.0, 1.0, 2.0, 0.0]])
     assert ops.select_channels(scores, 4).tolist() == [1, 3, 0, 2]
 
 
+@pytest.mark.usefixtures("device")
 def test_not_a_number_comes_first_as_in_topk():
     scores = torch.tensor([[1.0, float("nan"), 3.0]])
     assert ops.select_channels(scores, 3).tolist() == scores[0].topk(3)[1].tolist() == [1, 2, 0]
 
 
+@pytest.mark.usefixtures("device")
 def test_empty_batch_takes_the_first_channels():
     assert ops.select_channels(torch.zeros(0, 5), 2).tolist() == [0, 1]
 
 
+@pytest.mark.usefixtures("device")
 def test_any_memory():
     scores = torch.rand(8, 6)
     expected = ops.select_channels(scores, 3)
@@ -51,10 +57,12 @@ def test_is_not_differentiable():
     assert not index.requires_grad
 
 
+@pytest.mark.usefixtures("torch_device")
 def test_operator_contract():
     torch.library.opcheck(torch.ops.adarts_ext.select_channels, (torch.rand(4, 8), 2))
 
 
+@pytest.mark.usefixtures("torch_device")
 def test_compiles_without_graph_break():
     scores = torch.rand(4, 8)
     compiled = torch.compile(ops.select_channels, fullgraph=True, backend="aot_eager")

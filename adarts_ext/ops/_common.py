@@ -81,10 +81,9 @@ def differentiable(
     call returned goes through an autograd function of its own, which takes half as long.
     """
     torch.library.register_autograd(f"adarts_ext::{name}", backward, setup_context=setup_context)
-    operator = getattr(kernels, name)
 
     def forward(ctx, *arguments):
-        output = operator(*arguments)
+        output = getattr(kernels, name)(*arguments)
         setup_context(ctx, arguments, output)
         return output
 

@@ -1,0 +1,68 @@
+// What the bindings of the CUDA kernels share: registration, the device and stream of a call, and
+// checks that do not read the data.
+//
+// The same files are compiled for the emulator of the tests (ADARTS_EMULATED), whose operators take
+// CPU tensors and live in a namespace of their own.
+#pragma once
+
+#include <torch/csrc/stable/accelerator.h>
+#include <torch/csrc/stable/library.h>
+#include <torch/csrc/stable/macros.h>
+
+#include "../../kernels/portable.cuh"
+#include "../tensor.h"
+
+#ifdef ADARTS_EMULATED
+#define ADARTS_CUDA_OPERATORS(m) STABLE_TORCH_LIBRARY_IMPL(adarts_emulated, CPU, m)
+#else
+#define ADARTS_CUDA_OPERATORS(m) STABLE_TORCH_LIBRARY_IMPL(adarts_ext, CUDA, m)
+#endif
+
+namespace adarts {
+
+using Tensors = std::vector<Tensor>;
+using OptionalTensor = std::optional<Tensor>;
+
+// Makes a tensor's device the current one while it lives, and knows the stream to launch on.
+class DeviceStream {
+ public:
+#ifdef ADARTS_EMULATED
+  explicit DeviceStream(const Tensor&) {}
+#else
+  explicit DeviceStream(const Tensor& t) : guard_(t.get_device_index()) {
+    void* stream = nullptr;
+    STABLE_TORCH_ERROR_CODE_CHECK(
+        aoti_torch_get_current_cuda_stream(t.get_device_index(), &stream));
+    stream_ = static_cast<cudaStream_t>(stream);
+  }
+#endif
+
+  operator cudaStream_t() const { return stream_; }
+
+ private:
+#ifndef ADARTS_EMULATED
+  torch::stable::accelerator::DeviceGuard guard_;
+#endif
+  cudaStream_t stream_ = nullptr;
+};
+
+inline void check_launch(const char* op, cudaError_t error) {
+#ifdef ADARTS_EMULATED
+  ADARTS_CHECK(error == cudaSuccess, op, ": a kernel was not launched, error ",
+               static_cast<int>(error));
+#else
+  static_cast<void>(op);
+  STD_CUDA_CHECK(error);
+#endif
+}
+
+// The index as contiguous int64; its values are checked by the kernel.
+inline Tensor checked_index(const char* op, const Tensor& index, const Tensor& like) {
+  ADARTS_CHECK(index.scalar_type() == ScalarType::Long && index.dim() == 1, op,
+               ": index has shape ", shape_of(index), ", expected int64 of shape (k,)");
+  ADARTS_CHECK(index.device() == like.device(), op,
+               ": index is on another device than the first argument");
+  return dense(index);
+}
+
+}  // namespace adarts

@@ -1,0 +1,134 @@
+"""Builds what the emulator's tests load, under build/emulator/, where a source is newer.
+
+``adarts_emulated``  all operators: the CUDA kernels and their bindings, for the host
+``planted``          a Python module of small kernels, some with a planted fault
+``launchers``        a Python module of the kernels' launchers, for numpy arrays, without torch
+
+The last two are also built under AddressSanitizer and UndefinedBehaviorSanitizer. As a command,
+``python tests/emulator/build.py [name ...] [--sanitize]`` builds and prints the paths.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import os
+import subprocess
+import sys
+import sysconfig
+from importlib.util import find_spec
+from pathlib import Path
+
+import pybind11
+
+ROOT = Path(__file__).resolve().parents[2]
+HERE = ROOT / "tests" / "emulator"
+FOLDER = ROOT / "build" / "emulator"
+TORCH = Path(find_spec("torch").origin).parent  # found, not imported
+NAMES = ("adarts_emulated", "planted", "launchers")
+
+FLAGS = [
+    "-std=c++20",
+    "-fPIC",
+    "-fvisibility=hidden",
+    "-Wall",
+    "-Werror",
+    "-Wno-unknown-pragmas",
+    "-DADARTS_EMULATED",
+    "-DADARTS_NAMESPACE=adarts_emulated",
+    "-DTORCH_TARGET_VERSION=0x020b000000000000",
+    f"-I{HERE}",
+    f"-I{ROOT / 'csrc'}",
+    f"-isystem {TORCH / 'include'}",
+    f"-isystem {pybind11.get_include()}",
+    f"-isystem {sysconfig.get_paths()['include']}",
+]
+PLAIN = ["-O1"]
+SANITIZED = [
+    "-O1",
+    "-g1",
+    "-fno-omit-frame-pointer",
+    "-fsanitize=address,undefined",
+    "-fno-sanitize-recover=all",
+]
+RULES = """\
+rule compile
+  command = $cxx $flags -MMD -MF $out.d -x c++ -c $in -o $out
+  depfile = $out.d
+  deps = gcc
+rule link
+  command = $cxx -shared $flags $in -o $out $libraries
+"""
+
+
+def sources(name: str) -> list[Path]:
+    """Return the sources of a library; the emulator itself is part of each."""
+    found = [path for path in HERE.glob("*.cpp") if not path.name.startswith(NAMES[1:])]
+    found += HERE.glob(f"{name}*.cpp")
+    if name != "planted":  # CUDA's compiler alone knows the architectures
+        kernels = (ROOT / "csrc" / "kernels").glob("*.cu")
+        found += [path for path in kernels if path.name != "architectures.cu"]
+    if name == "adarts_emulated":
+        bindings = (ROOT / "csrc" / "torch" / "cuda").glob("*.cpp")
+        found += [path for path in bindings if path.name != "library.cpp"]
+        found.append(ROOT / "csrc" / "torch" / "library.cpp")
+    return sorted(found)
+
+
+def library_path(name: str, sanitize: bool = False) -> Path:
+    """Return where a library is built."""
+    return FOLDER / ("sanitized" if sanitize else "plain") / f"{name}.so"
+
+
+def plan() -> str:
+    """Write down all files and how they come to be, for ninja."""
+    lines = [f"cxx = {os.environ.get('CXX', 'g++')}", RULES]
+    known: set[Path] = set()
+    for name in NAMES:
+        for sanitize in (False, True):
+            library = library_path(name, sanitize)
+            flags = " ".join([*FLAGS, *(SANITIZED if sanitize else PLAIN)])
+            objects = []
+            for source in sources(name):
+                # Python modules take long to compile, three times as long under the sanitizers.
+                checked = sanitize and not source.name.endswith("_module.cpp")
+                folder = library_path(name, checked).parent
+                target = folder / source.relative_to(ROOT).with_suffix(".o")
+                objects.append(str(target))
+                if target not in known:
+                    lines.append(f"build {target}: compile {source}")
+                    lines.append(f"  flags = {flags if checked else ' '.join([*FLAGS, *PLAIN])}")
+                known.add(target)
+            lines += [f"build {library}: link {' '.join(objects)}", f"  flags = {flags}"]
+            if name == "adarts_emulated":
+                lines.append(
+                    f"  libraries = -L{TORCH}/lib -ltorch_cpu -lc10 -Wl,-rpath,{TORCH}/lib"
+                )
+    return "\n".join(lines) + "\n"
+
+
+def build(name: str, sanitize: bool = False) -> Path:
+    """Build a library where it is missing or older than its sources; return its path.
+
+    Raises:
+        RuntimeError: a source does not compile; the message is the compiler's.
+    """
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    path = library_path(name, sanitize)
+    with (FOLDER / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # two test runs must not build at the same time
+        (FOLDER / "build.ninja").write_text(plan())
+        command = [sys.executable, "-m", "ninja", "-C", str(FOLDER), str(path)]
+        made = subprocess.run(command, capture_output=True, text=True, check=False)
+    if made.returncode:
+        raise RuntimeError(made.stdout + made.stderr)
+    return path
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="*", default=NAMES, choices=NAMES, metavar="name")
+    parser.add_argument("--sanitize", action="store_true", help="with the sanitizers")
+    arguments = parser.parse_args()
+    for name in arguments.names:
+        print(build(name, arguments.sanitize))

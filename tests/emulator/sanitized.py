@@ -1,0 +1,36 @@
+"""Runs Python with the sanitizers' runtime, which must be loaded before anything else."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+
+@cache
+def _environment() -> dict[str, str]:
+    compiler = os.environ.get("CXX", "g++")
+    preloaded = []
+    for library in ("libasan.so", "libstdc++.so.6"):  # the second, so that exceptions are known
+        command = [compiler, f"-print-file-name={library}"]
+        found = subprocess.run(command, capture_output=True, text=True, check=True)
+        preloaded.append(found.stdout.strip())
+    return {
+        **os.environ,
+        "LD_PRELOAD": ":".join(preloaded),
+        "ASAN_OPTIONS": "detect_leaks=0",  # Python keeps memory to its end
+        "UBSAN_OPTIONS": "print_stacktrace=1",
+    }
+
+
+def run_python(script: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a script whose modules are built with the sanitizers."""
+    return subprocess.run(
+        [sys.executable, str(script), *arguments],
+        env=_environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )

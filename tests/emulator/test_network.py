@@ -1,0 +1,54 @@
+"""The CUDA kernels inside a whole small network, and how many launches they take."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+
+from adarts_ext import ops
+from adarts_ext.nn import SearchNetwork
+from emulator import library
+
+
+@pytest.mark.usefixtures("emulated")
+def test_search_network():
+    fused = SearchNetwork(init_channels=8, layers=3, memory="recompute")
+    exact = SearchNetwork(init_channels=8, layers=3, backend="reference")
+    exact.load_state_dict(copy.deepcopy(fused.state_dict()))
+    images = torch.randn(3, 3, 16, 16)
+    with library.launches() as launches:
+        logits = fused.double()(images.double())
+        logits.square().sum().backward()
+    expected = exact.double()(images.double())
+    expected.square().sum().backward()
+    torch.testing.assert_close(logits, expected)
+    pairs = [*zip(fused.parameters(), exact.parameters(), strict=True)]
+    pairs += zip(fused.arch_parameters(), exact.arch_parameters(), strict=True)
+    for one, two in pairs:
+        torch.testing.assert_close(one.grad, two.grad)
+    for one, two in zip(fused.buffers(), exact.buffers(), strict=True):
+        torch.testing.assert_close(one, two)
+    assert launches.total() > 0
+
+
+@pytest.mark.usefixtures("emulated")
+def test_launches():
+    x = torch.randn(4, 8, 8, 8)
+    scores = torch.rand(4, 8)
+    index = torch.tensor([5, 1])
+    inputs = [torch.randn(4, 2, 8, 8) for _ in range(7)]
+    calls = {
+        "mixed_sum": lambda: ops.mixed_sum(inputs, torch.rand(7)),
+        "select_channels": lambda: ops.select_channels(scores, 2),
+        "gather_channels": lambda: ops.gather_channels(x, index, scores),
+        "scatter_channels": lambda: ops.scatter_channels(x, index, inputs[0], scores),
+    }
+    for name, call in calls.items():
+        with library.launches() as launches:
+            call()
+        assert launches.total() == 1, f"{name}: {dict(launches)}"
+    with library.launches() as launches:
+        ops.channel_attention(x, torch.randn(4, 8), torch.randn(8, 4))
+    assert launches.total() == 2, dict(launches)  # pool, score
