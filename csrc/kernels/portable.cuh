@@ -8,7 +8,8 @@
 //   __shfl_sync, __shfl_up_sync, __shfl_down_sync, __shfl_xor_sync for int, unsigned, long long,
 //   float and double; __ballot_sync, __any_sync, __all_sync
 //   atomicAdd, atomicMax for int, unsigned and unsigned long long
-//   ADARTS_SHARED(T, name, count);     a static shared array, used as name[i] only
+//   ADARTS_SHARED(T, name, count);     a static shared array, used as name[i] only: read, =, +=,
+//                                      -=, *=, and &name[i] for an atomic operation
 //   ADARTS_DYNAMIC_SHARED(T, name);    the block's dynamic shared memory as T[], likewise
 //   ADARTS_ASSERT(condition);          ends the kernel with an error where it does not hold
 // T must be one word for the preprocessor. A function that is given a shared array takes it as a

@@ -19,6 +19,8 @@ namespace adarts {
 using torch::headeronly::MemoryFormat;
 using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
+using Tensors = std::vector<Tensor>;
+using OptionalTensor = std::optional<Tensor>;
 
 template <class... Parts>
 [[noreturn]] void fail(const Parts&... parts) {

@@ -11,17 +11,9 @@ namespace {
 std::tuple<Tensor, Tensor, Tensor, Tensor> channel_attention(const Tensor& x, const Tensor& w1,
                                                              const Tensor& w2) {
   constexpr const char* op = "channel_attention";
-  check_feature_map(op, "x", x);
+  check_channel_attention(op, x, w1, w2);
   const int64_t batch = x.size(0), channels = x.size(1), pixels = x.size(2) * x.size(3);
-  ADARTS_CHECK(pixels > 0 || batch * channels == 0, op, ": x has shape ", shape_of(x),
-               ", expected at least one pixel");
-  ADARTS_CHECK(w1.dim() == 2, op, ": w1 has shape ", shape_of(w1), ", expected (R, ", channels,
-               ")");
   const int64_t hidden = w1.size(0);
-  check_shape(op, "w1", w1, {hidden, channels});
-  check_shape(op, "w2", w2, {channels, hidden});
-  check_like(op, "w1", w1, x);
-  check_like(op, "w2", w2, x);
   const FeatureMap map(x);
   const Tensor first = dense(w1), second = dense(w2);
   const ScalarType accumulate = accumulate_dtype(x.scalar_type());
@@ -51,17 +43,8 @@ Tensors channel_attention_backward(const Tensor& grad, const Tensor& scores, con
                                    const Tensor& position, int64_t height, int64_t width,
                                    bool channels_last, bool needs_x, bool needs_w1, bool needs_w2) {
   constexpr const char* op = "channel_attention_backward";
-  ADARTS_CHECK(scores.dim() == 2 && w1.dim() == 2, op, ": expected scores (N, C) and w1 (R, C)");
+  check_channel_attention_backward(op, grad, scores, w1, w2, pooled, units, position);
   const int64_t batch = scores.size(0), channels = scores.size(1), hidden = w1.size(0);
-  check_shape(op, "grad", grad, {batch, channels});
-  check_shape(op, "w1", w1, {hidden, channels});
-  check_shape(op, "w2", w2, {channels, hidden});
-  check_shape(op, "pooled", pooled, {2, batch, channels});
-  check_shape(op, "hidden", units, {2, batch, hidden});
-  check_shape(op, "position", position, {batch, channels});
-  check_like(op, "grad", grad, scores);
-  check_like(op, "w1", w1, scores);
-  check_like(op, "w2", w2, scores);
   const Tensor grad_scores = dense(grad);
   const Tensor first = dense(w1), second = dense(w2);
   const ScalarType accumulate = accumulate_dtype(scores.scalar_type());

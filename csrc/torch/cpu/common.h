@@ -7,12 +7,9 @@
 #include <numeric>
 
 #include "../../cpu/vectorize.h"
-#include "../tensor.h"
+#include "../checks.h"
 
 namespace adarts {
-
-using Tensors = std::vector<Tensor>;
-using OptionalTensor = std::optional<Tensor>;
 
 constexpr int64_t kGrain = 32768;  // elements worth a thread
 
@@ -31,23 +28,14 @@ void run_parallel(const Kernel& kernel, int64_t items, int64_t cost) {
 inline cpu::Strides strides(const FeatureMap& map) { return {map.batch, map.channel, map.pixel}; }
 
 // The index as contiguous int64, every entry checked against the number of channels.
-inline Tensor checked_index(const char* op, const Tensor& index, int64_t channels) {
-  ADARTS_CHECK(index.scalar_type() == ScalarType::Long && index.dim() == 1, op,
-               ": index has shape ", shape_of(index), ", expected int64 of shape (k,)");
-  const Tensor flat = dense(index);
+inline Tensor checked_index(const char* op, const Tensor& index, const Tensor& like,
+                            int64_t channels) {
+  const Tensor flat = checked_index_shape(op, index, like);
   const int64_t* entries = data<int64_t>(flat);
   for (int64_t j = 0; j < flat.numel(); ++j)
     ADARTS_CHECK(entries[j] >= 0 && entries[j] < channels, op, ": index[", j, "] is ", entries[j],
                  ", expected 0 to ", channels - 1, " for ", channels, " channels");
   return flat;
-}
-
-inline OptionalTensor checked_scale(const char* op, const OptionalTensor& scale, const Tensor& x,
-                                    int64_t channels) {
-  if (!scale.has_value()) return std::nullopt;
-  check_like(op, "scale", *scale, x);
-  check_shape(op, "scale", *scale, {x.size(0), channels});
-  return dense(*scale);
 }
 
 }  // namespace adarts

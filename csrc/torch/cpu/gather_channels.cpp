@@ -12,7 +12,7 @@ Tensor gather_channels(const Tensor& x, const Tensor& index, const OptionalTenso
   constexpr const char* op = "gather_channels";
   check_feature_map(op, "x", x);
   const int64_t channels = x.size(1), pixels = x.size(2) * x.size(3);
-  const Tensor entries = checked_index(op, index, channels);
+  const Tensor entries = checked_index(op, index, x, channels);
   const OptionalTensor factor = checked_scale(op, scale, x, channels);
   const FeatureMap map(x);
   const int64_t k = entries.numel();
@@ -39,7 +39,7 @@ Tensors gather_channels_backward(const Tensor& grad, const OptionalTensor& x, co
                                  bool needs_scale) {
   constexpr const char* op = "gather_channels_backward";
   check_feature_map(op, "grad", grad);
-  const Tensor entries = checked_index(op, index, channels);
+  const Tensor entries = checked_index(op, index, grad, channels);
   const int64_t k = entries.numel(), batch = grad.size(0), pixels = grad.size(2) * grad.size(3);
   check_shape(op, "grad", grad, {batch, k, grad.size(2), grad.size(3)});
   const OptionalTensor factor = checked_scale(op, scale, grad, channels);

@@ -9,8 +9,9 @@ namespace adarts {
 namespace {
 
 // For every channel its position in `update`, or -1. A channel may be updated once.
-std::vector<int64_t> places_of(const char* op, const Tensor& index, int64_t channels) {
-  const Tensor entries = checked_index(op, index, channels);
+std::vector<int64_t> places_of(const char* op, const Tensor& index, const Tensor& like,
+                               int64_t channels) {
+  const Tensor entries = checked_index(op, index, like, channels);
   const int64_t* chosen = data<int64_t>(entries);
   std::vector<int64_t> place(channels, -1);
   for (int64_t j = 0; j < entries.numel(); ++j) {
@@ -24,13 +25,10 @@ std::vector<int64_t> places_of(const char* op, const Tensor& index, int64_t chan
 Tensor scatter_channels(const Tensor& x, const Tensor& index, const Tensor& update,
                         const OptionalTensor& scale, int64_t stride) {
   constexpr const char* op = "scatter_channels";
-  check_feature_map(op, "x", x);
-  ADARTS_CHECK(stride == 1 || stride == 2, op, ": stride is ", stride, ", expected 1 or 2");
+  check_scatter(op, x, stride);
   const int64_t batch = x.size(0), channels = x.size(1);
   const cpu::ScatterShape shape{channels, x.size(2), x.size(3), stride};
-  ADARTS_CHECK(x.size(2) % stride == 0 && x.size(3) % stride == 0, op, ": x has shape ",
-               shape_of(x), ", expected even H and W at stride 2");
-  const std::vector<int64_t> place = places_of(op, index, channels);
+  const std::vector<int64_t> place = places_of(op, index, x, channels);
   check_shape(op, "update", update, {batch, index.numel(), shape.out_height(), shape.out_width()});
   check_like(op, "update", update, x);
   const OptionalTensor factor = checked_scale(op, scale, x, channels);
@@ -54,10 +52,10 @@ Tensors scatter_channels_backward(const Tensor& grad, const OptionalTensor& x, c
                                   bool needs_update, bool needs_scale) {
   constexpr const char* op = "scatter_channels_backward";
   check_feature_map(op, "grad", grad);
-  ADARTS_CHECK(stride == 1 || stride == 2, op, ": stride is ", stride, ", expected 1 or 2");
+  check_stride(op, stride);
   const int64_t batch = grad.size(0), channels = grad.size(1), k = index.numel();
   const cpu::ScatterShape shape{channels, grad.size(2) * stride, grad.size(3) * stride, stride};
-  const std::vector<int64_t> place = places_of(op, index, channels);
+  const std::vector<int64_t> place = places_of(op, index, grad, channels);
   const OptionalTensor factor = checked_scale(op, scale, grad, channels);
   const bool reads_x = needs_scale || (needs_x && stride == 2);
   ADARTS_CHECK(!reads_x || x.has_value(), op, ": the gradients asked for need x");

@@ -10,7 +10,7 @@
 #include <torch/csrc/stable/macros.h>
 
 #include "../../kernels/portable.cuh"
-#include "../tensor.h"
+#include "../checks.h"
 
 #ifdef ADARTS_EMULATED
 #define ADARTS_CUDA_OPERATORS(m) STABLE_TORCH_LIBRARY_IMPL(adarts_emulated, CPU, m)
@@ -19,9 +19,6 @@
 #endif
 
 namespace adarts {
-
-using Tensors = std::vector<Tensor>;
-using OptionalTensor = std::optional<Tensor>;
 
 // Makes a tensor's device the current one while it lives, and knows the stream to launch on.
 class DeviceStream {
@@ -54,15 +51,6 @@ inline void check_launch(const char* op, cudaError_t error) {
   static_cast<void>(op);
   STD_CUDA_CHECK(error);
 #endif
-}
-
-// The index as contiguous int64; its values are checked by the kernel.
-inline Tensor checked_index(const char* op, const Tensor& index, const Tensor& like) {
-  ADARTS_CHECK(index.scalar_type() == ScalarType::Long && index.dim() == 1, op,
-               ": index has shape ", shape_of(index), ", expected int64 of shape (k,)");
-  ADARTS_CHECK(index.device() == like.device(), op,
-               ": index is on another device than the first argument");
-  return dense(index);
 }
 
 }  // namespace adarts

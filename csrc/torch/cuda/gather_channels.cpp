@@ -13,7 +13,7 @@ Tensor gather_channels(const Tensor& x, const Tensor& index, const OptionalTenso
   check_feature_map(op, "x", x);
   const DeviceStream stream(x);
   const int64_t batch = x.size(0), channels = x.size(1), k = index.numel();
-  const Tensor entries = checked_index(op, index, x);
+  const Tensor entries = checked_index_shape(op, index, x);
   const OptionalTensor factor = checked_scale(op, scale, x, channels);
   const FeatureMap map(x);
   Tensor out = empty_feature_map(x, {batch, k, x.size(2), x.size(3)}, map.interleaved());
@@ -38,7 +38,7 @@ Tensors gather_channels_backward(const Tensor& grad, const OptionalTensor& x, co
   constexpr const char* op = "gather_channels_backward";
   check_feature_map(op, "grad", grad);
   const DeviceStream stream(grad);
-  const Tensor entries = checked_index(op, index, grad);
+  const Tensor entries = checked_index_shape(op, index, grad);
   const int64_t batch = grad.size(0), height = grad.size(2), width = grad.size(3);
   const int64_t k = entries.numel();
   check_shape(op, "grad", grad, {batch, k, height, width});

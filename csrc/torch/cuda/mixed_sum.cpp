@@ -10,20 +10,6 @@ namespace adarts {
 
 namespace {
 
-Tensors checked_inputs(const char* op, const Tensors& inputs, const Tensor& like) {
-  Tensors laid_out;
-  for (size_t i = 0; i < inputs.size(); ++i) {
-    const std::string name = "input " + std::to_string(i);
-    bool same = inputs[i].dim() == like.dim();
-    for (int64_t d = 0; same && d < like.dim(); ++d) same = inputs[i].size(d) == like.size(d);
-    ADARTS_CHECK(same, op, ": ", name, " has shape ", shape_of(inputs[i]), ", expected ",
-                 shape_of(like), " like input 0");
-    check_like(op, name.c_str(), inputs[i], like);
-    laid_out.push_back(laid_out_like(inputs[i], like));
-  }
-  return laid_out;
-}
-
 // Calls launch(first, count) for each group of inputs that one launch takes.
 template <class Launch>
 void each_group(const char* op, int64_t inputs, const Launch& launch) {

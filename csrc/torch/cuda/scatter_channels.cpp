@@ -11,12 +11,9 @@ namespace {
 Tensor scatter_channels(const Tensor& x, const Tensor& index, const Tensor& update,
                         const OptionalTensor& scale, int64_t stride) {
   constexpr const char* op = "scatter_channels";
-  check_feature_map(op, "x", x);
-  ADARTS_CHECK(stride == 1 || stride == 2, op, ": stride is ", stride, ", expected 1 or 2");
-  ADARTS_CHECK(x.size(2) % stride == 0 && x.size(3) % stride == 0, op, ": x has shape ",
-               shape_of(x), ", expected even H and W at stride 2");
+  check_scatter(op, x, stride);
   const DeviceStream stream(x);
-  const Tensor entries = checked_index(op, index, x);
+  const Tensor entries = checked_index_shape(op, index, x);
   const cuda::ScatterShape shape{x.size(0),          x.size(1),          entries.numel(),
                                  x.size(2) / stride, x.size(3) / stride, int(stride)};
   check_shape(op, "update", update, {shape.batch, shape.k, shape.height, shape.width});
@@ -43,9 +40,9 @@ Tensors scatter_channels_backward(const Tensor& grad, const OptionalTensor& x, c
                                   bool needs_update, bool needs_scale) {
   constexpr const char* op = "scatter_channels_backward";
   check_feature_map(op, "grad", grad);
-  ADARTS_CHECK(stride == 1 || stride == 2, op, ": stride is ", stride, ", expected 1 or 2");
+  check_stride(op, stride);
   const DeviceStream stream(grad);
-  const Tensor entries = checked_index(op, index, grad);
+  const Tensor entries = checked_index_shape(op, index, grad);
   const cuda::ScatterShape shape{grad.size(0), grad.size(1), entries.numel(),
                                  grad.size(2), grad.size(3), int(stride)};
   const int64_t height = shape.height * stride, width = shape.width * stride;
