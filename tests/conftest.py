@@ -14,8 +14,6 @@ import torch
 from torch import Tensor
 
 DTYPES = [torch.float32, torch.float64, torch.bfloat16, torch.float16]
-collect_ignore_glob = ["emulator/[!t]*.py"]  # helpers and scripts of the emulator's tests
-
 OPERATOR_MODULES = [
     f"adarts_ext.ops.{name}"
     for name in (

@@ -5,7 +5,7 @@
 ``launchers``        a Python module of the kernels' launchers, for numpy arrays, without torch
 
 The last two are also built under AddressSanitizer and UndefinedBehaviorSanitizer. As a command,
-``python tests/emulator/build.py [name ...] [--sanitize]`` builds and prints the paths.
+``python tests/emulator/build.py name ... [--sanitize]`` builds and prints the paths.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ def build(name: str, sanitize: bool = False) -> Path:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("names", nargs="*", default=NAMES, choices=NAMES, metavar="name")
+    parser.add_argument("names", nargs="+", choices=NAMES, metavar="name")
     parser.add_argument("--sanitize", action="store_true", help="with the sanitizers")
     arguments = parser.parse_args()
     for name in arguments.names:

@@ -1,11 +1,13 @@
 // The stand-in for the CUDA runtime: what csrc/kernels/portable.cuh lists, for the host compiler.
 //
-// Blocks run one after another, the threads of a block one at a time in an order that a seed
-// shuffles. Whatever goes wrong is reported as an exception whose message names kernel, block and
-// thread. What is stricter here than on a GPU: a thread may not end before a barrier that others
-// wait in, all lanes of a shuffle must call it in the same line, and a mask may not name lanes that
-// the block does not have. What cannot be seen: races in global memory, and the order in which
-// blocks run at the same time.
+// Blocks run one after another, the threads of a block one at a time, both in an order that a seed
+// shuffles (ADARTS_EMULATOR_SEED). Whatever goes wrong is an exception whose message names kernel,
+// block and thread.
+//
+// Stricter than a GPU: a thread may not end before a barrier that others wait in, the lanes of a
+// shuffle or vote must call it in the same line, and a mask may not name lanes that the block does
+// not have. Not seen: races in global memory, what happens between blocks that run at the same
+// time, __launch_bounds__, registers, speed.
 #pragma once
 
 #include <bit>

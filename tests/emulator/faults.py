@@ -1,4 +1,4 @@
-"""Launches a faulty kernel of the planted module: ``python faults.py <module> <kernel>``."""
+"""Launches a faulty kernel: ``python -m emulator.faults <path of the planted module> <kernel>``."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
-"""Compares the bare launchers with numpy: ``python launcher_checks.py <module> <operator>``.
+"""Compares the bare launchers with numpy: ``python -m emulator.launcher_checks``.
 
-Needs no torch, so that it runs under the sanitizers.
+Arguments are the path of the module and the operator. Needs no torch, so that it runs under the
+sanitizers.
 """
 
 from __future__ import annotations
@@ -10,8 +11,9 @@ from collections.abc import Callable
 from itertools import product
 
 import numpy as np
-from faults import load_module
-from launcher_arrays import LAYOUTS, SHAPES, Launchers, close, same
+
+from emulator.faults import load_module
+from emulator.launcher_arrays import LAYOUTS, SHAPES, Launchers, close, same
 
 
 def mixed_sum(all_of: Launchers) -> None:
@@ -41,9 +43,9 @@ def mixed_sum(all_of: Launchers) -> None:
 
 
 def select_channels(all_of: Launchers) -> None:
-    for batch, channels in product([0, 1, 5, 70], [1, 3, 33, 256, 300, 1100]):
+    for batch, channels in [*product([0, 1, 5, 70], [1, 3, 33, 256, 300, 1100]), (2, 3000)]:
         scores = all_of.numbers(batch, channels)
-        for k in sorted({0, 1, channels // 4, channels}):
+        for k in {1, channels} if channels > 1000 else {0, 1, channels // 4, channels}:
             out = all_of.unset(k, dtype="int64")
             all_of.run("select_channels", scores, batch, channels, k, out)
             same("select_channels", out, np.argsort(-scores.sum(0), kind="stable")[:k])

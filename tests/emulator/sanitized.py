@@ -6,7 +6,8 @@ import os
 import subprocess
 import sys
 from functools import cache
-from pathlib import Path
+
+from emulator.build import HERE
 
 
 @cache
@@ -19,16 +20,17 @@ def _environment() -> dict[str, str]:
         preloaded.append(found.stdout.strip())
     return {
         **os.environ,
+        "PYTHONPATH": str(HERE.parent),
         "LD_PRELOAD": ":".join(preloaded),
         "ASAN_OPTIONS": "detect_leaks=0",  # Python keeps memory to its end
         "UBSAN_OPTIONS": "print_stacktrace=1",
     }
 
 
-def run_python(script: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run a script whose modules are built with the sanitizers."""
+def run_module(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a module of this package, which loads libraries built with the sanitizers."""
     return subprocess.run(
-        [sys.executable, str(script), *arguments],
+        [sys.executable, "-m", f"emulator.{name}", *arguments],
         env=_environment(),
         capture_output=True,
         text=True,

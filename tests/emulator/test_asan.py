@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from emulator.build import build
-from emulator.sanitized import run_python
+from emulator.sanitized import run_module
 
 OPERATORS = [
     "mixed_sum",
@@ -25,6 +25,5 @@ def launchers() -> Path:
 
 @pytest.mark.parametrize("operator", OPERATORS)
 def test_launchers(launchers, operator):
-    checks = Path(__file__).with_name("launcher_checks.py")
-    made = run_python(checks, str(launchers), operator)
+    made = run_module("launcher_checks", str(launchers), operator)
     assert made.returncode == 0, made.stderr

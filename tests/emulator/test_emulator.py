@@ -11,10 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from emulator import faults
 from emulator.build import build
 from emulator.faults import launch, load_module
-from emulator.sanitized import run_python
+from emulator.sanitized import run_module
 
 FULL = "0xffffffff"
 WHO = r"kernel {kernel}, block \(0, 0, 0\), thread \(\d+, 0, 0\): "
@@ -275,7 +274,7 @@ def test_the_next_launch_after_a_fault_is_right(planted, random):
 )
 def test_sanitizers_end_the_process(kernel, message):
     module = build("planted", sanitize=True)
-    made = run_python(Path(faults.__file__), str(module), kernel)
+    made = run_module("faults", str(module), kernel)
     assert made.returncode != 0
     assert message in made.stderr
     if "overflow" not in kernel:  # UndefinedBehaviorSanitizer does not say who was at work
@@ -284,7 +283,7 @@ def test_sanitizers_end_the_process(kernel, message):
 
 @pytest.mark.parametrize("kernel", ["missing_barrier", "deadlock", "failing_assertion"])
 def test_faults_are_reported_under_the_sanitizers(kernel):
-    made = run_python(Path(faults.__file__), str(build("planted", sanitize=True)), kernel)
+    made = run_module("faults", str(build("planted", sanitize=True)), kernel)
     assert made.returncode == 1
     assert made.stderr.splitlines()[-1].startswith(
         f"RuntimeError: kernel {kernel}, block (0, 0, 0)"

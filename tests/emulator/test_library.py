@@ -57,10 +57,12 @@ def test_launches_are_counted_by_kernel():
     assert name.startswith("select")
 
 
-def test_an_error_in_a_kernel_is_an_error_in_python():
-    x, index = torch.ones(1, 4, 2, 2), torch.tensor([4])
+@pytest.mark.parametrize("wrong", [-1, 4])
+@pytest.mark.parametrize("memory", [torch.contiguous_format, torch.channels_last])
+def test_an_error_in_a_kernel_is_an_error_in_python(wrong, memory):
+    x = torch.ones(1, 4, 2, 2).contiguous(memory_format=memory)
     with pytest.raises(RuntimeError, match=r"kernel gather_\w+, block .*, thread .*: assertion"):
-        load().gather_channels(x, index, None)
+        load().gather_channels(x, torch.tensor([0, wrong]), None)
 
 
 def test_many_python_threads_may_launch():
