@@ -39,6 +39,7 @@ def channel_attention(x: Tensor, w1: Tensor, w2: Tensor) -> Tensor:
     Raises:
         ValueError: If a shape or a device does not fit.
         TypeError: If a dtype is not one of the above.
+        RuntimeError: On a GPU, with more than 4,096 channels or 2,048 hidden units.
 
     Example:
         >>> channel_attention(torch.zeros(1, 4, 8, 8), torch.ones(2, 4), torch.ones(4, 2))

@@ -37,7 +37,7 @@ def gather_channels(x: Tensor, index: Tensor, scale: Tensor | None = None) -> Te
     Raises:
         ValueError: If a shape or a device does not fit.
         TypeError: If a dtype does not fit.
-        RuntimeError: If an index is out of range (on the CPU).
+        RuntimeError: If an index is out of range; on a GPU, a device-side assertion.
 
     Example:
         >>> x = torch.arange(3.0).reshape(1, 3, 1, 1)

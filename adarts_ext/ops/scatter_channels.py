@@ -42,7 +42,8 @@ def scatter_channels(
     Raises:
         ValueError: If a shape, the stride or a device does not fit.
         TypeError: If a dtype does not fit.
-        RuntimeError: If an index is out of range or appears twice (on the CPU).
+        RuntimeError: If an index is out of range or appears twice; on a GPU, a device-side
+            assertion.
 
     Example:
         >>> x = torch.ones(1, 3, 1, 1)

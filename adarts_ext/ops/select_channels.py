@@ -26,6 +26,7 @@ def select_channels(scores: Tensor, k: int) -> Tensor:
     Raises:
         ValueError: If ``scores`` is not two-dimensional or ``k`` is out of range.
         TypeError: If the dtype is not one of the above.
+        RuntimeError: On a GPU, with more than 4,096 channels.
 
     Example:
         >>> select_channels(torch.tensor([[0.1, 0.9, 0.5, 0.9]]), 3)
