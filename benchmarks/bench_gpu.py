@@ -99,9 +99,10 @@ def measure(deadline: float, copied: float) -> list[dict]:
             moved = module.bytes_moved(*shape)
             count = min(64, max(2, -(-2 * l2 // moved[0])))
             rotation = Rotation(module, shape, count)
+            torch.compiler.reset()  # each shape gets code of its own, as fast as it can be
             arms = {
                 "plain": passes(module.plain, rotation),
-                "compile": passes(torch.compile(module.plain), rotation),
+                "compile": passes(torch.compile(module.plain, dynamic=False), rotation),
                 "ours": passes(module.fused, rotation),
             }
             for index, label in enumerate(arms["ours"]):
