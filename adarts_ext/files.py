@@ -14,10 +14,13 @@ import secrets
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 import torch
 
+Options = TypeVar("Options")
+
+KINDS = ("search", "retrain")  # of runs
 CONFIG_FILE = "config.json"
 CHECKPOINT_FILE = "checkpoint.pt"
 RESULT_FILE = "result.json"
@@ -158,6 +161,32 @@ def load_checkpoint(path: str | os.PathLike[str], kind: str | None = None) -> di
     if kind is not None and state["kind"] != kind:
         raise ValueError(f"{path}: expected a checkpoint of a {kind}, got one of a {state['kind']}")
     return state
+
+
+def read_options(folder: Path, kind: str, make: Callable[..., Options]) -> Options:
+    """Make the options of a run from the file in its folder.
+
+    Args:
+        folder: The folder of the run.
+        kind: ``"search"`` or ``"retrain"``, what the run must be.
+        make: The class of the options, called with those in the file.
+
+    Raises:
+        FileNotFoundError: there is no run in the folder.
+        ValueError: the run is of another kind, or the file is damaged.
+    """
+    path = folder / CONFIG_FILE
+    if not path.is_file():
+        raise FileNotFoundError(f"{folder}: not the folder of a run, it holds no {CONFIG_FILE}")
+    options = read_json(path)
+    found = options.pop("kind", None) if isinstance(options, dict) else None
+    if found != kind:
+        got = f"one of a {found}" if found in KINDS else "something else"
+        raise ValueError(f"{folder}: expected the run of a {kind}, got {got}")
+    try:
+        return make(**options)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path}: {error}") from error
 
 
 def open_run_folder(path: str | os.PathLike[str], resume: bool) -> Path:

@@ -8,10 +8,9 @@ import subprocess
 import sys
 from xml.etree import ElementTree
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
+from image_folder import write_images
 
 import adarts_ext
 from adarts_ext.cli import COMMANDS, main
@@ -32,27 +31,10 @@ SMALL_RETRAIN = [
 ]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    """These networks are tiny, and threads that wait for a busy core cost a hundredfold."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.fixture(scope="module")
 def images(tmp_path_factory):
     """An image folder of 32 + 8 small grey images in two classes: dark and light noise."""
-    folder = tmp_path_factory.mktemp("images")
-    generator = np.random.default_rng(0)
-    for part, count in (("train", 16), ("test", 4)):
-        for name, darkest in (("dark", 0), ("light", 120)):
-            (folder / part / name).mkdir(parents=True)
-            for number in range(count):
-                pixels = generator.integers(darkest, darkest + 136, (16, 16), dtype=np.uint8)
-                Image.fromarray(pixels).save(folder / part / name / f"{number}.png")
-    return folder
+    return write_images(tmp_path_factory.mktemp("images"), 16, 4)
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from image_folder import write_images
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from adarts_ext.files import load_checkpoint, read_json, write_json
@@ -21,15 +21,7 @@ from adarts_ext.retrain import train as train_module
 @pytest.fixture(scope="module")
 def images(tmp_path_factory):
     """An image folder of 64 + 24 small images in two classes: dark and light noise."""
-    folder = tmp_path_factory.mktemp("images")
-    generator = np.random.default_rng(0)
-    for part, count in (("train", 32), ("test", 12)):
-        for name, darkest in (("dark", 0), ("light", 120)):
-            (folder / part / name).mkdir(parents=True)
-            for number in range(count):
-                pixels = generator.integers(darkest, darkest + 136, (16, 16, 3), dtype=np.uint8)
-                Image.fromarray(pixels).save(folder / part / name / f"{number}.png")
-    return folder
+    return write_images(tmp_path_factory.mktemp("images"), 32, 12, channels=3)
 
 
 @pytest.fixture(scope="module")

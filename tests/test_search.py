@@ -7,7 +7,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from image_folder import write_images
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from adarts_ext.files import load_checkpoint, read_json
@@ -27,27 +27,10 @@ SMALL = {
 }
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    """These networks are tiny, and threads that wait for a busy core cost a hundredfold."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.fixture(scope="module")
 def images(tmp_path_factory):
     """An image folder of 64 + 4 small grey images in two classes: dark and light noise."""
-    folder = tmp_path_factory.mktemp("images")
-    generator = np.random.default_rng(0)
-    for part, count in (("train", 32), ("test", 2)):
-        for name, darkest in (("dark", 0), ("light", 120)):
-            (folder / part / name).mkdir(parents=True)
-            for number in range(count):
-                pixels = generator.integers(darkest, darkest + 136, (16, 16), dtype=np.uint8)
-                Image.fromarray(pixels).save(folder / part / name / f"{number}.png")
-    return folder
+    return write_images(tmp_path_factory.mktemp("images"), 32, 2)
 
 
 @pytest.fixture(scope="module")

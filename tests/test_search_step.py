@@ -19,15 +19,6 @@ from adarts_ext.search.step import (
 )
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    """These networks are tiny, and threads that wait for a busy core cost a hundredfold."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 class SmoothNetwork(nn.Module):
     """Alphas mix two smooth branches: unlike the supernet, it has all its second derivatives."""
 

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from adarts_ext.data import DATASETS
-from adarts_ext.files import CONFIG_FILE, GENOTYPE_FILE, read_json, write_json
+from adarts_ext.files import CONFIG_FILE, GENOTYPE_FILE, read_options, write_json
 from adarts_ext.genotype import Genotype
 from adarts_ext.training import check_range
 
@@ -108,19 +108,8 @@ def load_run(folder: Path) -> tuple[Genotype, RetrainConfig]:
         FileNotFoundError: there is no run in the folder.
         ValueError: the run is of another kind or one of several seeds, or a file is damaged.
     """
-    path = folder / CONFIG_FILE
-    if not path.is_file():
-        seeds = sorted(found.parent for found in folder.glob(f"seed-*/{CONFIG_FILE}"))
-        if seeds:
-            raise ValueError(f"{folder}: holds a run for each seed; name one, such as {seeds[0]}")
-        raise FileNotFoundError(f"{folder}: not the folder of a run, it holds no {CONFIG_FILE}")
-    options = read_json(path)
-    kind = options.pop("kind", None) if isinstance(options, dict) else None
-    if kind != "retrain":
-        found = f"one of a {kind}" if kind in ("search",) else "something else"
-        raise ValueError(f"{folder}: expected the run of a retrain, got {found}")
-    try:
-        config = RetrainConfig(**options)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{path}: {error}") from error
+    seeds = sorted(found.parent for found in folder.glob(f"seed-*/{CONFIG_FILE}"))
+    if seeds and not (folder / CONFIG_FILE).is_file():
+        raise ValueError(f"{folder}: holds a run for each seed; name one, such as {seeds[0]}")
+    config = read_options(folder, "retrain", RetrainConfig)
     return Genotype.load(folder / GENOTYPE_FILE), config

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from adarts_ext.data import DATASETS
-from adarts_ext.files import CONFIG_FILE, read_json, write_json
+from adarts_ext.files import CONFIG_FILE, read_options, write_json
 from adarts_ext.training import check_range
 
 SELECTIONS = ("attention", "first", "random", "all")
@@ -174,18 +174,7 @@ def load_config(folder: Path) -> SearchConfig:
         FileNotFoundError: there is no run in the folder.
         ValueError: the run is of another kind, or the file is damaged.
     """
-    path = folder / CONFIG_FILE
-    if not path.is_file():
-        raise FileNotFoundError(f"{folder}: not the folder of a run, it holds no {CONFIG_FILE}")
-    options = read_json(path)
-    kind = options.pop("kind", None) if isinstance(options, dict) else None
-    if kind != "search":
-        found = "one of a retrain" if kind == "retrain" else "something else"
-        raise ValueError(f"{folder}: expected the run of a search, got {found}")
-    try:
-        return SearchConfig(**options)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{path}: {error}") from error
+    return read_options(folder, "search", SearchConfig)
 
 
 def check_same_run(folder: Path, config: SearchConfig) -> None:
