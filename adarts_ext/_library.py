@@ -46,16 +46,7 @@ _load_cpu()
 cuda_error = _load_cuda()  # None where the CUDA library is loaded
 
 
-def _has_kernel(name: str, key: str) -> bool:
-    return torch._C._dispatch_has_kernel_for_dispatch_key(f"adarts_ext::{name}", key)
-
-
-def has_cuda_kernels(name: str) -> bool:
-    """Tell whether operator ``name`` has a compiled CUDA kernel."""
-    return _has_kernel(name, "CUDA")
-
-
-def has_kernels(name: str, tensor: Tensor) -> bool:
-    """Tell whether operator ``name`` has a compiled kernel for this tensor's device."""
+def has_kernels(tensor: Tensor) -> bool:
+    """Tell whether the operators have compiled kernels for this tensor's device."""
     device = tensor.device.type
-    return device in ("cpu", "meta") or (device == "cuda" and has_cuda_kernels(name))
+    return device in ("cpu", "meta") or (device == "cuda" and cuda_error is None)

@@ -12,7 +12,7 @@ import json
 import os
 import secrets
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
@@ -187,6 +187,28 @@ def read_options(folder: Path, kind: str, make: Callable[..., Options]) -> Optio
         return make(**options)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{path}: {error}") from error
+
+
+def check_same_options(
+    folder: Path, begun: dict[str, Any], given: dict[str, Any], free: Collection[str]
+) -> None:
+    """Refuse to go on with a run under options that compute something else.
+
+    Args:
+        folder: The folder of the run.
+        begun: The options the run was begun with.
+        given: The options to go on with.
+        free: Names of the options that may differ.
+
+    Raises:
+        ValueError: another option differs.
+    """
+    for name in given:
+        if name not in free and begun[name] != given[name]:
+            raise ValueError(
+                f"{folder}: the run was begun with {name} {begun[name]}, cannot go on with "
+                f"{given[name]}"
+            )
 
 
 def open_run_folder(path: str | os.PathLike[str], resume: bool) -> Path:

@@ -52,8 +52,9 @@ def _cuda() -> str:
 
 
 def _kernels() -> str:
-    cuda = _library.has_cuda_kernels("mixed_sum")
-    return "cpu, cuda" if cuda else "cpu; other devices run the operators' plain torch definitions"
+    if _library.cuda_error is None:
+        return "cpu, cuda"
+    return "cpu; other devices run the operators' plain torch definitions"
 
 
 def _devices() -> str:

@@ -45,6 +45,17 @@ class OptionParser(ArgumentParser):
         )
         self.types: dict[str, Any] = {}
 
+    def add_run_folder(self, kind: str) -> None:
+        """Add ``--out`` and ``--resume`` of a run of this kind."""
+        self.add_argument(
+            "--out", type=str, metavar="RUN", help=f"folder of the run; runs/{kind}-... by default"
+        )
+        self.add_argument(
+            "--resume",
+            action="store_true",
+            help="go on with the run in --out, with the options that it was begun with",
+        )
+
     def add_config_file(self) -> None:
         """Add ``--config``."""
         self.add_argument(

@@ -34,14 +34,7 @@ def run(arguments: list[str]) -> None:
         help="one training from each of these seeds; 0 if none",
     )
     parser.add_config_file()
-    parser.add_argument(
-        "--out", type=str, metavar="RUN", help="folder of the run; runs/retrain-... by default"
-    )
-    parser.add_argument(
-        "--resume",
-        action="store_true",
-        help="go on with the run in --out, with the options that it was begun with",
-    )
+    parser.add_run_folder("retrain")
     parser.add_dataclass(RetrainConfig, without=["seed"])
     given = parser.given(arguments)
     out, resume = given.pop("out", None), given.pop("resume", False)

@@ -26,14 +26,7 @@ def run(arguments: list[str]) -> None:
         "--preset", choices=list(PRESETS), help="published settings to start from; adarts if none"
     )
     parser.add_config_file()
-    parser.add_argument(
-        "--out", type=str, metavar="RUN", help="folder of the run; runs/search-... by default"
-    )
-    parser.add_argument(
-        "--resume",
-        action="store_true",
-        help="go on with the run in --out, with the options that it was begun with",
-    )
+    parser.add_run_folder("search")
     parser.add_dataclass(SearchConfig)
     given = parser.given(arguments)
     out, resume = given.pop("out", None), given.pop("resume", False)

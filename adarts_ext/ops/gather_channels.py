@@ -49,7 +49,7 @@ def gather_channels(x: Tensor, index: Tensor, scale: Tensor | None = None) -> Te
     if scale is not None:
         check_shape("gather_channels", "scale", scale, x.shape[:2])
         check_like("gather_channels", "scale", scale, x)
-    if not _library.has_kernels("gather_channels", x):
+    if not _library.has_kernels(x):
         return reference.gather_channels(x, index, scale)
     return _apply(x, index, scale)
 

@@ -53,7 +53,7 @@ def mixed_sum(inputs: Sequence[Tensor], weights: Tensor) -> Tensor:
         check_dtype("mixed_sum", "weights", weights)
         weights = weights.to(first.dtype)
     check_like("mixed_sum", "weights", weights, first, "input 0")
-    if not _library.has_kernels("mixed_sum", first):
+    if not _library.has_kernels(first):
         return reference.mixed_sum(inputs, weights)
     return _MixedSum.apply(weights, *inputs)
 

@@ -69,7 +69,7 @@ def scatter_channels(
     if scale is not None:
         check_shape("scatter_channels", "scale", scale, (n, channels))
         check_like("scatter_channels", "scale", scale, x)
-    if not _library.has_kernels("scatter_channels", x):
+    if not _library.has_kernels(x):
         return reference.scatter_channels(x, index, update, scale, stride)
     return _apply(x, index, update, scale, stride)
 

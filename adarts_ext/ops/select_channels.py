@@ -42,7 +42,7 @@ def select_channels(scores: Tensor, k: int) -> Tensor:
             f"select_channels: k is {k}, expected 0 to {scores.size(1)} for scores of shape "
             f"{tuple(scores.shape)}"
         )
-    if not _library.has_kernels("select_channels", scores):
+    if not _library.has_kernels(scores):
         return reference.select_channels(scores, k)
     return kernels.select_channels(scores.detach(), k)
 

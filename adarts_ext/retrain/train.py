@@ -21,6 +21,7 @@ from adarts_ext.files import (
     HISTORY_FILE,
     RESULT_FILE,
     TENSORBOARD_FOLDER,
+    check_same_options,
     load_checkpoint,
     open_run_folder,
     save_checkpoint,
@@ -266,10 +267,4 @@ def check_same_run(folder: Path, genotype: Genotype, config: RetrainConfig) -> N
     begun_genotype, begun_config = load_run(folder)
     if genotype != begun_genotype:
         raise ValueError(f"{folder}: the run trains another genotype than the one given")
-    begun, given = asdict(begun_config), asdict(config)
-    for name in sorted(given.keys() - set(PLACE_OPTIONS)):
-        if begun[name] != given[name]:
-            raise ValueError(
-                f"{folder}: the run was begun with {name} {begun[name]}, cannot go on with "
-                f"{given[name]}"
-            )
+    check_same_options(folder, asdict(begun_config), asdict(config), PLACE_OPTIONS)

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from adarts_ext.data import DATASETS
-from adarts_ext.files import CONFIG_FILE, read_options, write_json
+from adarts_ext.files import CONFIG_FILE, check_same_options, read_options, write_json
 from adarts_ext.training import check_range
 
 SELECTIONS = ("attention", "first", "random", "all")
@@ -183,10 +183,4 @@ def check_same_run(folder: Path, config: SearchConfig) -> None:
     Raises:
         ValueError: an option that changes what is computed differs.
     """
-    begun, given = asdict(load_config(folder)), asdict(config)
-    for name in given:
-        if name not in PLACE_OPTIONS and begun[name] != given[name]:
-            raise ValueError(
-                f"{folder}: the run was begun with {name} {begun[name]}, cannot go on with "
-                f"{given[name]}"
-            )
+    check_same_options(folder, asdict(load_config(folder)), asdict(config), PLACE_OPTIONS)
