@@ -52,6 +52,7 @@ test-asan: $(VENV)/.installed
 
 kernel-report: $(VENV)/.installed
 	$(BIN)/python benchmarks/kernel_report.py --out benchmarks/results/kernels.md
+	$(BIN)/python benchmarks/predict_cell.py --out benchmarks/results/predictions_cell.md
 
 test-gpu:
 	mkdir -p $(OUT)

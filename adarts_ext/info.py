@@ -13,6 +13,8 @@ import torch
 
 import adarts_ext
 from adarts_ext import _library
+from adarts_ext.nn.fused import MOST_SELECTED
+from adarts_ext.ops._common import CELL_DTYPES
 
 EXTRAS = {
     "search": ("torchvision", "tensorboard", "matplotlib", "tqdm", "jsonargparse"),
@@ -31,6 +33,7 @@ def rows() -> list[tuple[str, str]]:
         ("CPU library", _cpu()),
         ("CUDA library", _cuda()),
         ("compiled kernels", _kernels()),
+        ("fused cell", _fused_cell()),
         ("devices", _devices()),
         *((f"extra '{extra}'", _extra(extra, names)) for extra, names in EXTRAS.items()),
     ]
@@ -55,6 +58,15 @@ def _kernels() -> str:
     if _library.cuda_error is None:
         return "cpu, cuda"
     return "cpu; other devices run the operators' plain torch definitions"
+
+
+def _fused_cell() -> str:
+    *some, last = (str(dtype).removeprefix("torch.") for dtype in CELL_DTYPES)
+    devices = "cpu, cuda" if _library.cuda_error is None else "cpu"
+    return (
+        f"{devices}; {', '.join(some)} and {last}; 1 to {MOST_SELECTED} selected channels; "
+        "anything else runs operator by operator"
+    )
 
 
 def _devices() -> str:

@@ -1,10 +1,15 @@
-"""Every operator on a GPU, forward and backward, against plain torch and torch.compile.
+"""The search step and every operator on a GPU, against plain torch and torch.compile.
 
-    python benchmarks/bench_gpu.py --out FOLDER [--seconds 400]
+    python benchmarks/bench_gpu.py --out FOLDER [--parts step ops]
 
-Times are CUDA events around runs of calls, medians over rounds, the arms in turn. The buffers
-rotate over more memory than the L2 cache holds. Bandwidth is that of the fewest bytes a pass must
-move, as a part of what a device-to-device copy reaches on the same card in the same process.
+``step`` is one whole search step of the supernet, see gpu_step.py: some two minutes, and for each
+batch size at the most the time given to torch.compile. ``ops`` are the operators, forward and
+backward, within ``--seconds``. Each part alone fits into ten minutes.
+
+Of the operators, times are CUDA events around runs of calls, medians over rounds, the arms in turn.
+The buffers rotate over more memory than the L2 cache holds. Bandwidth is that of the fewest bytes a
+pass must move, as a part of what a device-to-device copy reaches on the same card in the same
+process.
 """
 
 from __future__ import annotations
@@ -19,6 +24,8 @@ from pathlib import Path
 
 import torch
 from bench_ops import OPERATORS, PROPORTION, SHAPES
+from gpu_step import measure_all, step_table
+from search_step import Size, add_size_options
 
 BATCHES = (64, 256)
 LARGE = (64, 64, 128)  # batch, channels, size: far beyond the L2 cache
@@ -129,11 +136,16 @@ def measure(deadline: float, copied: float) -> list[dict]:
     return rows
 
 
+def card() -> str:
+    """The line that says on what was measured, and when."""
+    name = torch.cuda.get_device_name(0)
+    return f"{name}, torch {torch.__version__}, {date.today()}; float32"
+
+
 def table(rows: list[dict], copied: float) -> str:
     """The rows as Markdown."""
     lines = [
-        f"{torch.cuda.get_device_name(0)}, torch {torch.__version__}, {date.today()}; float32; "
-        f"copy {copied / 1e12:.2f} TB/s",
+        f"{card()}; copy {copied / 1e12:.2f} TB/s",
         "",
         "| operator | N, C, H=W, K | pass | plain, us | compile, us | ours, us | range | x plain | "
         "x compile | of copy |",
@@ -149,18 +161,48 @@ def table(rows: list[dict], copied: float) -> str:
     return "\n".join(lines) + "\n"
 
 
-def main() -> None:
-    """Measure, print, and write the table and the raw rows into a folder."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--seconds", type=float, default=400)
-    options = parser.parse_args()
-    options.out.mkdir(parents=True, exist_ok=True)
+def run_ops(out: Path, seconds: float) -> None:
+    """Measure the operators; write the table and the raw rows."""
     copied = copy_bandwidth()
-    rows = measure(time.monotonic() + options.seconds, copied)
-    (options.out / "ops.json").write_text(json.dumps(rows, indent=1))
-    (options.out / "ops.md").write_text(table(rows, copied))
+    rows = measure(time.monotonic() + seconds, copied)
+    (out / "ops.json").write_text(json.dumps(rows, indent=1))
+    (out / "ops.md").write_text(table(rows, copied))
     print(table(rows, copied))
+
+
+def run_step(out: Path, sizes: list[Size], rounds: int, compile_seconds: float) -> None:
+    """Measure the search step; write the table and the raw rows."""
+    rows = measure_all(sizes, rounds, compile_seconds)
+    text = step_table(rows, card())
+    (out / "step.json").write_text(json.dumps(rows, indent=1))
+    (out / "step.md").write_text(text)
+    print(text)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Measure, print, and write the tables and the raw rows into a folder."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--parts", nargs="+", choices=("step", "ops"), default=["step", "ops"])
+    parser.add_argument("--seconds", type=float, default=400, help="for the operators")
+    parser.add_argument("--batches", type=int, nargs="+", default=BATCHES, help="of the step")
+    parser.add_argument("--rounds", type=int, default=9, help="of the step")
+    parser.add_argument(
+        "--compile-seconds", type=float, default=180, help="for torch.compile of the step"
+    )
+    add_size_options(parser)
+    options = parser.parse_args(arguments)
+    options.out.mkdir(parents=True, exist_ok=True)
+    if "step" in options.parts:
+        sizes = [
+            Size(batch, options.init_channels, options.layers, options.size)
+            for batch in options.batches
+        ]
+        run_step(options.out, sizes, options.rounds, options.compile_seconds)
+    if "ops" in options.parts:
+        run_ops(options.out, options.seconds)
 
 
 if __name__ == "__main__":

@@ -8,11 +8,10 @@ from __future__ import annotations
 import argparse
 import importlib
 import math
-import platform
-from datetime import date
 from pathlib import Path
 
 import torch
+from report import machine
 from timing import interleave
 
 OPERATORS = (
@@ -42,16 +41,6 @@ def forward_and_backward(function, arguments):
         lambda: function(*leaves),
         lambda: torch.autograd.grad(function(*leaves), needed, grad),
     )
-
-
-def cpu_name() -> str:
-    """The processor's name as the system gives it."""
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
 
 
 def geometric_mean(ratios: list[float]) -> float:
@@ -117,7 +106,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     head = [
-        f"{cpu_name()}, {options.threads} threads, torch {torch.__version__}, {date.today()}",
+        machine(),
         "",
         f"N={BATCH}, K={PROPORTION}, float32, contiguous. Microseconds are medians over "
         f"{options.rounds} interleaved rounds in one process; the speed-up is the median of the "

@@ -4,18 +4,22 @@
 
 For each kernel of csrc/kernels: registers, spills, static shared memory, the occupancy they allow,
 and the widest global load and store in the machine code; for each operator the bytes it must move
-at the supernet's shapes and the time that takes at 3.0 TB/s. Ends with an error if a kernel spills,
-or if a float32 kernel that works on packs of four has no 128-bit access.
+at the supernet's shapes and the time that takes at 3.0 TB/s. (What the fused cell should cost is in
+predict_cell.py.) Ends with an error if a kernel spills, or if a float32 kernel that works on packs
+of four, or on the feature maps of a fused cell, has no 128-bit access.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import re
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -27,11 +31,28 @@ ARCHITECTURES = ("sm_80", "sm_90", "sm_100", "sm_120")
 SHOWN = "sm_90"
 BANDWIDTH = 3.0e12  # bytes a second, read and written: the copy rate of an H100
 
+# Kernels of the fused cell that work on sums, weights or vectors of images, not on feature maps.
+NO_MAPS = (
+    "score_and_select_kernel",
+    "attention_backward_kernel",
+    "finish_norms_kernel",
+    "finish_sums_kernel",
+    "add_parts_kernel",
+)
+# Kernels of the fused cell that read feature maps and write sums.
+ONLY_SUMS = (
+    "pool_state_kernel",
+    "node_backward_kernel",
+    "preprocess_sums_kernel",
+    "preprocess_weights_kernel",
+)
+
 
 @dataclass
 class Kernel:
     """One kernel in the machine code of one architecture."""
 
+    source: str
     name: str
     registers: int
     spills: int
@@ -40,6 +61,16 @@ class Kernel:
     threads: int
     load: int = 0
     store: int = 0
+
+    @property
+    def plain_name(self) -> str:
+        """The name without template arguments."""
+        return self.name.split("<")[0]
+
+    @property
+    def single(self) -> bool:
+        """Whether it is made for float32."""
+        return re.search(r"[<, ]float[,>]", self.name) is not None
 
     def occupancy(self) -> float:
         """Part of a multiprocessor's 2,048 threads that registers and shared memory allow."""
@@ -78,10 +109,10 @@ def compile_kernels(source: Path, architecture: str, folder: Path) -> list[Kerne
     elf = subprocess.run(
         [tool("cuobjdump"), "-elf", str(cubin)], capture_output=True, text=True, check=True
     ).stdout
-    return parse(made.stderr, code, elf)
+    return parse(source.name, made.stderr, code, elf)
 
 
-def parse(report: str, code: str, elf: str) -> list[Kernel]:
+def parse(source: str, report: str, code: str, elf: str) -> list[Kernel]:
     """Bring ptxas's report, the machine code and the launch bounds of each kernel together."""
     widest = {}
     for name, body in re.findall(r"Function : (\S+)\n(.*?)(?=Function : |\Z)", code, re.DOTALL):
@@ -99,6 +130,7 @@ def parse(report: str, code: str, elf: str) -> list[Kernel]:
         shared = re.search(r"(\d+) bytes smem", rest)
         kernels.append(
             Kernel(
+                source=source,
                 name=demangle(name),
                 registers=int(registers),
                 spills=int(stores) + int(loads),
@@ -138,6 +170,16 @@ def demangle(name: str) -> str:
     return re.sub(r"adarts::cuda::|\(anonymous namespace\)::|c10::", "", text.split(">(")[0] + ">")
 
 
+def compile_all() -> Iterator[tuple[str, Kernel]]:
+    """Compile every source for every architecture, as many at once as there are processors."""
+    tasks = [(s, a) for s in sorted(KERNELS.glob("*.cu")) for a in ARCHITECTURES]
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(os.cpu_count()) as pool:
+        made = pool.map(lambda task: compile_kernels(*task, Path(folder)), tasks)
+        for (_, architecture), kernels in zip(tasks, made, strict=True):
+            for kernel in kernels:
+                yield architecture, kernel
+
+
 def main() -> None:
     """Compile everything, print the tables, and write them where asked."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -151,22 +193,15 @@ def main() -> None:
         "|---|---:|---:|---:|---:|---:|---:|---:|",
     ]
     shown = set()
-    with tempfile.TemporaryDirectory() as folder:
-        for source in sorted(KERNELS.glob("*.cu")):
-            for architecture in ARCHITECTURES:
-                for kernel in compile_kernels(source, architecture, Path(folder)):
-                    faults += faults_of(kernel, architecture)
-                    if (
-                        architecture == SHOWN
-                        and "<float" in kernel.name
-                        and kernel.name not in shown
-                    ):
-                        shown.add(kernel.name)
-                        lines.append(
-                            f"| `{kernel.name}` | {kernel.registers} | {kernel.spills} | "
-                            f"{kernel.shared} | {kernel.threads} | {kernel.occupancy():.0%} | "
-                            f"{kernel.load} | {kernel.store} |"
-                        )
+    for architecture, kernel in compile_all():
+        faults += faults_of(kernel, architecture)
+        if architecture != SHOWN or not kernel.single or kernel.name in shown:
+            continue
+        shown.add(kernel.name)
+        lines.append(
+            f"| `{kernel.name}` | {kernel.registers} | {kernel.spills} | {kernel.shared} | "
+            f"{kernel.threads} | {kernel.occupancy():.0%} | {kernel.load} | {kernel.store} |"
+        )
     lines += ["", *predictions()]
     text = "\n".join(lines) + "\n"
     print(text)
@@ -183,7 +218,17 @@ def faults_of(kernel: Kernel, architecture: str) -> list[str]:
         faults.append(f"{architecture} {kernel.name}: spills {kernel.spills} bytes")
     if "<float, 4" in kernel.name and max(kernel.load, kernel.store) < 128:
         faults.append(f"{architecture} {kernel.name}: no access of 128 bits")
+    for kind, width in (("load", kernel.load), ("store", kernel.store)):
+        if kind in wide_accesses(kernel) and width < 128:
+            faults.append(f"{architecture} {kernel.name}: no {kind} of 128 bits")
     return faults
+
+
+def wide_accesses(kernel: Kernel) -> tuple[str, ...]:
+    """Say which accesses of a kernel of the fused cell must be made by 128 bits."""
+    if not kernel.source.startswith("cell_") or not kernel.single or kernel.plain_name in NO_MAPS:
+        return ()
+    return ("load",) if kernel.plain_name in ONLY_SUMS else ("load", "store")
 
 
 def predictions() -> list[str]:

@@ -46,6 +46,14 @@ def interleave(
         calls[name] = max(1, round(seconds_per_round / max(once, 1e-7)))
         for _ in range(calls[name]):
             arm()
+    return take_turns(arms, rounds, calls)
+
+
+def take_turns(
+    arms: dict[str, Callable[[], object]], rounds: int, calls: dict[str, int] | None = None
+) -> Timing:
+    """Time warm arms in turn; each is called so many times in a round, once by default."""
+    calls = calls or dict.fromkeys(arms, 1)
     seconds = {name: [] for name in arms}
     names = list(arms)
     for turn in range(rounds):

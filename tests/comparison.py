@@ -8,6 +8,7 @@ float64 itself is held to the yardstick of float32, scaled by the ratio of the t
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 
 import torch
@@ -52,3 +53,44 @@ def compare(
         allowed += torch.finfo(dtype).eps * max(largest(t), largest(size))
         wrong = largest(a.double() - t)
         assert wrong <= allowed, f"{name}: error {wrong:.3g}, allowed {allowed:.3g}"
+
+
+def assert_exact(actual: dict[str, Tensor], truth: dict[str, Tensor]) -> None:
+    """Assert that float64 results differ by no more than 1e-12 of the largest value of their kind.
+
+    Names that differ in numbers only are of one kind.
+    """
+    assert actual.keys() == truth.keys()
+    sizes: dict[str, float] = {}
+    for name, expected in truth.items():
+        kind = re.sub(r"\d+", "", name)
+        sizes[kind] = max(sizes.get(kind, 0.0), largest(expected))
+    for name, expected in truth.items():
+        assert actual[name].shape == expected.shape, f"{name}: {actual[name].shape}"
+        wrong = largest(actual[name] - expected)
+        assert wrong <= 1e-12 * sizes[re.sub(r"\d+", "", name)], f"{name}: error {wrong:.3g}"
+
+
+class Errors:
+    """Errors of an operator and of plain torch, as root mean squares over several draws.
+
+    With small tensors one draw can be lucky for plain torch, so the errors of all results of one
+    kind in all draws are taken together.
+    """
+
+    def __init__(self) -> None:
+        self.squares: dict[str, list[float]] = {}
+
+    def add(self, kind: str, actual: Tensor, plain: Tensor, truth: Tensor) -> None:
+        """Count in one result of each."""
+        assert actual.shape == truth.shape, f"{kind}: {actual.shape}, expected {truth.shape}"
+        sums = self.squares.setdefault(kind, [0.0, 0.0])
+        for i, found in enumerate((actual, plain)):
+            sums[i] += (found.double() - truth).square().sum().item()
+
+    def assert_at_most_twice(self) -> None:
+        """Assert that the operator is at most twice as wrong as plain torch, kind by kind."""
+        for kind, (actual, plain) in self.squares.items():
+            assert actual**0.5 <= 2 * plain**0.5, (
+                f"{kind}: error {actual**0.5:.3g}, that of plain torch {plain**0.5:.3g}"
+            )

@@ -21,7 +21,9 @@ OPERATOR_MODULES = [
         "channel_attention",
         "gather_channels",
         "mixed_sum",
+        "preprocess_cell",
         "scatter_channels",
+        "search_cell",
         "select_channels",
     )
 ]

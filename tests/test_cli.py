@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -116,7 +117,9 @@ def test_no_arguments_give_the_help(capsys):
 
 def test_info_and_version_say_what_is_installed(capsys):
     assert main(["info"]) == 0
-    assert torch.__version__ in capsys.readouterr().out
+    findings = capsys.readouterr().out
+    assert torch.__version__ in findings
+    assert re.search(r"fused cell .*float32, float64 and bfloat16; 1 to 64 selected", findings)
     assert main(["--version"]) == 0
     assert capsys.readouterr().out == f"adarts {adarts_ext.__version__}\n"
     assert "unrecognized arguments: more" in usage_error(["info", "more"], capsys)

@@ -18,11 +18,11 @@ def make(reduction=False, reduction_previous=False, steps=2, **choices) -> Searc
     return SearchCell(6, 10, 8, reduction, reduction_previous, steps, **choices).double()
 
 
-def operands(cell: SearchCell, reduction_previous=False) -> list[Tensor]:
+def operands(cell: SearchCell, reduction_previous=False, batch=3) -> list[Tensor]:
     edges = len(cell._ops)
     first = 16 if reduction_previous else 8
-    s0 = torch.randn(3, 6, first, first, dtype=torch.float64)
-    s1 = torch.randn(3, 10, 8, 8, dtype=torch.float64)
+    s0 = torch.randn(batch, 6, first, first, dtype=torch.float64)
+    s1 = torch.randn(batch, 10, 8, 8, dtype=torch.float64)
     alphas = torch.randn(edges, 8, dtype=torch.float64).softmax(-1)
     betas = torch.rand(edges, dtype=torch.float64)
     return [tensor.requires_grad_() for tensor in (s0, s1, alphas, betas)]
@@ -88,7 +88,7 @@ def test_recomputing_changes_no_output_gradient_or_buffer(selection, reduction, 
 
 
 def test_an_error_while_recomputing_leaves_the_batchnorms_as_they_were():
-    cell = make(memory="recompute")
+    cell = make(memory="recompute", backend="reference")
     output = cell(*operands(cell))
     cell._ops[-1]._ops[4].op[2].weight = torch.nn.Parameter(torch.zeros(2, 3, 1, 1).double())
     with pytest.raises(RuntimeError):
@@ -97,9 +97,12 @@ def test_an_error_while_recomputing_leaves_the_batchnorms_as_they_were():
     assert all(norm.momentum == 0.1 and norm.num_batches_tracked == 1 for norm in norms)
 
 
-def kept_bytes(memory: str) -> int:
-    cell = make(steps=4, memory=memory)
-    inputs = operands(cell)
+BATCH = 16  # a whole image block
+
+
+def kept_bytes(memory: str, backend: str) -> int:
+    cell = make(steps=4, memory=memory, backend=backend)
+    inputs = operands(cell, batch=BATCH)
     own = {t.untyped_storage().data_ptr() for t in (*inputs, *cell.parameters(), *cell.buffers())}
     storages: dict[int, torch.UntypedStorage] = {}
 
@@ -114,10 +117,15 @@ def kept_bytes(memory: str) -> int:
     return sum(storage.nbytes() for storage in storages.values())
 
 
-def test_recomputing_keeps_little_but_the_states():
-    states = 6 * 3 * 8 * 8 * 8 * 8  # two inputs and four nodes of 3 x 8 x 8 x 8 float64
-    assert kept_bytes("recompute") < 1.5 * states
-    assert kept_bytes("store") > 20 * states
+@pytest.mark.parametrize(
+    ("backend", "stored"),
+    [("reference", 20), ("fused", 4)],  # times the states
+)
+def test_recomputing_keeps_little_but_the_states(backend, stored):
+    states = 6 * BATCH * 8 * 8 * 8 * 8  # two inputs and four nodes of 8 x 8 x 8 float64
+    inputs = BATCH * 16 * 8 * 8 * 8  # as image blocks
+    assert kept_bytes("recompute", backend) < 1.5 * states + inputs
+    assert kept_bytes("store", backend) > stored * states
 
 
 @pytest.mark.parametrize("memory", ["store", "recompute"])

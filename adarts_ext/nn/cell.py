@@ -10,9 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from adarts_ext.genotype import PRIMITIVES, incoming_edges
+from adarts_ext.nn import fused
 from adarts_ext.nn.backend import BACKENDS
-from adarts_ext.nn.checks import check_at_least, check_choice, check_feature_map
-from adarts_ext.nn.mixed_op import PartialMixedOp
+from adarts_ext.nn.built import AsBuilt, constant_when_compiled
+from adarts_ext.nn.checks import check_at_least, check_choice
+from adarts_ext.nn.mixed_op import MIXED_OP_SETTINGS, PartialMixedOp
 from adarts_ext.nn.operations import FactorizedReduce, ReLUConvBN
 from adarts_ext.nn.recompute import MEMORY_MODES, recompute
 
@@ -36,17 +38,28 @@ class SearchCell(nn.Module):
         proportion: K of :class:`PartialMixedOp`.
         selection: Of :class:`PartialMixedOp`.
         backend: Of :class:`PartialMixedOp`.
-        memory: ``"store"`` keeps every intermediate tensor for backward; ``"recompute"`` keeps the
-            states only and computes the rest again, one node after another.
+        memory: What is kept for backward. In the fused kernels ``"store"`` keeps the states and the
+            output of every convolution before its BatchNorm; operator by operator it keeps every
+            intermediate tensor. ``"recompute"`` keeps the states only (in the fused kernels the
+            statistics too) and computes the rest again, one node after another.
+
+    The whole cell runs in the fused kernels of :func:`adarts_ext.ops.preprocess_cell` and
+    :func:`adarts_ext.ops.search_cell`, for float32, float64 and bfloat16, up to 64 selected
+    channels, on the CPU and on a GPU; under autocast to bfloat16 the states are stored in bfloat16.
+    For anything else it runs operator by operator, with the same results: other dtypes, more
+    channels, layers below it that were exchanged, changed or given hooks (the kernels would not
+    call those), BatchNorms in different modes. :meth:`kernels` and the repr say which.
 
     Shape:
         s0 (N, previous_previous_channels, H, W), or (..., 2H, 2W) after a reduction cell; s1
         (N, previous_channels, H, W); alphas (edges, 8) and betas (edges,), softmax already taken,
         or betas None for edges of weight 1. Output (N, steps * channels, H, W), or half that height
-        and width from a reduction cell.
+        and width from a reduction cell. The inputs may also be :class:`ImageBlocks`, the layout of
+        the fused kernels; if s1 is, the output is, and a network lays its images out only once.
 
     Raises:
         ValueError: If an argument is out of range or an input has another shape.
+        TypeError: If the inputs have different dtypes.
 
     Example:
         >>> cell = SearchCell(12, 12, 4, reduction=False, reduction_previous=False, steps=2)
@@ -98,20 +111,69 @@ class SearchCell(nn.Module):
             for node in range(steps)
             for i in range(2 + node)
         )
+        self._built = AsBuilt(self, {PartialMixedOp: MIXED_OP_SETTINGS})
+        self._layers0 = fused.Layers.below([self.preprocess0])
+        self._layers1 = fused.Layers.below([self.preprocess1])
+        self.selected_channels = self._ops[0].selected_channels
+        self._candidates = fused.Layers.join(edge.fused_layers for edge in self._ops)
+        several = (self._layers0, self._layers1, self._candidates)
+        self._norms = fused.Layers.join(several).norms
 
     def forward(
-        self, s0: Tensor, s1: Tensor, alphas: Tensor, betas: Tensor | None = None
-    ) -> Tensor:
+        self,
+        s0: Tensor | fused.ImageBlocks,
+        s1: Tensor | fused.ImageBlocks,
+        alphas: Tensor,
+        betas: Tensor | None = None,
+    ) -> Tensor | fused.ImageBlocks:
         self._check(s0, s1, alphas, betas)
+        if fused.unserved(s0) or fused.unserved(s1) or self._unserved():
+            maps = fused.feature_map(s0), fused.feature_map(s1)
+            nodes = self._forward_by_operator(*maps, alphas, betas)
+        else:
+            nodes = self._forward_fused(fused.lay_out(s0), fused.lay_out(s1), alphas, betas)
+        if isinstance(s1, fused.ImageBlocks):
+            return fused.lay_out(nodes)
+        return fused.feature_map(nodes)
+
+    @constant_when_compiled
+    def _unserved(self) -> str | None:
+        """Say why the fused kernels cannot compute this cell, or None."""
+        return (
+            fused.unserved_kind(self.backend, self.selected_channels)
+            or self._built.change(self)
+            or fused.unserved_norms(self._norms)
+        )
+
+    def _forward_fused(
+        self,
+        s0: fused.ImageBlocks,
+        s1: fused.ImageBlocks,
+        alphas: Tensor,
+        betas: Tensor | None,
+    ) -> fused.ImageBlocks:
+        updates: fused.Updates = []
+        states = [
+            fused.preprocess(self._layers0, s0, updates),
+            fused.preprocess(self._layers1, s1, updates),
+        ]
+        self._check_states(s0, s1, states[0].feature_shape, states[1].feature_shape)
+        edges = [(i, node) for node in range(self.steps) for i in range(2 + node)]
+        layout = self._ops[0].layout(s1.batch, self.steps, edges)
+        index = self._ops[0].draw_index(len(edges), s1.blocks.device)
+        store = self.memory == "store"
+        nodes = fused.mix(self._candidates, states, alphas, betas, layout, index, store, updates)
+        fused.update_running_statistics(updates)
+        return nodes
+
+    def _forward_by_operator(
+        self, s0: Tensor, s1: Tensor, alphas: Tensor, betas: Tensor | None
+    ) -> Tensor:
         states = [
             self._call(self.preprocess0, [self.preprocess0], s0),
             self._call(self.preprocess1, [self.preprocess1], s1),
         ]
-        if states[0].shape != states[1].shape:
-            raise ValueError(
-                f"SearchCell: the inputs {tuple(s0.shape)} and {tuple(s1.shape)} do not fit, "
-                f"they become {tuple(states[0].shape)} and {tuple(states[1].shape)}"
-            )
+        self._check_states(s0, s1, states[0].shape, states[1].shape)
         mixed_ops = list(self._ops)
         for edges in incoming_edges(self.steps):
             node = functools.partial(self._node, mixed_ops[edges])
@@ -141,9 +203,33 @@ class SearchCell(nn.Module):
             return function(*inputs)
         return recompute(function, modules, *inputs, random=self.selection == "random")
 
-    def _check(self, s0: Tensor, s1: Tensor, alphas: Tensor, betas: Tensor | None) -> None:
-        check_feature_map("SearchCell: first input", s0, self.previous_previous_channels)
-        check_feature_map("SearchCell: second input", s1, self.previous_channels)
+    def _check_states(
+        self,
+        s0: Tensor | fused.ImageBlocks,
+        s1: Tensor | fused.ImageBlocks,
+        shape0: Sequence[int],
+        shape1: Sequence[int],
+    ) -> None:
+        if tuple(shape0) != tuple(shape1):
+            raise ValueError(
+                f"SearchCell: the inputs {_shape(s0)} and {_shape(s1)} do not fit, "
+                f"they become {tuple(shape0)} and {tuple(shape1)}"
+            )
+
+    def _check(
+        self,
+        s0: Tensor | fused.ImageBlocks,
+        s1: Tensor | fused.ImageBlocks,
+        alphas: Tensor,
+        betas: Tensor | None,
+    ) -> None:
+        channels = (self.previous_previous_channels, self.previous_channels)
+        for name, x, expected in zip(("first", "second"), (s0, s1), channels, strict=True):
+            shape = _shape(x)
+            if len(shape) != 4 or shape[1] != expected:
+                raise ValueError(
+                    f"SearchCell: {name} input: expected (N, {expected}, H, W), got shape {shape}"
+                )
         edges = len(self._ops)
         if alphas.shape != (edges, len(PRIMITIVES)):
             raise ValueError(
@@ -156,5 +242,13 @@ class SearchCell(nn.Module):
     def extra_repr(self) -> str:
         return (
             f"out_channels={self.out_channels}, reduction={self.reduction}, steps={self.steps}, "
-            f"memory={self.memory}"
+            f"memory={self.memory}, kernels={self.kernels()}"
         )
+
+    def kernels(self) -> str:
+        """Say which kernels this cell runs on, where its inputs have a dtype they serve."""
+        return fused.kernels(self._unserved())
+
+
+def _shape(x: Tensor | fused.ImageBlocks) -> tuple[int, ...]:
+    return tuple(x.shape if isinstance(x, Tensor) else x.feature_shape)

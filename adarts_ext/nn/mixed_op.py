@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from operator import attrgetter
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from adarts_ext.genotype import PRIMITIVES
+from adarts_ext.nn import fused
 from adarts_ext.nn.attention import ChannelAttention
 from adarts_ext.nn.backend import BACKENDS, check_backend
+from adarts_ext.nn.built import AsBuilt, constant_when_compiled
 from adarts_ext.nn.checks import check_at_least, check_choice, check_even_size, check_feature_map
 from adarts_ext.nn.operations import build_operation
+from adarts_ext.ops.search_cell import CellLayout
 
 SELECTIONS = ("attention", "first", "random", "all")
+MIXED_OP_SETTINGS = attrgetter("channels", "stride", "proportion", "selection", "backend")
 
 
 class PartialMixedOp(nn.Module):
@@ -39,7 +46,9 @@ class PartialMixedOp(nn.Module):
         stride: 1, or 2 to halve height and width.
         proportion: K, a divisor of C.
         selection: ``"attention"``, ``"first"``, ``"random"`` or ``"all"``.
-        backend: ``"fused"`` for the compiled operators, ``"reference"`` for plain torch.
+        backend: ``"fused"`` for the compiled operators, ``"reference"`` for plain torch. What the
+            fused kernels serve, and what runs operator by operator, is told at
+            :class:`SearchCell`; :meth:`kernels` and the repr say which it is.
 
     Shape:
         x (N, C, H, W) and weights (8,), softmax already taken, to (N, C, H // stride, W // stride).
@@ -88,6 +97,9 @@ class PartialMixedOp(nn.Module):
             if "pool" in name:
                 operation = nn.Sequential(operation, nn.BatchNorm2d(selected, affine=False))
             self._ops.append(operation)
+        self._built = AsBuilt(self)
+        self._settings = MIXED_OP_SETTINGS(self)
+        self.fused_layers = fused.Layers.below(self._in_kernel_order())
 
     def forward(self, x: Tensor, weights: Tensor) -> Tensor:
         check_feature_map("PartialMixedOp", x, self.channels)
@@ -97,6 +109,57 @@ class PartialMixedOp(nn.Module):
             raise ValueError(
                 f"PartialMixedOp: expected {len(PRIMITIVES)} weights, got {tuple(weights.shape)}"
             )
+        if fused.unserved(x) or self._unserved():
+            return self._forward_by_operator(x, weights)
+        layout = self.layout(x.size(0), nodes=1, edges=[(0, 0)])
+        index = self.draw_index(1, x.device)
+        states, updates = [fused.lay_out(x)], []
+        alphas = weights[None]
+        nodes = fused.mix(self.fused_layers, states, alphas, None, layout, index, True, updates)
+        fused.update_running_statistics(updates)
+        return fused.feature_map(nodes)
+
+    def _in_kernel_order(self) -> list[nn.Module]:
+        """Return the parts in the order in which the fused kernels take their weights."""
+        none, max_pool, avg_pool, skip, *convolutions = self._ops
+        attention = [self.ca] if self.selection == "attention" else []
+        return [*attention, none, max_pool, avg_pool, *convolutions, skip]
+
+    @constant_when_compiled
+    def _unserved(self) -> str | None:
+        """Say why the fused kernels cannot compute this edge, or None."""
+        if MIXED_OP_SETTINGS(self) != self._settings:
+            return "a PartialMixedOp was changed"
+        return (
+            fused.unserved_kind(self.backend, self.selected_channels)
+            or self._built.change(self)
+            or fused.unserved_norms(self.fused_layers.norms)
+        )
+
+    def layout(self, batch: int, nodes: int, edges: Sequence[tuple[int, int]]) -> CellLayout:
+        """Describe a cell of mixed operations to the fused kernels; this is one from an input."""
+        attention = self.selection == "attention"
+        return CellLayout(
+            batch,
+            self.stride,
+            self.selected_channels,
+            self.ca.fc1.out_channels if attention else 0,
+            nodes,
+            tuple(source for source, _ in edges),
+            tuple(target for _, target in edges),
+            self.selection == "first",
+        )
+
+    def draw_index(self, edges: int, device: torch.device) -> Tensor | None:
+        """Choose the channels of each edge, (edges, C / K), where the scores do not choose them."""
+        if self.selection == "attention":
+            return None
+        if self.selection == "random":
+            orders = [torch.randperm(self.channels) for _ in range(edges)]
+            return torch.stack(orders)[:, : self.selected_channels].to(device)
+        return torch.arange(self.selected_channels, device=device).expand(edges, -1)
+
+    def _forward_by_operator(self, x: Tensor, weights: Tensor) -> Tensor:
         if self.selection in ("first", "all"):
             every = self.selected_channels == self.channels
             return self._mix(x, weights) if every else self._mix_first(x, weights)
@@ -106,7 +169,7 @@ class PartialMixedOp(nn.Module):
             index = functions.select_channels(scale, self.selected_channels)
         else:
             scale = None
-            index = torch.randperm(self.channels)[: self.selected_channels].to(x.device)
+            (index,) = self.draw_index(1, x.device)
         mixed = self._mix(functions.gather_channels(x, index, scale), weights)
         return functions.scatter_channels(x, index, mixed, scale, self.stride)
 
@@ -132,5 +195,9 @@ class PartialMixedOp(nn.Module):
     def extra_repr(self) -> str:
         return (
             f"channels={self.channels}, stride={self.stride}, proportion={self.proportion}, "
-            f"selection={self.selection}, backend={self.backend}"
+            f"selection={self.selection}, backend={self.backend}, kernels={self.kernels()}"
         )
+
+    def kernels(self) -> str:
+        """Say which kernels this module runs on, where its input has a dtype they serve."""
+        return fused.kernels(self._unserved())

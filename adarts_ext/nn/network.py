@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from adarts_ext.genotype import PRIMITIVES, Genotype, derive, incoming_edges
+from adarts_ext.nn import fused
 from adarts_ext.nn.cell import SearchCell
 from adarts_ext.nn.checks import check_at_least, check_images
 from adarts_ext.nn.layout import build_stem, cell_shapes
@@ -44,7 +45,7 @@ class SearchNetwork(nn.Module):
         edge_normalization: Whether the edges into a node are weighted by a softmax over the betas.
         backend: ``"fused"`` for the compiled operators, ``"reference"`` for plain torch.
         memory: ``"store"``, or ``"recompute"`` for less memory and more time; see
-            :class:`SearchCell`.
+            :class:`SearchCell`, also for what runs in fused kernels.
         in_channels: Channels of the images.
         steps: Number of nodes of a cell.
 
@@ -115,6 +116,8 @@ class SearchNetwork(nn.Module):
         self.classifier = nn.Linear(self.cells[-1].out_channels, num_classes)
 
         edges = incoming_edges(steps)[-1].stop
+        node = torch.arange(steps).repeat_interleave(torch.arange(2, 2 + steps))
+        self._same_node = node == node[:, None]  # no buffer: nothing that is learnt or saved
         self.alphas_normal = _architecture_parameter(edges, len(PRIMITIVES))
         self.alphas_reduce = _architecture_parameter(edges, len(PRIMITIVES))
         self.betas_normal = _architecture_parameter(edges) if edge_normalization else None
@@ -124,16 +127,23 @@ class SearchNetwork(nn.Module):
         check_images("SearchNetwork", x, self.in_channels)
         normal = self.alphas_normal.softmax(dim=-1), self._edge_weights(self.betas_normal)
         reduce = self.alphas_reduce.softmax(dim=-1), self._edge_weights(self.betas_reduce)
-        s0 = s1 = self.stem(x)
+        s1 = self.stem(x)
+        if self.backend == "fused" and not fused.unserved(s1):
+            s1 = fused.lay_out(s1)  # and all cells hand it on like that
+        s0 = s1
         for cell in self.cells:
             s0, s1 = s1, cell(s0, s1, *(reduce if cell.reduction else normal))
+        if isinstance(s1, fused.ImageBlocks):
+            return self.classifier(fused.global_average(s1).to(self.classifier.weight.dtype))
         return self.classifier(functional.adaptive_avg_pool2d(s1, 1).flatten(1))
 
     def _edge_weights(self, betas: Tensor | None) -> Tensor | None:
         if betas is None:
             return None
-        nodes = [betas[edges].softmax(dim=0) for edges in incoming_edges(self.steps)]
-        return torch.cat(nodes)
+        # Row e is the softmax over the edges that enter the node of edge e: fewer kernels than node
+        # by node.
+        of_node = betas.expand(len(betas), -1).masked_fill(~self._same_node, -torch.inf)
+        return of_node.softmax(dim=1).diagonal()
 
     def arch_parameters(self) -> list[Tensor]:
         """Return the alphas of normal and reduction cells, then the betas if there are any."""
@@ -153,6 +163,7 @@ class SearchNetwork(nn.Module):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> SearchNetwork:
         super()._apply(fn, recurse)
+        self._same_node = fn(self._same_node)
         # As for parameters: the tensors stay the same objects, so optimizers keep hold of them.
         for tensor in self.arch_parameters():
             tensor.data = fn(tensor.data)

@@ -8,10 +8,12 @@ import torch
 from torch import Tensor
 
 from adarts_ext import _library  # noqa: F401  loads the compiled operators
+from adarts_ext.reference.image_blocks import LANES
 
 kernels = torch.ops.adarts_ext
 
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+CELL_DTYPES = (torch.float32, torch.float64, torch.bfloat16)  # of the fused cell
 
 
 def check_feature_map(op: str, name: str, x: Tensor) -> None:
@@ -41,6 +43,11 @@ def check_like(op: str, name: str, x: Tensor, other: Tensor, other_name: str = "
         raise TypeError(
             f"{op}: {name} has dtype {x.dtype}, expected {other.dtype} like {other_name}"
         )
+    check_device(op, name, x, other, other_name)
+
+
+def check_device(op: str, name: str, x: Tensor, other: Tensor, other_name: str = "x") -> None:
+    """Raise unless ``x`` is on the device of ``other``."""
     if x.device != other.device:
         raise ValueError(
             f"{op}: {name} is on {x.device}, expected {other.device} like {other_name}"
@@ -53,8 +60,7 @@ def check_index(op: str, index: Tensor, x: Tensor) -> None:
         raise TypeError(f"{op}: index has dtype {index.dtype}, expected torch.int64")
     if index.dim() != 1:
         raise ValueError(f"{op}: index has shape {tuple(index.shape)}, expected (k,)")
-    if index.device != x.device:
-        raise ValueError(f"{op}: index is on {index.device}, expected {x.device} like x")
+    check_device(op, "index", index, x)
 
 
 def empty_feature_map(like: Tensor, shape: Sequence[int], interleaved: bool) -> Tensor:
@@ -89,3 +95,39 @@ def differentiable(
 
     members = {"forward": staticmethod(forward), "backward": staticmethod(backward)}
     return type(name, (torch.autograd.Function,), members).apply
+
+
+def accumulate_dtype(dtype: torch.dtype) -> torch.dtype:
+    """Return the dtype in which sums over values of ``dtype`` are made."""
+    return torch.float64 if dtype == torch.float64 else torch.float32
+
+
+def check_image_blocks(op: str, name: str, x: Tensor, batch: int, stride: int) -> None:
+    """Raise unless ``x`` is a feature map of ``batch`` images, laid out in image blocks."""
+    blocks = -(-batch // LANES)
+    if x.dim() != 5 or x.size(4) != LANES or x.size(0) != blocks or 0 in x.shape:
+        raise ValueError(
+            f"{op}: {name} has shape {tuple(x.shape)}, expected ({blocks}, C, H, W, {LANES}) "
+            f"for {batch} images, none of them empty"
+        )
+    if x.size(2) % stride or x.size(3) % stride:
+        raise ValueError(
+            f"{op}: {name} has shape {tuple(x.shape)}, expected even H and W at stride 2"
+        )
+    if x.dtype not in CELL_DTYPES:
+        raise TypeError(f"{op}: {name} has dtype {x.dtype}, expected float32, float64 or bfloat16")
+
+
+def check_stride(op: str, stride: int) -> None:
+    """Raise unless ``stride`` is 1 or 2."""
+    if stride not in (1, 2):
+        raise ValueError(f"{op}: stride is {stride}, expected 1 or 2")
+
+
+def check_enough_values(op: str, batch: int, height: int, width: int) -> None:
+    """Raise, as torch's BatchNorm does, where a single value would be normalised by itself."""
+    if batch * height * width < 2:
+        raise ValueError(
+            f"{op}: expected more than one value per channel for batch statistics, "
+            f"got {batch} image of {height} x {width} pixels"
+        )

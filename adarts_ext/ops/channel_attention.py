@@ -9,6 +9,7 @@ from torch.utils.flop_counter import register_flop_formula
 
 from adarts_ext import _library, reference
 from adarts_ext.ops._common import (
+    accumulate_dtype,
     check_dtype,
     check_feature_map,
     check_like,
@@ -70,14 +71,10 @@ def _as_matrix(name: str, weight: Tensor, shape: tuple[int, int], x: Tensor) -> 
     return weight
 
 
-def _accumulate_dtype(dtype: torch.dtype) -> torch.dtype:
-    return torch.float64 if dtype == torch.float64 else torch.float32
-
-
 @torch.library.register_fake("adarts_ext::channel_attention")
 def _fake(x: Tensor, w1: Tensor, w2: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     n, channels = x.shape[:2]
-    accumulate = _accumulate_dtype(x.dtype)
+    accumulate = accumulate_dtype(x.dtype)
     return (
         x.new_empty((n, channels)),
         x.new_empty((2, n, channels), dtype=accumulate),

@@ -33,4 +33,26 @@ STABLE_TORCH_LIBRARY(ADARTS_NAMESPACE, m) {
   m.def(
       "mixed_sum_backward(Tensor grad, Tensor[] inputs, Tensor weights, bool[] needs_inputs, "
       "bool needs_weights) -> Tensor[]");
+
+  // Image blocks, see csrc/search_cell.h. `stored` is empty unless `store`; `norms` are given where
+  // the running statistics are used, and then no others are returned.
+  m.def(
+      "search_cell(Tensor[] states, Tensor weights, Tensor alphas, Tensor? betas, Tensor? index, "
+      "Tensor? norms, SymInt batch, int stride, int selected, int hidden, int nodes, "
+      "int[] sources, int[] targets, bool shuffle, bool store, float eps) -> "
+      "(Tensor nodes, Tensor[] stored, Tensor norms, Tensor scores, Tensor index, Tensor maps, "
+      "Tensor pools, Tensor position)");
+  m.def(
+      "search_cell_backward(Tensor grad, Tensor[] states, Tensor nodes, Tensor weights, "
+      "Tensor alphas, Tensor? betas, Tensor[] stored, Tensor norms, Tensor scores, Tensor maps, "
+      "Tensor pools, Tensor position, SymInt batch, int stride, int selected, int hidden, "
+      "int[] sources, int[] targets, bool training, float eps, bool[] needs_states, "
+      "bool needs_weights, bool needs_alphas, bool needs_betas) -> Tensor[]");
+
+  m.def(
+      "preprocess_cell(Tensor x, Tensor weights, Tensor? norms, SymInt batch, int stride, "
+      "float eps) -> (Tensor h, Tensor norms)");
+  m.def(
+      "preprocess_cell_backward(Tensor grad, Tensor x, Tensor weights, Tensor h, Tensor norms, "
+      "SymInt batch, int stride, bool training, bool needs_x, bool needs_weights) -> Tensor[]");
 }

@@ -11,16 +11,27 @@ from adarts_ext import ops
 from adarts_ext.nn import SearchNetwork
 from emulator import library
 
+SMALL = {"init_channels": 8, "layers": 3}
+CHOICES = [
+    SMALL | {"memory": "recompute", "steps": 3},
+    SMALL | {"selection": "first", "steps": 2},
+    SMALL | {"selection": "random", "steps": 2, "proportion": 2},
+    SMALL | {"selection": "all", "steps": 1, "edge_normalization": False},
+]
+
 
 @pytest.mark.usefixtures("emulated")
-def test_search_network():
-    fused = SearchNetwork(init_channels=8, layers=3, memory="recompute")
-    exact = SearchNetwork(init_channels=8, layers=3, backend="reference")
+@pytest.mark.parametrize("choices", CHOICES)
+def test_search_network(choices):
+    fused = SearchNetwork(**choices)
+    exact = SearchNetwork(**choices | {"backend": "reference"})
     exact.load_state_dict(copy.deepcopy(fused.state_dict()))
     images = torch.randn(3, 3, 16, 16)
+    torch.manual_seed(1)  # of a random selection
     with library.launches() as launches:
         logits = fused.double()(images.double())
         logits.square().sum().backward()
+    torch.manual_seed(1)
     expected = exact.double()(images.double())
     expected.square().sum().backward()
     torch.testing.assert_close(logits, expected)
@@ -30,6 +41,7 @@ def test_search_network():
         torch.testing.assert_close(one.grad, two.grad)
     for one, two in zip(fused.buffers(), exact.buffers(), strict=True):
         torch.testing.assert_close(one, two)
+    assert all(cell.kernels() == "fused cell" for cell in fused.cells)
     assert launches.total() > 0
 
 

@@ -1,0 +1,48 @@
+// All phases of the search cell for one x86-64 level. The including file has set the target and
+// named the level (ADARTS_LEVEL); what is shared between levels was included before that.
+
+namespace adarts::cpu::ADARTS_LEVEL {
+
+using namespace cell;
+
+#include "lanes.h"
+//
+#include "convolve.h"
+#include "pools.h"
+//
+#include "candidates.h"
+//
+#include "candidates_backward.h"
+//
+#include "attention.h"
+#include "first_half_backward.h"
+#include "node.h"
+//
+#include "node_backward.h"
+#include "preprocess.h"
+#include "state.h"
+
+template <class T>
+const CellKernels<T>& kernels() {
+  static const CellKernels<T> table{pool_state<T>,
+                                    score_channels<T>,
+                                    first_half<T>,
+                                    second_half<T>,
+                                    node<T>,
+                                    node_backward<T>,
+                                    second_half_backward<T>,
+                                    first_half_backward<T>,
+                                    attention_backward<T>,
+                                    state_backward<T>,
+                                    preprocess<T>,
+                                    preprocess_normalise<T>,
+                                    preprocess_sums<T>,
+                                    preprocess_backward<T>};
+  return table;
+}
+
+template const CellKernels<float>& kernels();
+template const CellKernels<double>& kernels();
+template const CellKernels<c10::BFloat16>& kernels();
+
+}  // namespace adarts::cpu::ADARTS_LEVEL

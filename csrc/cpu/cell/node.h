@@ -1,0 +1,112 @@
+// Nodes: the BatchNorms, weighted sums and passing channels of all incoming edges in one pass. A
+// task is one channel of one block of images; it goes row by row, so that a row of sums stays in
+// the first-level cache.
+
+// 2x2 maximum at output pixel (y, x) of a plane of `in_width` columns.
+template <class T>
+ADARTS_INLINE Lanes<Accumulate<T>> maximum_of_four(const T* plane, int64_t in_width, int64_t y,
+                                                   int64_t x) {
+  const T* from = plane + (2 * y * in_width + 2 * x) * kLanes;
+  const T* below = from + in_width * kLanes;
+  return larger(larger(load(below + kLanes), load(below)), larger(load(from + kLanes), load(from)));
+}
+
+// What channel a of the chosen ones adds to its output channel: coefficients of each u, and 1.
+template <class T>
+struct Mix {
+  using A = Accumulate<T>;
+  A factor[kNorms] = {};  // of the norm's input
+  A skip = 0;             // of x, at stride 1
+  A shift = 0;
+
+  Mix(const Edge<T>& edge, int64_t c, int64_t a) {
+    const A beta = edge.beta == nullptr ? A(1) : *edge.beta;
+    for (int operation = kMaxPool; operation < kOperations; ++operation) {
+      const A weight = beta * edge.alphas[operation];
+      if (operation == kSkip && edge.stride == 1) {
+        skip = weight;
+        continue;
+      }
+      const Norm norm = norm_of(operation);
+      const A* statistic = edge.norms + norm * kStatistics * c + a;
+      factor[norm] = weight * statistic[kRstd * c];
+      shift -= factor[norm] * statistic[kMean * c];
+    }
+  }
+};
+
+template <int S, class T>
+ADARTS_INLINE void add_chosen_row(const Edge<T>& edge, const Sizes& z, int64_t block, int64_t a,
+                                  const Mix<T>& mix, int64_t y,
+                                  const PoolRows<Accumulate<T>>& pools,
+                                  Lanes<Accumulate<T>>* maxima, Lanes<Accumulate<T>>* averages,
+                                  Lanes<Accumulate<T>>* sum) {
+  using A = Accumulate<T>;
+  const Chosen<T> chosen{edge, block, z.channels, z.pixels() * S * S};
+  const T* h = chosen.plane(a);
+  const Lanes<A> scale = chosen.scale(a);
+  pools.template row<S>(h, z.height * S, z.width * S, scale, y, maxima, averages);
+  const Lanes<A> shift = mix.shift * real_lanes<A>(z.lanes(block));
+  const auto u = [&](int norm) {
+    return stored_planes(edge, z, norm, block) + (a * z.pixels() + y * z.width) * kLanes;
+  };
+  const T *sep3 = u(kNormSep3), *sep5 = u(kNormSep5), *dil3 = u(kNormDil3), *dil5 = u(kNormDil5);
+  const T* skip = S == 1 ? h + y * z.width * kLanes : u(kNormSkip);
+  const Lanes<A> skip_factor = S == 1 ? mix.skip * scale : splat(mix.factor[kNormSkip]);
+  for (int64_t x = 0; x < z.width; ++x) {
+    const int64_t at = x * kLanes;
+    sum[x] += shift + mix.factor[kNormMax] * maxima[x] + mix.factor[kNormAvg] * averages[x] +
+              skip_factor * load(skip + at) + mix.factor[kNormSep3] * load(sep3 + at) +
+              mix.factor[kNormSep5] * load(sep5 + at) + mix.factor[kNormDil3] * load(dil3 + at) +
+              mix.factor[kNormDil5] * load(dil5 + at);
+  }
+}
+
+template <class T>
+ADARTS_INLINE void add_passing_row(const Edge<T>& edge, const Sizes& z, int64_t block, int64_t r,
+                                   int64_t y, Lanes<Accumulate<T>>* sum) {
+  using A = Accumulate<T>;
+  const int64_t in_width = z.width * edge.stride;
+  const T* h =
+      edge.state + block * edge.state_block + r * z.pixels() * edge.stride * edge.stride * kLanes;
+  Lanes<A> factor = splat(edge.beta == nullptr ? A(1) : *edge.beta);
+  if (edge.scale != nullptr) factor *= load(edge.scale + (block * z.channels + r) * kLanes);
+  if (edge.stride == 1) {
+    for (int64_t x = 0; x < z.width; ++x) sum[x] += factor * load(h + (y * z.width + x) * kLanes);
+  } else {
+    for (int64_t x = 0; x < z.width; ++x) sum[x] += factor * maximum_of_four(h, in_width, y, x);
+  }
+}
+
+template <class T>
+void node(const Node<T>& node, int64_t begin, int64_t end) {
+  using A = Accumulate<T>;
+  const Group<T>& group = node.group;
+  const Sizes& z = group.sizes;
+  const PoolRows<A> pools(z.width), wide_pools(2 * z.width);
+  Scratch<A> maxima(z.width), averages(z.width), sum(z.width);
+  for (int64_t task = begin; task < end; ++task) {
+    const int64_t block = task / z.channels, q = task % z.channels;
+    T* out = node.out + block * node.out_block + q * z.pixels() * kLanes;
+    std::vector<Mix<T>> mixes;
+    for (int e = 0; e < group.edges; ++e) {
+      const int64_t a = group.edge[e].source[q];
+      mixes.emplace_back(group.edge[e], z.selected, a < 0 ? 0 : a);
+    }
+    for (int64_t y = 0; y < z.height; ++y) {
+      T* row = out + y * z.width * kLanes;
+      for (int64_t x = 0; x < z.width; ++x) sum[x] = node.add ? load(row + x * kLanes) : Lanes<A>{};
+      for (int e = 0; e < group.edges; ++e) {
+        const Edge<T>& edge = group.edge[e];
+        const int64_t a = edge.source[q];
+        if (a < 0)
+          add_passing_row(edge, z, block, -1 - a, y, sum);
+        else if (edge.stride == 1)
+          add_chosen_row<1>(edge, z, block, a, mixes[e], y, pools, maxima, averages, sum);
+        else
+          add_chosen_row<2>(edge, z, block, a, mixes[e], y, wide_pools, maxima, averages, sum);
+      }
+      for (int64_t x = 0; x < z.width; ++x) store(row + x * kLanes, sum[x]);
+    }
+  }
+}

@@ -1,0 +1,348 @@
+// The search cell in phases, shared by the CPU and the CUDA kernels: sizes, layout, arguments.
+//
+// All feature maps are image blocks, (blocks, channels, height * width, kLanes): 16 images lie side
+// by side, so that a vector (or a few threads) holds one pixel of one channel of all of them. Every
+// shift, window and border is then the same for all lanes, and what differs between images, the
+// attention's scores, is a vector too. Lanes beyond the batch hold zeros in every stored tensor.
+//
+// Forward, for each node j, over all its incoming edges e at once (method: arXiv 2208.00791):
+//   first_half      x = M * h[selected]; u = pre-BatchNorm outputs of dil_conv_3x3 and _5x5, of the
+//                   first halves of sep_conv_3x3 and _5x5 and, at stride 2, of skip_connect; sums
+//                   for their batch statistics and those of the two pools
+//   finish_norms    mean, rstd and variance from those sums
+//   second_half     u of the second halves of the separable convolutions, and their sums
+//   node            sum_e beta_e * (BatchNorms, weighted sum; the other channels M * h, pooled)
+// The state that a node is gets its pools (pool_state) and, for all edges that leave it, scores and
+// selection (score_channels, select_channels).
+// Backward, nodes from last to first:
+//   node_backward          S0 = sum g, S1_o = sum g * u_o for each operation; d beta; d M of others
+//   second_half_backward   q = d L / d(BatchNorm output) of the first halves, its sums; d weights
+//   first_half_backward    dx = d L / d x; d M of the selected; d weights
+//   finish_sums, finish_first, finish_weights    add up the parts; d alpha, d beta
+//   attention_backward     d weights of the attention, d pools, for all edges that leave a state
+//   state_backward         d L / d h of a state, from all edges that leave it
+// du_o = A_o * (g - S0 / n - u_hat_o * sum(g * u_hat_o) / n) is a linear combination of g, u_o and
+// 1 with coefficients per channel (see Gradient); it is never stored.
+#pragma once
+
+#include <cstdint>
+#include <type_traits>
+
+#if defined(__CUDACC__)
+#define ADARTS_BOTH __host__ __device__
+#else
+#define ADARTS_BOTH
+#endif
+
+namespace adarts::cell {
+
+constexpr int kLanes = 16;  // images of a block
+constexpr int kGroup = 8;   // edges of one launch
+
+ADARTS_BOTH constexpr int64_t blocks_of(int64_t batch) { return (batch + kLanes - 1) / kLanes; }
+
+// Operations in the order of PRIMITIVES; none is 0.
+enum Operation { kNone, kMaxPool, kAvgPool, kSkip, kSep3, kSep5, kDil3, kDil5, kOperations };
+
+// The BatchNorms of an edge. kNormSkip exists at stride 2 only.
+enum Norm {
+  kNormMax,
+  kNormAvg,
+  kNormSep3First,
+  kNormSep3,
+  kNormSep5First,
+  kNormSep5,
+  kNormDil3,
+  kNormDil5,
+  kNormSkip,
+  kNorms
+};
+constexpr int kPools = 2;  // the norms whose input is not stored: they come first
+
+// Of each norm and channel: mean, 1 / sqrt(variance + eps), unbiased variance.
+constexpr int kMean = 0, kRstd = 1, kVariance = 2, kStatistics = 3;
+
+ADARTS_BOTH constexpr int norms(int stride) { return stride == 2 ? kNorms : kNorms - 1; }
+ADARTS_BOTH constexpr int stored(int stride) { return norms(stride) - kPools; }
+ADARTS_BOTH constexpr int rooms(int stride) { return stride == 2 ? 6 : 4; }  // see Edge::room
+
+// The operation whose output a norm is, for the five norms whose du is formed from the node's
+// gradient by convolutions, the pools, and skip.
+ADARTS_BOTH constexpr Norm norm_of(int operation) {
+  switch (operation) {
+    case kMaxPool:
+      return kNormMax;
+    case kAvgPool:
+      return kNormAvg;
+    case kSep3:
+      return kNormSep3;
+    case kSep5:
+      return kNormSep5;
+    case kDil3:
+      return kNormDil3;
+    case kDil5:
+      return kNormDil5;
+    default:
+      return kNormSkip;
+  }
+}
+
+// Where the weights of an edge begin in its part of the flat weights. Attention: w1 (hidden, C),
+// w2 (C, hidden), absent where hidden is 0. Convolutions: depthwise (c, k, k), pointwise (c, c).
+// Skip at stride 2: two (c / 2, c).
+struct EdgeWeights {
+  int64_t channels, selected, hidden;
+
+  ADARTS_BOTH int64_t w1() const { return 0; }
+  ADARTS_BOTH int64_t w2() const { return hidden * channels; }
+  ADARTS_BOTH int64_t convolutions() const { return 2 * hidden * channels; }
+  ADARTS_BOTH int64_t block(int kernel) const { return selected * (kernel * kernel + selected); }
+  // The depthwise weights of the convolution that a norm follows; the pointwise ones follow them.
+  ADARTS_BOTH int64_t depthwise(int norm) const {
+    const int64_t b3 = block(3), b5 = block(5), first = convolutions();
+    switch (norm) {
+      case kNormSep3First:
+        return first;
+      case kNormSep3:
+        return first + b3;
+      case kNormSep5First:
+        return first + 2 * b3;
+      case kNormSep5:
+        return first + 2 * b3 + b5;
+      case kNormDil3:
+        return first + 2 * b3 + 2 * b5;
+      default:
+        return first + 3 * b3 + 2 * b5;  // kNormDil5
+    }
+  }
+  ADARTS_BOTH int64_t pointwise(int norm, int kernel) const {
+    return depthwise(norm) + selected * kernel * kernel;
+  }
+  ADARTS_BOTH int64_t skip() const { return convolutions() + 3 * block(3) + 3 * block(5); }
+  ADARTS_BOTH int64_t count(int stride) const {
+    return skip() + (stride == 2 ? selected * selected : 0);
+  }
+};
+
+struct Sizes {
+  int64_t batch;     // N
+  int64_t blocks;    // ceil(N / kLanes)
+  int64_t channels;  // C of a state
+  int64_t selected;  // c
+  int64_t hidden;    // of the attention, 0 without
+  int64_t height;    // of the nodes; a state at stride 2 is twice as high and wide
+  int64_t width;
+  bool training;  // batch statistics, else running ones
+  double eps;
+
+  ADARTS_BOTH int64_t pixels() const { return height * width; }
+  ADARTS_BOTH int64_t count() const { return batch * height * width; }  // values of a statistic
+  ADARTS_BOTH EdgeWeights weights() const { return {channels, selected, hidden}; }
+  ADARTS_BOTH int64_t lanes(int64_t block) const {  // images of a block
+    const int64_t left = batch - block * kLanes;
+    return left < kLanes ? left : kLanes;
+  }
+};
+
+template <class T>
+using Accumulate = std::conditional_t<std::is_same_v<T, double>, double, float>;
+
+// Sums of g * u over the batch for each selected channel, by operation; kNone's place holds sum g.
+constexpr int kSums = kOperations;
+
+template <class T>
+struct Edge {
+  using A = Accumulate<T>;
+  int stride;
+  const T* state;  // h, (., C, in pixels, kLanes), its blocks state_block elements apart
+  int64_t state_block;
+  A* scale;           // M, (blocks, C, kLanes), or null for 1
+  int32_t* selected;  // (c), the channels chosen
+  int32_t* output;    // (c), the output channels they go to
+  int32_t* source;    // (C), of an output channel: its place a among the chosen, or -1 - r
+                      // where it is channel r of the state passing by
+  int32_t* target;    // (C), of a channel r of the state: a, or -1 - output channel
+  const A* weights;   // see EdgeWeights
+  const A* alphas;    // (8), after the softmax
+  const A* beta;      // (1), after the softmax, or null for 1
+  T* u;               // (stored(stride), blocks, c, pixels, kLanes), by norm - kPools
+  A* norms;           // (norms(stride), kStatistics, c)
+
+  // Backward only.
+  const T* grad;  // g of the target node, its blocks grad_block elements apart
+  int64_t grad_block;
+  double* sums;        // (kSums, c)
+  double* first_sums;  // (2, 2, c): sep 3 and 5; sum q, sum q * u
+  T* q;                // (2, blocks, c, pixels, kLanes), sep 3 and 5
+  T* dx;               // (blocks, c, in pixels, kLanes)
+  A* grad_scale;       // (blocks, C, kLanes), or null where nobody asks
+  A* grad_pools;       // (2, blocks, C, kLanes): d average, d maximum; or null
+  A* grad_weights;     // (parts, weights().count(stride)), added to; or null
+
+  // CUDA only: what one launch of a backward half leaves for the next, and first_half_backward for
+  // attention_backward: sums of dx * h.
+  double* scale_parts;  // (parts, c, kLanes)
+  T* room;              // (rooms(stride), blocks, c, pixels, kLanes)
+  uint8_t* winner;      // (blocks, c, pixels, kLanes), of max_pool_3x3: which of its nine pixels
+};
+
+// The edges of one launch. What is summed over the batch is left in parts, each the work of one
+// task or thread block, and added up in a fixed order by the finish_ phase that follows.
+template <class T>
+struct Group {
+  Sizes sizes;
+  int edges;
+  Edge<T> edge[kGroup];
+  int64_t parts;
+  double* partial;  // (edges, parts, rows of the phase)
+};
+
+// Rows of `partial`: first and second half (kNorms, 2, c), sum u and sum u^2; node_backward
+// (kSums, c) and one more for d beta of the channels that pass by; second_half_backward (2, 2, c).
+ADARTS_BOTH constexpr int64_t moment_rows(int64_t c) { return kNorms * 2 * c; }
+ADARTS_BOTH constexpr int64_t sum_rows(int64_t c) { return kSums * c + 1; }
+ADARTS_BOTH constexpr int64_t first_rows(int64_t c) { return 4 * c; }
+
+// The node of a group's edges, (blocks, C, pixels, kLanes).
+template <class T>
+struct Node {
+  Group<T> group;
+  T* out;
+  int64_t out_block;
+  bool add;  // to what `out` holds: a second group of edges
+};
+
+// Pools of a state: (blocks, channels, kLanes) each; the position of the first maximum.
+template <class T>
+struct State {
+  using A = Accumulate<T>;
+  int64_t blocks, channels, height, width;
+  const T* h;
+  int64_t h_block;
+  A* average;
+  A* maximum;
+  int32_t* position;
+};
+
+// Scores and selection of all edges that leave a state, and their gradients.
+template <class T>
+struct Attention {
+  State<T> state;
+  Group<T> group;
+};
+
+// Chooses the c channels of each edge whose scores, summed over the batch, are largest (by falling
+// sum, ties to the lower index) unless they are given, and fills in the edges' maps.
+template <class T>
+struct Selection {
+  Group<T> group;
+  int64_t* index[kGroup];  // (c) each
+  bool given;
+  bool shuffle;  // PC-DARTS: output channel q * K + k is channel k * c + q before the shuffle
+};
+
+// Which norms a finish_norms phase is about.
+enum Half { kFirstHalf, kSecondHalf };
+ADARTS_BOTH constexpr bool in_half(int norm, Half half) {
+  return (norm == kNormSep3 || norm == kNormSep5) == (half == kSecondHalf);
+}
+
+// From the parts of node_backward: each edge's sums, d alpha and d beta.
+template <class T>
+struct FinishSums {
+  using A = Accumulate<T>;
+  Group<T> group;
+  A* grad_alphas[kGroup];  // (8) each, or null
+  A* grad_beta[kGroup];    // (1) each, or null
+};
+
+// dh = grad_out + what comes back through the edges that leave the state.
+template <class T>
+struct StateBackward {
+  State<T> state;
+  Group<T> group;     // the edges that leave the state; each with the g of its target node
+  const T* grad_out;  // gradient of the state itself, or null
+  int64_t grad_out_block;
+  bool add;  // to what dh holds, in place of grad_out: a second group of edges
+  T* dh;     // (blocks, channels, pixels, kLanes)
+  int64_t dh_block;
+};
+
+// A cell's preprocessing: h = BatchNorm(W relu(in)), a 1x1 convolution. At stride 2 it is
+// FactorizedReduce: the first half of the output channels sees the even pixels of even rows, the
+// second half the odd ones of odd rows. h is its own normalised u, so backward needs no more than
+// `in` and h. A task is one band of the pixels of one block: parts = blocks * kBands.
+constexpr int64_t kBands = 4;
+
+template <class T>
+struct Preprocess {
+  using A = Accumulate<T>;
+  int64_t batch, blocks, in_channels, channels;
+  int64_t height, width;  // of h
+  int stride;
+  bool training;
+  const T* in;  // (., in_channels, in pixels, kLanes), its blocks in_block elements apart
+  int64_t in_block;
+  const A* weights;  // (channels, in_channels)
+  T* h;              // (blocks, channels, pixels, kLanes)
+  A* norms;          // (kStatistics, channels)
+  double* partial;   // (parts, 2, channels): sum u, sum u^2; backward: sum g, sum g * h
+
+  // Backward only.
+  const T* grad;
+  int64_t grad_block;
+  const double* sums;  // (2, channels)
+  T* grad_in;          // like in, contiguous; or null
+  A* grad_weights;     // (parts, channels * in_channels), or null
+
+  ADARTS_BOTH int64_t pixels() const { return height * width; }
+  ADARTS_BOTH int64_t count() const { return batch * height * width; }
+  ADARTS_BOTH int64_t band_begin(int64_t band) const { return pixels() * band / kBands; }
+  // Where output pixel p of output channel o is taken from in a plane of `in`.
+  ADARTS_BOTH int64_t source(int64_t p, bool odd) const {
+    if (stride == 1) return p;
+    return (2 * (p / width) + odd) * 2 * width + 2 * (p % width) + odd;
+  }
+};
+
+// Mean and variance from sum and sum of squares over `count` values.
+struct Moments {
+  double mean, variance, unbiased;
+
+  ADARTS_BOTH Moments(double sum, double square, int64_t count) {
+    mean = sum / double(count);
+    variance = square / double(count) - mean * mean;
+    if (variance < 0) variance = 0;
+    unbiased = count > 1 ? variance * (double(count) / double(count - 1)) : variance;
+  }
+};
+
+// The sum over the batch of g times the operation's output, for one chosen channel.
+template <class T>
+ADARTS_BOTH inline double operation_sum(const Edge<T>& edge, int64_t c, int operation, int64_t a) {
+  const double s1 = edge.sums[operation * c + a];
+  if (operation == kSkip && edge.stride == 1) return s1;
+  const auto* statistic = edge.norms + norm_of(operation) * kStatistics * c + a;
+  return double(statistic[kRstd * c]) * (s1 - double(statistic[kMean * c]) * edge.sums[a]);
+}
+
+// The linear combination of g, u and 1 that is d L / d u: P * g + Q * u + R, R in real lanes only;
+// in float, P * g + Q * (u - mean) + S loses fewer digits.
+template <class A>
+struct Gradient {
+  A p, q, r, mean, s;
+};
+
+// With y = scale * BatchNorm(u): s0 = sum g, s1 = sum g * u over `count` values.
+template <class A>
+ADARTS_BOTH inline Gradient<A> norm_gradient(A scale, A mean, A rstd, double s0, double s1,
+                                             int64_t count, bool training) {
+  const A p = scale * rstd;
+  if (!training) return {p, A(0), A(0), A(0), A(0)};
+  const double m0 = s0 / double(count);
+  const double m1 = double(rstd) * (s1 - double(mean) * s0) / double(count);
+  const double slope = double(p) * m1 * double(rstd), shift = double(p) * m0;
+  return {p, A(-slope), A(slope * double(mean) - shift), mean, A(-shift)};
+}
+
+}  // namespace adarts::cell

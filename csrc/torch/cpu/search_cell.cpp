@@ -1,0 +1,146 @@
+// The search cell and its preprocessing on the CPU: each phase over torch's threads. The order of
+// the phases is in csrc/torch/search_cell.h, the loops are in csrc/cpu/cell/.
+#include "../../cpu/search_cell.h"
+
+#include "../search_cell_ops.h"
+#include "common.h"
+
+namespace adarts {
+
+namespace {
+
+template <class T>
+struct CpuBackend {
+  using A = cell::Accumulate<T>;
+  const cpu::CellKernels<T>& kernels = cpu::cell_kernels<T>();
+
+  template <class Arguments>
+  static void run(void (*phase)(const Arguments&, int64_t, int64_t), const Arguments& arguments,
+                  int64_t tasks) {
+    if (tasks > 0)
+      torch::stable::parallel_for(
+          0, tasks, 1, [&](int64_t begin, int64_t end) { phase(arguments, begin, end); });
+  }
+  static int64_t tasks(const cell::Group<T>& group) { return group.edges * group.sizes.blocks; }
+
+  int64_t parts(const cell::Sizes& sizes) const { return sizes.blocks; }
+
+  int64_t scale_parts(const cell::Sizes&) const { return 0; }
+  // Two tasks for every thread.
+  int edges_at_once(const cell::Sizes& sizes) const {
+    const int64_t wanted = 2 * int64_t(torch::stable::get_num_threads());
+    return int(std::clamp<int64_t>((wanted + sizes.blocks - 1) / sizes.blocks, 1, cell::kGroup));
+  }
+
+  Tensor zeros(const Tensor& like, int64_t elements, ScalarType dtype) const {
+    Tensor made = empty_tensor(like, {elements}, dtype);
+    std::memset(made.data_ptr(), 0, elements * made.element_size());
+    return made;
+  }
+  Tensor zeros_like(const Tensor& like) const {
+    Tensor made = torch::stable::empty_like(like);
+    std::memset(made.data_ptr(), 0, made.numel() * made.element_size());
+    return made;
+  }
+
+  void check_index(const char* op, const Tensor& index, int64_t channels, bool given) const {
+    if (!given) return;
+    const int64_t edges = index.size(0), c = index.size(1);
+    for (int64_t e = 0; e < edges; ++e) {
+      std::vector<bool> seen(channels);
+      for (int64_t a = 0; a < c; ++a) {
+        const int64_t r = data<int64_t>(index)[e * c + a];
+        ADARTS_CHECK(r >= 0 && r < channels && !seen[r], op, ": index[", e, "][", a, "] is ", r,
+                     ", expected different channels below ", channels);
+        seen[r] = true;
+      }
+    }
+  }
+
+  void pool_state(const cell::State<T>& state) const {
+    run(kernels.pool_state, state, state.blocks * state.channels);
+  }
+  void score_and_select(const cell::State<T>& state, const cell::Selection<T>& selection) const {
+    const cell::Attention<T> attention{state, selection.group};
+    if (selection.group.sizes.hidden > 0)
+      run(kernels.score_channels, attention, tasks(selection.group));
+    cpu::select_channels(selection);
+  }
+  void first_half(const cell::Group<T>& group) const {
+    run(kernels.first_half, group, tasks(group));
+  }
+  void second_half(const cell::Group<T>& group) const {
+    run(kernels.second_half, group, tasks(group));
+  }
+  void finish_norms(const cell::Group<T>& group, cell::Half half) const {
+    cpu::finish_norms(group, half);
+  }
+  void node(const cell::Node<T>& node) const {
+    run(kernels.node, node, node.group.sizes.blocks * node.group.sizes.channels);
+  }
+  void node_backward(const cell::Group<T>& group) const {
+    run(kernels.node_backward, group, tasks(group));
+  }
+  void finish_sums(const cell::FinishSums<T>& finish) const { cpu::finish_sums(finish); }
+  void second_half_backward(const cell::Group<T>& group) const {
+    run(kernels.second_half_backward, group, tasks(group));
+  }
+  void finish_first(const cell::Group<T>& group) const { cpu::finish_first(group); }
+  void first_half_backward(const cell::Group<T>& group) const {
+    run(kernels.first_half_backward, group, tasks(group));
+  }
+  void attention_backward(const cell::Attention<T>& attention) const {
+    run(kernels.attention_backward, attention, tasks(attention.group));
+  }
+  void state_backward(const cell::StateBackward<T>& backward) const {
+    run(kernels.state_backward, backward, backward.state.blocks * backward.state.channels);
+  }
+  void finish_weights(const CellPlan& plan, const A* parts, A* out) const {
+    for (int64_t e = 0; e < plan.edges(); ++e)
+      cpu::add_parts(parts + this->parts(plan.sizes) * plan.weights_at[e], this->parts(plan.sizes),
+                     plan.sizes.weights().count(plan.edge_stride(e)), out + plan.weights_at[e]);
+  }
+
+  void preprocess(const cell::Preprocess<T>& args, double eps) const {
+    const int64_t tasks = args.blocks * cell::kBands;
+    run(kernels.preprocess, args, tasks);
+    if (args.training) cpu::finish_preprocess(args, eps);
+    run(kernels.preprocess_normalise, args, tasks);
+  }
+  void preprocess_backward(const cell::Preprocess<T>& args, double* sums, A* grad_weights) const {
+    const int64_t tasks = args.blocks * cell::kBands;
+    run(kernels.preprocess_sums, args, tasks);
+    cpu::add_parts(args.partial, tasks, 2 * args.channels, sums);
+    run(kernels.preprocess_backward, args, tasks);
+    if (grad_weights != nullptr)
+      cpu::add_parts(args.grad_weights, tasks, args.channels * args.in_channels, grad_weights);
+  }
+};
+
+struct Cpu {
+  template <class F>
+  static void with_backend(const char* op, const Tensor& like, const F& f) {
+    switch (like.scalar_type()) {
+      case ScalarType::Float:
+        return f(float(), CpuBackend<float>());
+      case ScalarType::Double:
+        return f(double(), CpuBackend<double>());
+      case ScalarType::BFloat16:
+        return f(c10::BFloat16(), CpuBackend<c10::BFloat16>());
+      default:
+        fail(op, ": expected float32, float64 or bfloat16, got dtype number ",
+             static_cast<int>(like.scalar_type()));
+    }
+  }
+};
+
+}  // namespace
+
+STABLE_TORCH_LIBRARY_IMPL(adarts_ext, CPU, m) {
+  m.impl("search_cell", TORCH_BOX(&search_cell<Cpu>));
+  m.impl("search_cell_backward", TORCH_BOX(&search_cell_backward<Cpu>));
+  m.impl("preprocess_cell", TORCH_BOX(&preprocess_cell<Cpu>));
+  m.impl("preprocess_cell_backward", TORCH_BOX(&preprocess_cell_backward<Cpu>));
+}
+
+}  // namespace adarts

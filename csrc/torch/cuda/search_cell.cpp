@@ -1,0 +1,160 @@
+// The search cell and its preprocessing on the GPU: launches and the room that they need. The order
+// of the phases is in csrc/torch/search_cell.h, the kernels are in csrc/kernels/cell_*.cu.
+#include "../../kernels/search_cell.cuh"
+
+#include "../search_cell_ops.h"
+#include "common.h"
+
+namespace adarts {
+
+namespace {
+
+template <class T>
+class CudaBackend {
+ public:
+  using A = cell::Accumulate<T>;
+
+  CudaBackend(const char* op, const Tensor& like) : op_(op), like_(like), stream_(like) {}
+
+  int64_t parts(const cell::Sizes& sizes) const { return cuda::parts(sizes); }
+  int64_t scale_parts(const cell::Sizes& sizes) const {
+    return cuda::parts(sizes) * sizes.selected * kLanes;
+  }
+  int edges_at_once(const cell::Sizes&) const { return cell::kGroup; }
+
+  Tensor zeros(const Tensor& like, int64_t elements, ScalarType dtype) const {
+    Tensor made = empty_tensor(like, {elements}, dtype);
+    return torch::stable::zero_(made);
+  }
+  Tensor zeros_like(const Tensor& like) const {
+    Tensor made = torch::stable::empty_like(like);
+    return torch::stable::zero_(made);
+  }
+
+  // The values are checked by the kernel that reads them.
+  void check_index(const char*, const Tensor&, int64_t, bool) const {}
+
+  void pool_state(const cell::State<T>& state) const { check(cuda::pool_state(state, stream_)); }
+  void score_and_select(const cell::State<T>& state, const cell::Selection<T>& selection) const {
+    check(cuda::score_and_select(state, selection, stream_));
+  }
+  void first_half(const cell::Group<T>& group) const { check(cuda::first_half(group, stream_)); }
+  void second_half(const cell::Group<T>& group) const { check(cuda::second_half(group, stream_)); }
+  void finish_norms(const cell::Group<T>& group, cell::Half half) const {
+    if (half == cell::kSecondHalf) check(cuda::finish_norms(group, stream_));
+  }
+  void node(const cell::Node<T>& node) const { check(cuda::node(node, stream_)); }
+
+  void node_backward(const cell::Group<T>& group) const {
+    check(cuda::node_backward(group, stream_));
+  }
+  void finish_sums(const cell::FinishSums<T>& finish) const {
+    check(cuda::finish_sums(finish, stream_));
+  }
+  void second_half_backward(const cell::Group<T>& group) const {
+    with_room(group, [&](const cell::Group<T>& with) {
+      check(cuda::second_half_backward(with, stream_));
+    });
+  }
+  void finish_first(const cell::Group<T>&) const {}  // first_half_backward does it
+  void first_half_backward(const cell::Group<T>& group) const {
+    with_room(group,
+              [&](const cell::Group<T>& with) { check(cuda::first_half_backward(with, stream_)); });
+  }
+  void attention_backward(const cell::Attention<T>& attention) const {
+    check(cuda::attention_backward(attention, stream_));
+  }
+  void state_backward(const cell::StateBackward<T>& backward) const {
+    check(cuda::state_backward(backward, stream_));
+  }
+  void finish_weights(const CellPlan& plan, const A* parts, A* out) const {
+    for (int64_t first = 0; first < plan.edges(); first += cuda::kMostTables) {
+      const int64_t start = plan.weights_at[first];
+      cuda::AddParts<A> args{
+          parts + this->parts(plan.sizes) * start, this->parts(plan.sizes), 0, {0}, out + start};
+      for (int64_t e = first; e < plan.edges() && args.tables < cuda::kMostTables; ++e)
+        args.begin[++args.tables] =
+            plan.weights_at[e] - start + plan.sizes.weights().count(plan.edge_stride(e));
+      check(cuda::add_parts(args, stream_));
+    }
+  }
+
+  void preprocess(cell::Preprocess<T> args, double eps) const {
+    const Tensor partial =
+        empty_tensor(like_, {cuda::preprocess_parts(args), 2, args.channels}, ScalarType::Double);
+    args.partial = data<double>(partial);
+    check(cuda::preprocess(args, stream_));
+    check(cuda::preprocess_normalise(args, eps, stream_));
+  }
+  void preprocess_backward(cell::Preprocess<T> args, double*, A* grad_weights) const {
+    check(cuda::preprocess_sums(args, stream_));
+    const int64_t weights = args.channels * args.in_channels;
+    OptionalTensor partial;
+    if (grad_weights != nullptr) {
+      partial = empty_tensor(like_, {cuda::preprocess_weight_parts(args), weights},
+                             accumulate_dtype(like_.scalar_type()));
+      args.grad_weights = data<A>(partial);
+    }
+    check(cuda::preprocess_backward(args, stream_));
+    if (grad_weights != nullptr)
+      check(cuda::add_parts(cuda::AddParts<A>{args.grad_weights,
+                                              cuda::preprocess_weight_parts(args),
+                                              1,
+                                              {0, weights},
+                                              grad_weights},
+                            stream_));
+  }
+
+ private:
+  void check(cudaError_t error) const { check_launch(op_, error); }
+
+  // Calls f with the group and room for what one launch leaves for the next.
+  template <class F>
+  void with_room(cell::Group<T> group, const F& f) const {
+    const cell::Sizes& z = group.sizes;
+    const int64_t plane = z.blocks * z.selected * z.pixels() * kLanes;
+    int64_t rooms = 0;
+    for (int e = 0; e < group.edges; ++e) rooms += cell::rooms(group.edge[e].stride);
+    const Tensor room = empty_tensor(like_, {rooms * plane});
+    const Tensor winner = empty_tensor(like_, {group.edges * plane}, ScalarType::Byte);
+    T* next = data<T>(room);
+    for (int e = 0; e < group.edges; ++e) {
+      group.edge[e].room = next;
+      next += cell::rooms(group.edge[e].stride) * plane;
+      group.edge[e].winner = data<uint8_t>(winner) + e * plane;
+    }
+    f(group);
+  }
+
+  const char* op_;
+  Tensor like_;
+  DeviceStream stream_;
+};
+
+struct Cuda {
+  template <class F>
+  static void with_backend(const char* op, const Tensor& like, const F& f) {
+    switch (like.scalar_type()) {
+      case ScalarType::Float:
+        return f(float(), CudaBackend<float>(op, like));
+      case ScalarType::Double:
+        return f(double(), CudaBackend<double>(op, like));
+      case ScalarType::BFloat16:
+        return f(c10::BFloat16(), CudaBackend<c10::BFloat16>(op, like));
+      default:
+        fail(op, ": expected float32, float64 or bfloat16, got dtype number ",
+             static_cast<int>(like.scalar_type()));
+    }
+  }
+};
+
+}  // namespace
+
+ADARTS_CUDA_OPERATORS(m) {
+  m.impl("search_cell", TORCH_BOX(&search_cell<Cuda>));
+  m.impl("search_cell_backward", TORCH_BOX(&search_cell_backward<Cuda>));
+  m.impl("preprocess_cell", TORCH_BOX(&preprocess_cell<Cuda>));
+  m.impl("preprocess_cell_backward", TORCH_BOX(&preprocess_cell_backward<Cuda>));
+}
+
+}  // namespace adarts

@@ -1,0 +1,172 @@
+"""Whole supernets on the fused kernels, as exact as plain torch in the same precision.
+
+Logits, all gradients and all buffers are compared with plain torch in float64. Where a near-tie of
+scores would decide which channels an edge selects, no two precisions need agree: all networks get
+the choice of the float64 one.
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+import torch
+from comparison import Errors, assert_exact
+from torch import Tensor
+
+from adarts_ext import reference
+from adarts_ext.nn import PartialMixedOp, SearchNetwork
+
+SMALL = {"init_channels": 8, "layers": 3, "steps": 2, "num_classes": 4}
+CASES = {
+    "attention": {"batch": 5},
+    "first": {"selection": "first", "batch": 3, "size": (16, 24)},
+    "random": {"selection": "random", "batch": 17},
+    "all": {"selection": "all", "edge_normalization": False, "batch": 3},
+    "K = 1": {"proportion": 1, "init_channels": 4, "batch": 2},
+    "K = 2": {"proportion": 2, "batch": 1, "size": (32, 16)},
+    "K = 8": {"proportion": 8, "batch": 1, "size": (64, 64)},
+    "four nodes": {"steps": 4, "init_channels": 4, "batch": 2},
+}
+PARTS = {
+    "logits": "network",
+    "alphas|betas": "architecture parameters",
+    "stem": "stem",
+    "preprocess": "preprocessings",
+    r"\.ca\.": "attention",
+    r"_ops\.\d+\._ops": "candidates",
+    "classifier": "classifier",
+}
+
+
+@contextmanager
+def pinned(chosen: list[Tensor] | None) -> Iterator[list[Tensor]]:
+    """Let all networks select these channels, edge by edge; or record what one selects."""
+    record = [] if chosen is None else list(chosen)
+    left = iter(record)
+    with pytest.MonkeyPatch.context() as patch:
+        if chosen is None:
+            select = reference.select_channels
+
+            def recording(scores: Tensor, k: int) -> Tensor:
+                record.append(select(scores, k))
+                return record[-1]
+
+            patch.setattr(reference, "select_channels", recording)
+        else:
+            patch.setattr(reference, "select_channels", lambda scores, k: next(left))
+            draw = PartialMixedOp.draw_index
+
+            def replay(edge: PartialMixedOp, edges: int, device: torch.device) -> Tensor | None:
+                if edge.selection != "attention":
+                    return draw(edge, edges, device)
+                return torch.stack([next(left) for _ in range(edges)])
+
+            patch.setattr(PartialMixedOp, "draw_index", replay)
+        yield record
+
+
+def make(seed: int, **choices) -> tuple[SearchNetwork, SearchNetwork]:
+    """A fused and a plain network of the same state, with architecture parameters that matter."""
+    torch.manual_seed(seed)
+    fused = SearchNetwork(**(SMALL | choices))
+    plain = SearchNetwork(**(SMALL | choices), backend="reference")
+    with torch.no_grad():
+        for tensor in fused.arch_parameters():
+            tensor.normal_()
+        for name, buffer in fused.named_buffers():
+            if "running" in name:
+                buffer.uniform_(0.5, 1.5)
+    plain.load_state_dict(fused.state_dict())
+    return fused, plain
+
+
+def run(network: SearchNetwork, images: Tensor, chosen: list[Tensor] | None):
+    """Give all results by name, and the channels that were selected."""
+    named = {
+        **dict(network.named_parameters()),
+        **network._named_arch_parameters(),
+    }
+    torch.manual_seed(5)
+    with pinned(chosen) as record:
+        logits = network(images)
+        loss = (logits * torch.linspace(-1, 1, logits.numel()).reshape(logits.shape)).sum()
+        gradients = torch.autograd.grad(loss, list(named.values()))
+    results = {"logits": logits.detach(), **dict(network.named_buffers())}
+    return results | {f"gradient of {k}": g for k, g in zip(named, gradients, strict=True)}, record
+
+
+def kind_of(name: str) -> str:
+    """What a result is of: small tensors are judged with their like."""
+    (part,) = [part for pattern, part in PARTS.items() if re.search(pattern, name)]
+    what = "gradient" if name.startswith("gradient") else name.split(".")[-1]
+    return f"{what} of {part}"
+
+
+def compare(errors: Errors, seed: int, training: bool, images: Tensor, **choices) -> None:
+    fused, plain = (network.train(training) for network in make(seed, **choices))
+    exact = copy.deepcopy(plain).double()
+    recomputing = copy.deepcopy(fused)
+    for cell in recomputing.cells:
+        cell.memory = "recompute"
+    truth, chosen = run(exact, images.double(), None)
+    plain_results, _ = run(plain, images, chosen)
+    actual, _ = run(fused, images, chosen)
+    again, _ = run(recomputing, images, chosen)
+    for name, expected in truth.items():
+        assert torch.equal(again[name], actual[name]), f"{name}: recomputing changes it"
+        if name.endswith("num_batches_tracked"):
+            assert torch.equal(actual[name], expected)
+        else:
+            errors.add(kind_of(name), actual[name], plain_results[name], expected)
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("name", CASES)
+def test_as_exact_as_plain_torch(name, training):
+    choices = dict(CASES[name])
+    batch, size = choices.pop("batch"), choices.pop("size", (16, 16))
+    errors = Errors()
+    for seed in range(3):
+        images = torch.randn(batch, 3, *size)
+        compare(errors, seed, training, images, **choices)
+    errors.assert_at_most_twice()
+
+
+def test_the_default_network_is_as_exact_as_plain_torch():
+    errors = Errors()
+    choices = {"init_channels": 16, "layers": 8, "steps": 4, "num_classes": 10}
+    compare(errors, 0, True, torch.randn(4, 3, 32, 32), **choices)
+    errors.assert_at_most_twice()
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_in_double_precision_the_difference_is_rounding(name):
+    choices = dict(CASES[name])
+    batch, size = choices.pop("batch"), choices.pop("size", (16, 16))
+    fused, plain = (network.double() for network in make(0, **choices))
+    images = torch.randn(batch, 3, *size, dtype=torch.float64)
+    expected, chosen = run(plain, images, None)
+    actual, _ = run(fused, images, chosen)
+    assert_exact(actual, expected)
+
+
+@pytest.mark.parametrize("memory", ["store", "recompute"])
+def test_torch_compile_changes_nothing(memory):
+    network, _ = make(0, steps=1, memory=memory)
+    compiled = copy.deepcopy(network)
+    images = torch.randn(2, 3, 16, 16)
+    logits = torch.compile(compiled, backend="aot_eager", fullgraph=True)(images)
+    expected = network(images)
+    torch.testing.assert_close(logits, expected)
+    for each, output in ((compiled, logits), (network, expected)):
+        output.square().sum().backward()
+        assert all(cell.kernels() == "fused cell" for cell in each.cells)
+    pairs = [*zip(compiled.parameters(), network.parameters(), strict=True)]
+    pairs += zip(compiled.arch_parameters(), network.arch_parameters(), strict=True)
+    for one, two in pairs:
+        torch.testing.assert_close(one.grad, two.grad)
+    torch.testing.assert_close(compiled.state_dict(), network.state_dict())

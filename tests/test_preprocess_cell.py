@@ -1,0 +1,194 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from comparison import Errors, assert_exact
+from torch.utils.flop_counter import FlopCounterMode
+
+from adarts_ext import _library, ops, reference
+from adarts_ext.nn.operations import FactorizedReduce, ReLUConvBN
+from adarts_ext.ops import from_image_blocks, to_image_blocks
+
+
+def operands(batch=5, channels=(6, 4), size=(4, 6)):
+    x = torch.randn(batch, channels[0], *size, dtype=torch.float64)
+    weights = torch.randn(channels[1], channels[0], dtype=torch.float64)
+    return x, weights, torch.randn(batch, channels[1], *size, dtype=torch.float64)
+
+
+def some_norms(channels: int):
+    mean = torch.linspace(-1, 1, channels, dtype=torch.float64)
+    variance = mean.square() + 0.5
+    return torch.stack([mean, (variance + 1e-5).rsqrt(), variance])
+
+
+def run(function, operands, stride, dtype, norms=None):
+    x, weights, direction = operands
+    leaves = [tensor.detach().to(dtype).requires_grad_() for tensor in (x, weights)]
+    norms = None if norms is None else norms.to(torch.promote_types(dtype, torch.float32))
+    blocks = to_image_blocks(leaves[0])
+    h, statistics = function(blocks, leaves[1], x.size(0), stride, norms)
+    h = from_image_blocks(h, x.size(0))
+    direction = direction[..., : h.size(2), : h.size(3)].to(dtype)
+    of_x, of_weights = torch.autograd.grad(h, leaves, direction)
+    return {"h": h.detach(), "norms": statistics, "of x": of_x, "of weights": of_weights}
+
+
+@pytest.mark.usefixtures("device")
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("batch", [1, 5, 16, 17, 33])
+def test_matches_reference(batch, stride, training):
+    drawn = operands(batch)
+    norms = None if training else some_norms(4)
+    actual = run(ops.preprocess_cell, drawn, stride, torch.float64, norms)
+    assert_exact(actual, run(reference.preprocess_cell, drawn, stride, torch.float64, norms))
+
+
+@pytest.mark.usefixtures("device")
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize(
+    ("channels", "size"), [((2, 2), (2, 2)), ((70, 20), (2, 4)), ((3, 8), (34, 2))]
+)
+def test_any_size(channels, size, stride):
+    drawn = operands(3, channels, size)
+    actual = run(ops.preprocess_cell, drawn, stride, torch.float64)
+    assert_exact(actual, run(reference.preprocess_cell, drawn, stride, torch.float64))
+
+
+@pytest.mark.usefixtures("device")
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_lower_precision_is_as_exact_as_plain_torch(dtype, stride):
+    errors = Errors()
+    for seed in range(4):
+        torch.manual_seed(seed)
+        drawn = [tensor.to(dtype).double() for tensor in operands()]
+        truth = run(reference.preprocess_cell, drawn, stride, torch.float64)
+        actual = run(ops.preprocess_cell, drawn, stride, dtype)
+        plain = run(reference.preprocess_cell, drawn, stride, dtype)
+        for name, expected in truth.items():
+            errors.add(name, actual[name], plain[name], expected)
+    errors.assert_at_most_twice()
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_the_definition_is_what_the_modules_compute(stride):
+    module = (FactorizedReduce if stride == 2 else ReLUConvBN)(6, 4, affine=False).double()
+    weights = torch.cat([weight.flatten(1) for weight in module.parameters()])
+    x = operands()[0]
+    h, norms = reference.preprocess_cell(to_image_blocks(x), weights, 5, stride)
+    torch.testing.assert_close(from_image_blocks(h, 5), module(x))
+    running = list(module.buffers())
+    torch.testing.assert_close(running[0], 0.1 * norms[0])
+    torch.testing.assert_close(running[1], 0.9 + 0.1 * norms[2])
+
+
+@pytest.mark.usefixtures("torch_device")
+@pytest.mark.parametrize("stride", [1, 2])
+def test_gradients(stride):
+    x, weights, _ = operands(2, (3, 2), (2, 4))
+
+    def preprocess(x, weights):
+        h, _ = ops.preprocess_cell(to_image_blocks(x), weights, 2, stride)
+        return from_image_blocks(h, 2)
+
+    assert torch.autograd.gradcheck(preprocess, (x.requires_grad_(), weights.requires_grad_()))
+
+
+@pytest.mark.usefixtures("device")
+@pytest.mark.parametrize("needed", [(True, False), (False, True)])
+def test_only_needed_gradients(needed):
+    x, weights, _ = operands()
+    leaves = [t.requires_grad_(need) for t, need in zip((x, weights), needed, strict=True)]
+    h, _ = ops.preprocess_cell(to_image_blocks(x), weights, 5, 2)
+    h.sum().backward()
+    assert [leaf.grad is not None for leaf in leaves] == list(needed)
+
+
+@pytest.mark.usefixtures("torch_device")
+def test_nothing_but_input_and_output_is_kept():
+    kept = []
+    blocks = to_image_blocks(operands()[0]).requires_grad_()
+    weights = torch.randn(4, 6, dtype=torch.float64)
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.shape), lambda t: t):
+        h, norms = ops.preprocess_cell(blocks, weights, 5, 1)
+    assert kept == [blocks.shape, weights.shape, h.shape, norms.shape]
+
+
+@pytest.mark.usefixtures("torch_device")
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_operator_contract(stride, training):
+    x, weights, _ = operands()
+    blocks = to_image_blocks(x)
+    norms = None if training else some_norms(4)
+    operator = torch.ops.adarts_ext.preprocess_cell
+    inputs = blocks.clone().requires_grad_(), weights.clone().requires_grad_()
+    torch.library.opcheck(operator, (*inputs, norms, 5, stride, 1e-5))
+    h, batch_norms = operator(blocks, weights, norms, 5, stride, 1e-5)
+    used = batch_norms if training else norms
+    torch.library.opcheck(
+        torch.ops.adarts_ext.preprocess_cell_backward,
+        (torch.randn_like(h), blocks, weights, h, used, 5, stride, training, True, True),
+    )
+
+
+@pytest.mark.usefixtures("torch_device")
+def test_compiles_without_graph_break():
+    x, weights, _ = operands()
+    leaves = to_image_blocks(x).requires_grad_(), weights.requires_grad_()
+
+    def preprocess(x, weights):
+        return ops.preprocess_cell(x, weights, 5, 2)[0]
+
+    compiled = torch.compile(preprocess, fullgraph=True, backend="aot_eager")
+    grads = [torch.autograd.grad(f(*leaves).square().sum(), leaves) for f in (compiled, preprocess)]
+    assert all(torch.equal(a, b) for a, b in zip(*grads, strict=True))
+
+
+def test_where_there_are_no_kernels_the_definition_runs(monkeypatch):
+    x, weights, _ = operands()
+    blocks = to_image_blocks(x)
+    expected = reference.preprocess_cell(blocks, weights, 5, 2)
+    monkeypatch.setattr(_library, "has_kernels", lambda tensor: False)
+    actual = ops.preprocess_cell(blocks, weights, 5, 2)
+    assert all(torch.equal(a, b) for a, b in zip(actual, expected, strict=True))
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_arithmetic_is_that_of_the_convolutions(stride):
+    x, weights, _ = operands()
+    blocks = to_image_blocks(x).requires_grad_()
+    counts = []
+    for module in (ops, reference):
+        with FlopCounterMode(display=False) as counter:
+            h, _ = module.preprocess_cell(blocks, weights.requires_grad_(), 5, stride)
+            h.sum().backward()
+        counts.append(counter.get_total_flops())
+    assert counts[0] == counts[1]
+
+
+X = to_image_blocks(torch.zeros(5, 6, 4, 4))
+W = torch.zeros(4, 6)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ((X[0], W, 5, 1), ValueError, r"x has shape .* expected \(1, C, H, W, 16\) for 5 images"),
+        ((X, W, 17, 1), ValueError, r"expected \(2, C, H, W, 16\) for 17 images"),
+        ((X, W, 5, 3), ValueError, "stride is 3, expected 1 or 2"),
+        ((X[:, :, :3], W, 5, 2), ValueError, "expected even H and W at stride 2"),
+        ((X, W[:, :5], 5, 1), ValueError, r"weights have shape \(4, 5\), expected \(C, 6\)"),
+        ((X, W[:3], 5, 2), ValueError, r"weights have shape \(3, 6\), expected .* even C"),
+        ((X.half(), W, 5, 1), TypeError, "x has dtype torch.float16, expected float32, float64 or"),
+        ((X, W.int(), 5, 1), TypeError, "weights has dtype torch.int32"),
+        ((X, W.to("meta"), 5, 1), ValueError, "weights is on meta, expected cpu like x"),
+        ((X, W, 5, 1, W), ValueError, r"norms has shape \(4, 6\), expected \(3, 4\)"),
+        ((X[:, :, :1, :1], W, 1, 1), ValueError, "more than one value per channel"),
+    ],
+)
+def test_bad_arguments(arguments, error, message):
+    with pytest.raises(error, match=f"preprocess_cell: .*{message}"):
+        ops.preprocess_cell(*arguments)
