@@ -15,13 +15,13 @@
 // The state that a node is gets its pools (pool_state) and, for all edges that leave it, scores and
 // selection (score_channels, select_channels).
 // Backward, nodes from last to first:
-//   node_backward          S0 = sum g, S1_o = sum g * u_o for each operation; d beta; d M of others
-//   second_half_backward   q = d L / d(BatchNorm output) of the first halves, its sums; d weights
-//   first_half_backward    dx = d L / d x; d M of the selected; d weights
-//   finish_sums, finish_first, finish_weights    add up the parts; d alpha, d beta
-//   attention_backward     d weights of the attention, d pools, for all edges that leave a state
-//   state_backward         d L / d h of a state, from all edges that leave it
-// du_o = A_o * (g - S0 / n - u_hat_o * sum(g * u_hat_o) / n) is a linear combination of g, u_o and
+//   node_backward          S0 = sum g, S1_o = sum g * (u_o - mean_o) for each operation; d beta; d
+//   M of others second_half_backward   q = d L / d(BatchNorm output) of the first halves, its sums;
+//   d weights first_half_backward    dx = d L / d x; d M of the selected; d weights finish_sums,
+//   finish_first, finish_weights    add up the parts; d alpha, d beta attention_backward     d
+//   weights of the attention, d pools, for all edges that leave a state state_backward         d L
+//   / d h of a state, from all edges that leave it
+// du_o = A_o * (g - S0 / n - u_hat_o * rstd_o * S1_o / n) is a linear combination of g, u_o and
 // 1 with coefficients per channel (see Gradient); it is never stored.
 #pragma once
 
@@ -147,7 +147,8 @@ struct Sizes {
 template <class T>
 using Accumulate = std::conditional_t<std::is_same_v<T, double>, double, float>;
 
-// Sums of g * u over the batch for each selected channel, by operation; kNone's place holds sum g.
+// Sums of g * (u - mean) over the batch for each selected channel, by operation (of g * x for the
+// identity); kNone's place holds sum g.
 constexpr int kSums = kOperations;
 
 template <class T>
@@ -172,7 +173,7 @@ struct Edge {
   const T* grad;  // g of the target node, its blocks grad_block elements apart
   int64_t grad_block;
   double* sums;        // (kSums, c)
-  double* first_sums;  // (2, 2, c): sep 3 and 5; sum q, sum q * u
+  double* first_sums;  // (2, 2, c): sep 3 and 5; sum q, sum q * (u - mean)
   T* q;                // (2, blocks, c, pixels, kLanes), sep 3 and 5
   T* dx;               // (blocks, c, in pixels, kLanes)
   A* grad_scale;       // (blocks, C, kLanes), or null where nobody asks
@@ -323,26 +324,25 @@ ADARTS_BOTH inline double operation_sum(const Edge<T>& edge, int64_t c, int oper
   const double s1 = edge.sums[operation * c + a];
   if (operation == kSkip && edge.stride == 1) return s1;
   const auto* statistic = edge.norms + norm_of(operation) * kStatistics * c + a;
-  return double(statistic[kRstd * c]) * (s1 - double(statistic[kMean * c]) * edge.sums[a]);
+  return double(statistic[kRstd * c]) * s1;
 }
 
-// The linear combination of g, u and 1 that is d L / d u: P * g + Q * u + R, R in real lanes only;
-// in float, P * g + Q * (u - mean) + S loses fewer digits.
+// The linear combination of g, u and 1 that is d L / d u: P * g + Q * (u - mean) + S. In lanes
+// beyond the batch, mean and S are 0.
 template <class A>
 struct Gradient {
-  A p, q, r, mean, s;
+  A p, q, mean, s;
 };
 
-// With y = scale * BatchNorm(u): s0 = sum g, s1 = sum g * u over `count` values.
+// With y = scale * BatchNorm(u): s0 = sum g, s1 = sum g * (u - mean) over `count` values. Sums of
+// g * u itself would lose their digits to the mean.
 template <class A>
 ADARTS_BOTH inline Gradient<A> norm_gradient(A scale, A mean, A rstd, double s0, double s1,
                                              int64_t count, bool training) {
   const A p = scale * rstd;
-  if (!training) return {p, A(0), A(0), A(0), A(0)};
-  const double m0 = s0 / double(count);
-  const double m1 = double(rstd) * (s1 - double(mean) * s0) / double(count);
-  const double slope = double(p) * m1 * double(rstd), shift = double(p) * m0;
-  return {p, A(-slope), A(slope * double(mean) - shift), mean, A(-shift)};
+  if (!training) return {p, A(0), A(0), A(0)};
+  const double slope = double(p) * double(rstd) * double(rstd) * s1 / double(count);
+  return {p, A(-slope), mean, A(-double(p) * s0 / double(count))};
 }
 
 }  // namespace adarts::cell

@@ -89,7 +89,7 @@ def kind_of(case: CellCase, name: str) -> str:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_lower_precision_is_as_exact_as_plain_torch(dtype, stride):
     errors = Errors()
-    for seed in range(4):
+    for seed in range(6):
         case = CellCase(stride=stride, seed=seed)
         for tensors in (case.states, case.weights, [case.alphas], [case.betas]):
             for tensor in tensors:  # what the dtype can hold, for the truth too
@@ -99,6 +99,11 @@ def test_lower_precision_is_as_exact_as_plain_torch(dtype, stride):
         index = truth.pop("index")  # rounding must not choose other channels
         actual = run(ops.search_cell, case, dtype, index)
         plain = run(reference.search_cell, case, dtype, index)
+        # A channel's statistics count by its own deviation: those of others may be 100 times larger.
+        _, rstd, variance = truth["norms"].unbind(1)
+        units = torch.stack([rstd, 1 / rstd, 1 / variance], dim=1)
+        for results in (truth, actual, plain):
+            results["norms"] = results["norms"].double() * units
         for name, expected in truth.items():
             errors.add(kind_of(case, name), actual[name], plain[name], expected)
     errors.assert_at_most_twice()

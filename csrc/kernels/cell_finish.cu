@@ -56,7 +56,7 @@ __global__ void __launch_bounds__(kSumsThreads, 1) finish_sums_kernel(const Fini
   const int e = blockIdx.x, lane = int(threadIdx.x) % kWarp, warp = int(threadIdx.x) / kWarp;
   const Edge<T>& edge = group.edge[e];
   const int64_t c = group.sizes.selected, rows = sum_rows(c);
-#pragma unroll 2
+#pragma unroll 1
   for (int64_t row = warp; row < rows; row += kSumsThreads / kWarp) {
     const double sum = row_sum(group, e, rows, row);
     if (lane > 0) continue;

@@ -23,12 +23,18 @@ __device__ __forceinline__ void chosen_sums(const Edge<T>& edge, const Sizes& z,
       edge.grad + part.block * edge.grad_block + edge.output[a] * pixels * kLanes + quad * kQuad;
   const T* u = stored_planes(edge, z, kPools, part.block) + a * pixels * kLanes + quad * kQuad;
   const int64_t step = z.blocks * z.selected * pixels * kLanes;  // from norm to norm
+  const int64_t c = z.selected;
+  A means[kNorms];
+  for (int norm = 0; norm < norms(S); ++norm)
+    means[norm] = edge.norms[(norm * kStatistics + kMean) * c + a];
+  if (S == 1) means[kNormSkip] = 0;
 #pragma unroll 1
   for (int p = part.first + rank / kQuads; p < part.last; p += team / kQuads) {
     const int64_t at = int64_t(p) * kLanes;
     const Quad<A> gradient = load_quad(g + at);
     const auto add = [&](int operation, const Quad<A>& value) {
-      sums[operation] += (gradient * value).sum();
+      const A mean = means[norm_of(operation)];
+      for (int i = 0; i < kQuad; ++i) sums[operation] += gradient[i] * (value[i] - mean);
     };
     const auto stored = [&](Norm norm) { return load_quad(u + (norm - kPools) * step + at); };
     const Quad<A> sep3 = stored(kNormSep3), sep5 = stored(kNormSep5);
@@ -61,8 +67,8 @@ __device__ __forceinline__ Quad<Accumulate<T>> passing_sums(const T* g, const T*
   return sum;
 }
 
-// sums[o, a] = sum of g * u_o for each chosen channel a and operation o (sum of g for none);
-// grad_scale = beta * sum of g * h for the channels that pass by, and its share of d beta.
+// sums[o, a] = sum of g * (u_o - mean_o) for each chosen channel a and operation o (sum of g for
+// none); grad_scale = beta * sum of g * h for the channels that pass by, and its share of d beta.
 //
 // blockIdx.x is a part, blockIdx.z an edge. blockIdx.y = 0 takes the passing channels: tile t of a
 // block of images those whose number in the output is t modulo the tiles, with all their pixels,

@@ -82,6 +82,7 @@ __device__ __forceinline__ void depthwise_backward(const Edge<T>& edge, const Si
     const NormalisedPlanes<T> input(edge, z, first_norm(sep), part.block, quad);
     const T* u = input.plane(a);
     const A slope = input.slope(a);
+    const A mean = edge.norms[(first_norm(sep) * kStatistics + kMean) * c + a];
     const Quad<A> shift = input.shift(a);
     const T* dv = edge.room + chosen_plane(z, sep, part.block, a) + lanes;
     T* q = edge.q + chosen_plane(z, sep, part.block, a) + lanes;
@@ -96,7 +97,7 @@ __device__ __forceinline__ void depthwise_backward(const Edge<T>& edge, const Si
       for (int i = 0; i < kQuad; ++i) dx[0][i] = in[0][i] > 0 ? dx[0][i] : A(0);
       store_quad(q + int64_t(p) * kLanes, dx[0]);
       moments[0] += dx[0].sum();
-      moments[1] += (dx[0] * from).sum();
+      for (int i = 0; i < kQuad; ++i) moments[1] += dx[0][i] * (from[i] - mean);
     }
   }
   join_warps(spread_sums(moments), team, 2, [&](int i, double sum) {
@@ -109,7 +110,7 @@ __device__ __forceinline__ void depthwise_backward(const Edge<T>& edge, const Si
 }
 
 // q = d L / d(first half's BatchNorm output) = [relu's input > 0] * (dv through the reversed taps),
-// sums of q and of q * u, and the gradient of the taps.
+// sums of q and of q * (u - mean), and the gradient of the taps.
 //
 // blockIdx.x is a part, blockIdx.y a convolution and a group of channels, blockIdx.z an edge. A
 // team of threads takes a channel, a thread one quad of images of a pixel at a time; what it loads

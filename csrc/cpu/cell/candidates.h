@@ -92,16 +92,8 @@ struct KeepTile {
     for (int64_t o = 0; o < outs; ++o) {
       const Lanes<A>* from = tile + o * stride;
       T* to = u + ((channel + o) * pixels + first) * kLanes;
-      Lanes<A> sum{}, square{};
-      for (int64_t p = 0; p < count; ++p) {
-        const Lanes<A> value = from[p];
-        store(to + p * kLanes, value);
-        const Lanes<A> apart = value - from[0];
-        sum += apart;
-        square += apart * apart;
-      }
-      add_shifted<A>(from[0], count, sum, square, &moments[channel + o],
-                     &moments[selected + channel + o]);
+      add_moments<A>(from, count, &moments[channel + o], &moments[selected + channel + o],
+                     [to](int64_t p, Lanes<A> value) { store(to + p * kLanes, value); });
     }
   }
 };

@@ -121,6 +121,7 @@ void second_half_backward(const Group<T>& group, int64_t begin, int64_t end) {
       for (int64_t a = 0; a < c; ++a) {
         T* q = edge.q + ((sep * z.blocks + block) * c + a) * pixels * kLanes;
         const T* u = u1 + a * pixels * kLanes;
+        const A mean = edge.norms[(first * kStatistics + kMean) * c + a];
         Wide total{}, product{};
         for (int64_t y = 0; y < z.height; ++y) {
           const int64_t row = a * plane + (y + kPad) * pitch + kPad;
@@ -130,7 +131,7 @@ void second_half_backward(const Group<T>& group, int64_t begin, int64_t end) {
             const Lanes<A> value = input[row + x] > 0 ? dx[row + x] : Lanes<A>{};
             store(q + p, value);
             s += value;
-            su += value * load(u + p);
+            su += value * (load(u + p) - mean);
           }
           total += widen(s);
           product += widen(su);

@@ -90,23 +90,34 @@ class Scratch {
   ThreadMemory memory_;
 };
 
-// Adds sum u and sum u^2 of a run of pixels, given those of its distance from its first pixel: the
-// variance is their difference, which loses all digits where the mean is large.
-template <class A>
-ADARTS_INLINE void add_shifted(Lanes<A> first, int64_t count, Lanes<A> sum, Lanes<A> square,
-                               Wide* to_sum, Wide* to_square) {
-  const Wide shift = widen(first), apart = widen(sum), shifted = shift * double(count);
-  *to_sum += apart + shifted;
-  *to_square += widen(square) + shift * (2 * apart + shifted);
+constexpr int64_t kRun = 8;  // pixels whose sums are made in A, before they go on in double
+
+// Adds sum u and sum u^2 of pixels, through sums of their distance from the first: the variance is
+// the difference of the two, which loses all digits where the mean is large. put(p, u) is called
+// for each of them.
+template <class A, class Put>
+ADARTS_INLINE void add_moments(const Lanes<A>* u, int64_t count, Wide* sum, Wide* square,
+                               const Put& put) {
+  Wide sums{}, squares{};
+  const Lanes<A> first = u[0];
+  for (int64_t begin = 0; begin < count; begin += kRun) {
+    const int64_t end = begin + kRun < count ? begin + kRun : count;
+    Lanes<A> s{}, ss{};
+    for (int64_t p = begin; p < end; ++p) {
+      const Lanes<A> apart = u[p] - first;
+      put(p, u[p]);
+      s += apart;
+      ss += apart * apart;
+    }
+    sums += widen(s);
+    squares += widen(ss);
+  }
+  const Wide shift = widen(first), shifted = shift * double(count);
+  *sum += sums + shifted;
+  *square += squares + shift * (2 * sums + shifted);
 }
 
 template <class A>
 ADARTS_INLINE void add_moments(const Lanes<A>* u, int64_t count, Wide* sum, Wide* square) {
-  Lanes<A> s{}, ss{};
-  for (int64_t p = 0; p < count; ++p) {
-    const Lanes<A> apart = u[p] - u[0];
-    s += apart;
-    ss += apart * apart;
-  }
-  add_shifted<A>(u[0], count, s, ss, sum, square);
+  add_moments<A>(u, count, sum, square, [](int64_t, Lanes<A>) {});
 }

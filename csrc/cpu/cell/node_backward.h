@@ -42,6 +42,10 @@ void node_backward_task(const Group<T>& group, int64_t e, int64_t block) {
     };
     const T *sep3 = u(kNormSep3), *sep5 = u(kNormSep5), *dil3 = u(kNormDil3), *dil5 = u(kNormDil5);
     const T* skip = S == 1 ? h : u(kNormSkip);
+    A mean[kNorms];
+    for (int norm = 0; norm < norms(S); ++norm)
+      mean[norm] = edge.norms[(norm * kStatistics + kMean) * c + a];
+    if (S == 1) mean[kNormSkip] = 0;
     for (int64_t y = 0; y < z.height; ++y) {
       pools.template row<S>(h, z.height * S, in_width, scale, y, maxima, averages);
       Lanes<A> sum[kSums] = {};
@@ -49,13 +53,13 @@ void node_backward_task(const Group<T>& group, int64_t e, int64_t block) {
         const int64_t at = (y * z.width + x) * kLanes;
         const Lanes<A> gradient = load(g + at);
         sum[kNone] += gradient;
-        sum[kMaxPool] += gradient * maxima[x];
-        sum[kAvgPool] += gradient * averages[x];
-        sum[kSkip] += gradient * load(skip + at);
-        sum[kSep3] += gradient * load(sep3 + at);
-        sum[kSep5] += gradient * load(sep5 + at);
-        sum[kDil3] += gradient * load(dil3 + at);
-        sum[kDil5] += gradient * load(dil5 + at);
+        sum[kMaxPool] += gradient * (maxima[x] - mean[kNormMax]);
+        sum[kAvgPool] += gradient * (averages[x] - mean[kNormAvg]);
+        sum[kSkip] += gradient * (load(skip + at) - mean[kNormSkip]);
+        sum[kSep3] += gradient * (load(sep3 + at) - mean[kNormSep3]);
+        sum[kSep5] += gradient * (load(sep5 + at) - mean[kNormSep5]);
+        sum[kDil3] += gradient * (load(dil3 + at) - mean[kNormDil3]);
+        sum[kDil5] += gradient * (load(dil5 + at) - mean[kNormDil5]);
       }
       if (S == 1) sum[kSkip] *= scale;
       for (int i = 0; i < kSums; ++i) sums[i * c + a] += widen(sum[i]);
