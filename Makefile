@@ -20,7 +20,8 @@ NATIVE := $(wildcard csrc/*/*.* csrc/*/*/*.*) setup.py pyproject.toml
 CPP := $(wildcard csrc/*/*.* csrc/*/*/*.* tests/emulator/*.cpp tests/emulator/*.h tests/emulator/*.cuh)
 OUT ?= build/gpu
 OPERATOR_TESTS := $(addprefix tests/test_,$(addsuffix .py,\
-  channel_attention select_channels gather_channels scatter_channels mixed_sum))
+  channel_attention select_channels gather_channels scatter_channels mixed_sum \
+  image_blocks preprocess_cell search_cell_operator))
 # Where the libraries were built elsewhere there is no environment of ours.
 GPU_PYTHON := PYTHONPATH=. $(PYTHON)
 SANITIZE := PYTORCH_NO_CUDA_MEMORY_CACHING=1 PYTHONPATH=. compute-sanitizer --error-exitcode 1
@@ -82,6 +83,8 @@ wheel: $(VENV)/.installed
 
 bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/bench_ops.py
+	$(BIN)/python benchmarks/bench_step.py
+	$(BIN)/python benchmarks/bench_memory.py
 
 clean:
 	rm -rf build dist *.egg-info adarts_ext/*.so

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from adarts_ext import ops
+from adarts_ext.nn import SearchNetwork
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
@@ -40,6 +41,29 @@ def run(tensors):
 def test_two_runs_are_bit_identical(tensors):
     for one, two in zip(run(tensors), run(tensors), strict=True):
         assert torch.equal(one, two)
+
+
+def network_gradients(device: str, dtype: torch.dtype = torch.float32) -> list[torch.Tensor]:
+    """Every gradient of a small fused network, from the same weights and images."""
+    torch.manual_seed(0)
+    network = SearchNetwork(init_channels=8, layers=3, steps=2, proportion=2)
+    images = torch.randn(20, 3, 16, 16)
+    network.to(device, dtype)
+    inputs = [*network.parameters(), *network.arch_parameters()]
+    loss = network(images.to(device, dtype)).square().mean()
+    return [gradient.cpu() for gradient in torch.autograd.grad(loss, inputs)]
+
+
+def test_a_network_is_bit_identical_in_two_runs():
+    for one, two in zip(network_gradients("cuda"), network_gradients("cuda"), strict=True):
+        assert torch.equal(one, two)
+
+
+def test_a_network_agrees_with_the_cpu_in_float64():
+    actual = network_gradients("cuda", torch.float64)
+    expected = network_gradients("cpu", torch.float64)
+    for one, two in zip(actual, expected, strict=True):
+        torch.testing.assert_close(one, two, rtol=1e-9, atol=1e-9)
 
 
 def test_side_stream(tensors):

@@ -99,7 +99,7 @@ def test_lower_precision_is_as_exact_as_plain_torch(dtype, stride):
         index = truth.pop("index")  # rounding must not choose other channels
         actual = run(ops.search_cell, case, dtype, index)
         plain = run(reference.search_cell, case, dtype, index)
-        # A channel's statistics count by its own deviation: those of others may be 100 times larger.
+        # Statistics count by the deviation of their own channel: others may be 100 times larger.
         _, rstd, variance = truth["norms"].unbind(1)
         units = torch.stack([rstd, 1 / rstd, 1 / variance], dim=1)
         for results in (truth, actual, plain):
