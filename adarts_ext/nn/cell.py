@@ -55,7 +55,11 @@ class SearchCell(nn.Module):
         (N, previous_channels, H, W); alphas (edges, 8) and betas (edges,), softmax already taken,
         or betas None for edges of weight 1. Output (N, steps * channels, H, W), or half that height
         and width from a reduction cell. The inputs may also be :class:`ImageBlocks`, the layout of
-        the fused kernels; if s1 is, the output is, and a network lays its images out only once.
+        the fused kernels; if s1 is, the output of those kernels is, and a network lays its images
+        out only once.
+
+    A network that gives a list ``updates`` finds there what the BatchNorms have seen, and updates
+    the running statistics of all cells at once; otherwise the cell does it itself.
 
     Raises:
         ValueError: If an argument is out of range or an input has another shape.
@@ -125,16 +129,19 @@ class SearchCell(nn.Module):
         s1: Tensor | fused.ImageBlocks,
         alphas: Tensor,
         betas: Tensor | None = None,
+        updates: fused.Updates | None = None,
     ) -> Tensor | fused.ImageBlocks:
         self._check(s0, s1, alphas, betas)
         if fused.unserved(s0) or fused.unserved(s1) or self._unserved():
             maps = fused.feature_map(s0), fused.feature_map(s1)
-            nodes = self._forward_by_operator(*maps, alphas, betas)
+            return self._forward_by_operator(*maps, alphas, betas)
+        seen: fused.Updates = []
+        nodes = self._forward_fused(fused.lay_out(s0), fused.lay_out(s1), alphas, betas, seen)
+        if updates is None:
+            fused.update_running_statistics(seen)
         else:
-            nodes = self._forward_fused(fused.lay_out(s0), fused.lay_out(s1), alphas, betas)
-        if isinstance(s1, fused.ImageBlocks):
-            return fused.lay_out(nodes)
-        return fused.feature_map(nodes)
+            updates.extend(seen)
+        return nodes if isinstance(s1, fused.ImageBlocks) else fused.feature_map(nodes)
 
     @constant_when_compiled
     def _unserved(self) -> str | None:
@@ -151,8 +158,8 @@ class SearchCell(nn.Module):
         s1: fused.ImageBlocks,
         alphas: Tensor,
         betas: Tensor | None,
+        updates: fused.Updates,
     ) -> fused.ImageBlocks:
-        updates: fused.Updates = []
         states = [
             fused.preprocess(self._layers0, s0, updates),
             fused.preprocess(self._layers1, s1, updates),
@@ -162,9 +169,7 @@ class SearchCell(nn.Module):
         layout = self._ops[0].layout(s1.batch, self.steps, edges)
         index = self._ops[0].draw_index(len(edges), s1.blocks.device)
         store = self.memory == "store"
-        nodes = fused.mix(self._candidates, states, alphas, betas, layout, index, store, updates)
-        fused.update_running_statistics(updates)
-        return nodes
+        return fused.mix(self._candidates, states, alphas, betas, layout, index, store, updates)
 
     def _forward_by_operator(
         self, s0: Tensor, s1: Tensor, alphas: Tensor, betas: Tensor | None

@@ -191,19 +191,21 @@ def running_statistics(norms: Sequence[nn.BatchNorm2d]) -> Tensor:
 
 
 def update_running_statistics(updates: Updates) -> None:
-    """Move running statistics towards the batch's as BatchNorm does, all in a few kernels."""
-    norms = [norm for some, _ in updates for norm in some]
-    if not norms:
-        return
-    means, variances, batch_means, batch_variances = [], [], [], []
+    """Move running statistics towards the batch's as BatchNorm does, all in a few kernels.
+
+    Those of one momentum go together; see :func:`unserved_norms` for what norms have in common.
+    """
     with torch.no_grad():
-        for some, statistics in updates:
-            means.extend(norm.running_mean for norm in some)
-            variances.extend(norm.running_var for norm in some)
-            mean, _, variance = statistics.to(means[0].dtype).unbind(1)
-            batch_means.extend(mean.unbind())
-            batch_variances.extend(variance.unbind())
-        momentum = norms[0].momentum  # of all, see unserved_norms
-        torch._foreach_lerp_(means, batch_means, momentum)
-        torch._foreach_lerp_(variances, batch_variances, momentum)
-        torch._foreach_add_([norm.num_batches_tracked for norm in norms], 1)
+        for momentum in {some[0].momentum for some, _ in updates}:
+            norms, running, batch = [], [], []
+            for some, statistics in updates:
+                if some[0].momentum != momentum:
+                    continue
+                norms.extend(some)
+                mean, _, variance = statistics.to(some[0].running_mean.dtype).unbind(1)
+                running.extend(norm.running_mean for norm in some)
+                batch.extend(mean.unbind())
+                running.extend(norm.running_var for norm in some)
+                batch.extend(variance.unbind())
+            torch._foreach_lerp_(running, batch, momentum)
+            torch._foreach_add_([norm.num_batches_tracked for norm in norms], 1)

@@ -117,7 +117,7 @@ class SearchNetwork(nn.Module):
 
         edges = incoming_edges(steps)[-1].stop
         node = torch.arange(steps).repeat_interleave(torch.arange(2, 2 + steps))
-        self._same_node = node == node[:, None]  # no buffer: nothing that is learnt or saved
+        self._other_node = node != node[:, None]  # no buffer: nothing that is learnt or saved
         self.alphas_normal = _architecture_parameter(edges, len(PRIMITIVES))
         self.alphas_reduce = _architecture_parameter(edges, len(PRIMITIVES))
         self.betas_normal = _architecture_parameter(edges) if edge_normalization else None
@@ -130,9 +130,11 @@ class SearchNetwork(nn.Module):
         s1 = self.stem(x)
         if self.backend == "fused" and not fused.unserved(s1):
             s1 = fused.lay_out(s1)  # and all cells hand it on like that
-        s0 = s1
+        s0, updates = s1, []
         for cell in self.cells:
-            s0, s1 = s1, cell(s0, s1, *(reduce if cell.reduction else normal))
+            weights = reduce if cell.reduction else normal
+            s0, s1 = s1, cell(s0, s1, *weights, updates=updates)
+        fused.update_running_statistics(updates)
         if isinstance(s1, fused.ImageBlocks):
             return self.classifier(fused.global_average(s1).to(self.classifier.weight.dtype))
         return self.classifier(functional.adaptive_avg_pool2d(s1, 1).flatten(1))
@@ -142,8 +144,8 @@ class SearchNetwork(nn.Module):
             return None
         # Row e is the softmax over the edges that enter the node of edge e: fewer kernels than node
         # by node.
-        of_node = betas.expand(len(betas), -1).masked_fill(~self._same_node, -torch.inf)
-        return of_node.softmax(dim=1).diagonal()
+        of_node = betas.expand(len(betas), -1).masked_fill(self._other_node, -torch.inf)
+        return of_node.softmax(dim=1).diagonal().contiguous()
 
     def arch_parameters(self) -> list[Tensor]:
         """Return the alphas of normal and reduction cells, then the betas if there are any."""
@@ -163,7 +165,7 @@ class SearchNetwork(nn.Module):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> SearchNetwork:
         super()._apply(fn, recurse)
-        self._same_node = fn(self._same_node)
+        self._other_node = fn(self._other_node)
         # As for parameters: the tensors stay the same objects, so optimizers keep hold of them.
         for tensor in self.arch_parameters():
             tensor.data = fn(tensor.data)
