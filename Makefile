@@ -15,7 +15,7 @@ VENV ?= .venv
 export GOMP_SPINCOUNT ?= 10000
 
 BIN := $(VENV)/bin
-NATIVE := $(wildcard csrc/*/*.* csrc/*/*/*.*) setup.py pyproject.toml
+NATIVE := $(wildcard csrc/*.* csrc/*/*.* csrc/*/*/*.*) setup.py pyproject.toml
 
 CPP := $(wildcard csrc/*/*.* csrc/*/*/*.* tests/emulator/*.cpp tests/emulator/*.h tests/emulator/*.cuh)
 OUT ?= build/gpu
