@@ -117,7 +117,8 @@ class SearchNetwork(nn.Module):
 
         edges = incoming_edges(steps)[-1].stop
         node = torch.arange(steps).repeat_interleave(torch.arange(2, 2 + steps))
-        self._other_node = node != node[:, None]  # no buffer: nothing that is learnt or saved
+        # Minus infinity where two edges enter different nodes; no buffer, it is not saved.
+        self._apart = torch.zeros(edges, edges).masked_fill(node != node[:, None], -torch.inf)
         self.alphas_normal = _architecture_parameter(edges, len(PRIMITIVES))
         self.alphas_reduce = _architecture_parameter(edges, len(PRIMITIVES))
         self.betas_normal = _architecture_parameter(edges) if edge_normalization else None
@@ -144,8 +145,7 @@ class SearchNetwork(nn.Module):
             return None
         # Row e is the softmax over the edges that enter the node of edge e: fewer kernels than node
         # by node.
-        of_node = betas.expand(len(betas), -1).masked_fill(self._other_node, -torch.inf)
-        return of_node.softmax(dim=1).diagonal().contiguous()
+        return (betas + self._apart).softmax(dim=1).diagonal().contiguous()
 
     def arch_parameters(self) -> list[Tensor]:
         """Return the alphas of normal and reduction cells, then the betas if there are any."""
@@ -165,7 +165,7 @@ class SearchNetwork(nn.Module):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> SearchNetwork:
         super()._apply(fn, recurse)
-        self._other_node = fn(self._other_node)
+        self._apart = fn(self._apart)
         # As for parameters: the tensors stay the same objects, so optimizers keep hold of them.
         for tensor in self.arch_parameters():
             tensor.data = fn(tensor.data)
