@@ -395,7 +395,15 @@ def test_ctrl_c_leaves_status_130_and_a_checkpoint(images, tmp_path):
     command = [sys.executable, "-m", "adarts_ext", "search", *SMALL_SEARCH]
     command += ["--data-dir", str(images), "--epochs", "10000", "--out", str(folder)]
     one_thread = os.environ | {"OMP_NUM_THREADS": "1"}
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=one_thread) as process:
+    process = subprocess.Popen(
+        command,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=one_thread,
+        # Tests in the background of a shell ignore the signal, and what they start would too.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    with process:
         for line in process.stderr:
             if line.startswith("epoch 1/"):
                 process.send_signal(signal.SIGINT)
