@@ -29,7 +29,7 @@ from torch import Tensor
 from adarts_ext.data import load_dataset
 from adarts_ext.nn import SearchNetwork
 from adarts_ext.search import SearchConfig
-from adarts_ext.search.loop import build_network, make_loaders
+from adarts_ext.search.loop import build_network, make_loaders, make_optimizers
 from adarts_ext.search.step import architecture_step, first_order_gradient, weight_step
 
 #: Backend and threads.
@@ -47,18 +47,7 @@ def search(config: SearchConfig, threads: int, steps: int) -> dict[str, list]:
     train_loader, validation_loader, _ = make_loaders(config, dataset, torch.device("cpu"))
     torch.manual_seed(config.seed)
     network = build_network(config, dataset)
-    weight_optimizer = torch.optim.SGD(
-        network.parameters(),
-        lr=config.learning_rate,
-        momentum=config.momentum,
-        weight_decay=config.weight_decay,
-    )
-    arch_optimizer = torch.optim.Adam(
-        network.arch_parameters(),
-        lr=config.arch_learning_rate,
-        betas=(config.arch_beta1, config.arch_beta2),
-        weight_decay=config.arch_weight_decay,
-    )
+    weight_optimizer, arch_optimizer = make_optimizers(config, network)
     network.train()
     losses: dict[str, list[float]] = {name: [] for name in LOSSES}
     for _ in range(steps):

@@ -135,12 +135,10 @@ class SearchCell(nn.Module):
         if fused.unserved(s0) or fused.unserved(s1) or self._unserved():
             maps = fused.feature_map(s0), fused.feature_map(s1)
             return self._forward_by_operator(*maps, alphas, betas)
-        seen: fused.Updates = []
+        seen = [] if updates is None else updates
         nodes = self._forward_fused(fused.lay_out(s0), fused.lay_out(s1), alphas, betas, seen)
         if updates is None:
             fused.update_running_statistics(seen)
-        else:
-            updates.extend(seen)
         return nodes if isinstance(s1, fused.ImageBlocks) else fused.feature_map(nodes)
 
     @constant_when_compiled

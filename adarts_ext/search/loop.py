@@ -64,18 +64,7 @@ def search(config: SearchConfig, run_folder: str | Path, resume: bool = False) -
     train_loader, validation_loader, evaluation_loader = make_loaders(config, dataset, device)
     seed_everything(config.seed)
     network = build_network(config, dataset).to(device)
-    weight_optimizer = torch.optim.SGD(
-        network.parameters(),
-        lr=config.learning_rate,
-        momentum=config.momentum,
-        weight_decay=config.weight_decay,
-    )
-    arch_optimizer = torch.optim.Adam(
-        network.arch_parameters(),
-        lr=config.arch_learning_rate,
-        betas=(config.arch_beta1, config.arch_beta2),
-        weight_decay=config.arch_weight_decay,
-    )
+    weight_optimizer, arch_optimizer = make_optimizers(config, network)
     state = SearchState(network, weight_optimizer, arch_optimizer, train_loader, validation_loader)
     if resume:
         history = state.load(folder)
@@ -186,6 +175,25 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, config: SearchConfig, ep
     for group in optimizer.param_groups:
         group["lr"] = learning_rate
     return learning_rate
+
+
+def make_optimizers(
+    config: SearchConfig, network: SearchNetwork
+) -> tuple[torch.optim.SGD, torch.optim.Adam]:
+    """Make the optimizers of the weights and of alphas and betas."""
+    weight_optimizer = torch.optim.SGD(
+        network.parameters(),
+        lr=config.learning_rate,
+        momentum=config.momentum,
+        weight_decay=config.weight_decay,
+    )
+    arch_optimizer = torch.optim.Adam(
+        network.arch_parameters(),
+        lr=config.arch_learning_rate,
+        betas=(config.arch_beta1, config.arch_beta2),
+        weight_decay=config.arch_weight_decay,
+    )
+    return weight_optimizer, arch_optimizer
 
 
 def make_loaders(
