@@ -1,0 +1,155 @@
+"""Search cells of other code, computed by the fused kernels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from adarts_ext.compat.edge import FusedMixedOp, unserved_input
+from adarts_ext.compat.layout import lay_out, remember
+from adarts_ext.compat.structure import CellStructure, preprocess_stride
+from adarts_ext.compat.swap import Computed
+from adarts_ext.compat.watch import Watch, is_replica
+from adarts_ext.nn import fused
+from adarts_ext.nn.built import constant_when_compiled
+
+
+class FusedCell(Computed):
+    """How a search cell is computed by the fused kernels.
+
+    Args:
+        cell: The cell.
+        parts: Where it has its parts.
+        edges: How each of its mixed operations is computed.
+        multiplier: How many of the last nodes are its output.
+        arguments: 3 for the two inputs and alphas, 4 with betas.
+        memory: ``"store"`` or ``"recompute"``.
+    """
+
+    level = "node"
+    reason = ""
+
+    def __init__(
+        self,
+        cell: nn.Module,
+        parts: CellStructure,
+        edges: Sequence[FusedMixedOp],
+        multiplier: int,
+        arguments: int,
+        memory: str,
+    ) -> None:
+        self.parts = parts
+        self.edges = list(edges)
+        self.multiplier = multiplier
+        self.arguments = arguments
+        self.store = memory == "store"
+        self.strides = [preprocess_stride(cell._modules[name]) for name in parts.preprocess]
+        self.layers: list[fused.Layers] | None = None  # until attached
+        convolutions = [
+            next(layer for layer in cell._modules[name].modules() if isinstance(layer, nn.Conv2d))
+            for name in parts.preprocess
+        ]
+        self.inputs = [convolution.in_channels for convolution in convolutions]
+
+    def attach(self, cell: nn.Module) -> None:
+        """Remember the layers of the cell that is computed."""
+        self.watch = Watch(cell)
+        self.layers = self.find(cell)
+
+    def find(self, cell: nn.Module) -> list[fused.Layers]:
+        """Return the layers of both preprocessings, and of all edges in the kernels' order."""
+        first, second = (
+            fused.Layers.below([cell._modules[name]]) for name in self.parts.preprocess
+        )
+        mixed_ops = cell._modules[self.parts.edges]
+        edges = [edge.find(mixed_op) for edge, mixed_op in zip(self.edges, mixed_ops, strict=True)]
+        return [first, second, fused.Layers.join(edges)]
+
+    def layers_of(self, cell: nn.Module) -> list[fused.Layers]:
+        """Return the layers, as they were found before where possible."""
+        if self.layers is None or is_replica(cell):
+            return self.find(cell)
+        return self.layers
+
+    def unserved(
+        self, cell: nn.Module, s0: Tensor, s1: Tensor, alphas: Tensor, betas: Tensor | None = None
+    ) -> str | None:
+        """Say why these inputs have to go through the original code, or None."""
+        count = len(self.edges)
+        shape = (count, len(self.edges[0].parts.candidates))
+        if not isinstance(alphas, Tensor) or alphas.shape != shape:
+            return f"the alphas are no tensor {shape}"
+        if self.arguments == 4 and (not isinstance(betas, Tensor) or betas.shape != (count,)):
+            return f"the betas are no tensor ({count},)"
+        stride = self.edges[0].parts.stride
+        for x, channels, halved in zip((s0, s1), self.inputs, self.strides, strict=True):
+            reason = unserved_input(x, channels, stride * halved)
+            if reason:
+                return reason
+        sizes = [
+            tuple(size // halved for size in x.shape[2:])
+            for x, halved in zip((s0, s1), self.strides, strict=True)
+        ]
+        if sizes[0] != sizes[1] or s0.size(0) != s1.size(0) or s0.dtype != s1.dtype:
+            return "the inputs do not fit each other"
+        return self.changed(cell)
+
+    @constant_when_compiled
+    def changed(self, cell: nn.Module) -> str | None:
+        """Say why the cell is no longer what was accelerated, or None."""
+        norms = [norm for layers in self.layers_of(cell) for norm in layers.norms]
+        return self.watch.change(cell) or fused.unserved_norms(norms)
+
+    def __call__(
+        self, cell: nn.Module, s0: Tensor, s1: Tensor, alphas: Tensor, betas: Tensor | None = None
+    ) -> Tensor:
+        """Compute the cell."""
+        first, second, candidates = self.layers_of(cell)
+        updates: fused.Updates = []
+        states = [
+            fused.preprocess(first, lay_out(s0), updates),
+            fused.preprocess(second, lay_out(s1), updates),
+        ]
+        steps, edge = self.parts.steps, self.edges[0]
+        edges = [(source, node) for node in range(steps) for source in range(2 + node)]
+        edge_layers = edge.find(cell._modules[self.parts.edges][0])
+        layout = edge.layout(edge_layers, s1.size(0), steps, edges)
+        index = edge.index(len(edges), s1.device)
+        alphas = edge.arrange(alphas)
+        nodes = fused.mix(candidates, states, alphas, betas, layout, index, self.store, updates)
+        fused.update_running_statistics(updates)
+        if self.multiplier < steps:
+            channels = nodes.blocks.size(1) // steps * self.multiplier
+            nodes = nodes._replace(blocks=nodes.blocks[:, -channels:].contiguous())
+        return remember(nodes)
+
+
+def agree(edges: Sequence[FusedMixedOp]) -> bool:
+    """Whether the mixed operations of a cell can be computed together, but for their strides."""
+    first = edges[0].parts
+    return all(
+        edge.channels == edges[0].channels
+        and edge.parts.primitives == first.primitives
+        and edge.parts.selected == first.selected
+        and bool(edge.parts.attention) == bool(first.attention)
+        for edge in edges
+    )
+
+
+def right_strides(edges: Sequence[FusedMixedOp], steps: int) -> bool:
+    """Whether the edges from the two inputs share a stride and all others have stride 1."""
+    strides = iter([edge.parts.stride for edge in edges])
+    sources = [source for node in range(steps) for source in range(2 + node)]
+    return all(
+        stride == (edges[0].parts.stride if source < 2 else 1)
+        for source, stride in zip(sources, strides, strict=True)
+    )
+
+
+def output_nodes(y: object, channels: int, steps: int) -> int | None:
+    """Tell how many nodes of so many channels an output consists of, or None."""
+    if not isinstance(y, Tensor) or y.dim() != 4 or y.size(1) % channels:
+        return None
+    nodes = y.size(1) // channels
+    return nodes if 1 <= nodes <= steps else None

@@ -1,0 +1,99 @@
+"""Exchanging the class of a module, and with it what it computes, while it stays the same object.
+
+Parameters, buffers, their names, hooks and optimisers are not touched; copying, pickling and the
+replicas of DataParallel keep the class. The class is made from the module's own, so
+``isinstance`` and ``super()`` in its code go on working.
+"""
+
+from __future__ import annotations
+
+import copyreg
+import functools
+import inspect
+from typing import Any
+
+from torch import nn
+
+_NAME = "_acceleration"
+
+
+def accelerated(module: nn.Module) -> Any:
+    """Return how an accelerated module is computed, or None for another module."""
+    return module.__dict__.get(_NAME)
+
+
+def original_class(module: nn.Module) -> type[nn.Module]:
+    """Return the class a module has without acceleration."""
+    return type(module)._made_from[0] if accelerated(module) is not None else type(module)
+
+
+def arguments_of(kind: type[nn.Module]) -> tuple[str, ...]:
+    """Return the names of what ``forward`` takes, or nothing where it takes any number."""
+    parameters = list(inspect.signature(kind.forward).parameters.values())[1:]
+    fixed = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    if any(parameter.kind not in fixed for parameter in parameters):
+        return ()
+    return tuple(parameter.name for parameter in parameters)
+
+
+def swap(module: nn.Module, plan: Any) -> None:
+    """Give a module a class that overrides ``plan.methods(kind)`` of its own class ``kind``."""
+    module.__class__ = _accelerated_class(type(module), type(plan))
+    setattr(module, _NAME, plan)
+
+
+def swap_back(module: nn.Module) -> None:
+    """Give a module its own class again."""
+    if accelerated(module) is not None:
+        module.__class__ = original_class(module)
+        del module.__dict__[_NAME]
+
+
+class _Accelerated(type):
+    """The class of accelerated classes, which are pickled as what they were made from."""
+
+
+@functools.cache
+def _accelerated_class(kind: type[nn.Module], plan_class: type) -> type[nn.Module]:
+    body = plan_class.methods(kind) | {
+        "_made_from": (kind, plan_class),
+        "__module__": kind.__module__,
+        "__doc__": kind.__doc__,
+    }
+    return _Accelerated(kind.__name__, (kind,), body)
+
+
+copyreg.pickle(_Accelerated, lambda made: (_accelerated_class, made._made_from))
+
+
+class Computed:
+    """A plan for the ``forward`` of a module: what plans for mixed operations and cells share.
+
+    A plan has a ``level``, the number of its ``arguments``, ``unserved(module, *inputs)`` and
+    ``changed(module)``, the reasons for running the module's own code, and is called with the
+    module and the inputs.
+    """
+
+    @staticmethod
+    def methods(kind: type[nn.Module]) -> dict[str, Any]:
+        """Make the methods of the accelerated class."""
+        names = arguments_of(kind)
+
+        def forward(self, *args, **kwargs):
+            plan = accelerated(self)
+            inputs = args
+            if kwargs:
+                given = dict(zip(names, args, strict=False)) | kwargs
+                inputs = tuple(given[name] for name in names if name in given)
+            if len(inputs) == plan.arguments and plan.unserved(self, *inputs) is None:
+                return plan(self, *inputs)
+            return kind.forward(self, *args, **kwargs)
+
+        def extra_repr(self):
+            plan = accelerated(self)
+            state = plan.changed(self)
+            own = kind.extra_repr(self)
+            line = f"accelerated={plan.level if state is None else f'no ({state})'}"
+            return f"{own}, {line}" if own else line
+
+        return {"forward": forward, "extra_repr": extra_repr}
