@@ -1,6 +1,8 @@
-"""Feature maps that remember their image blocks, so that the next cell need not make them again."""
+"""Feature maps that remember their image blocks, so that later cells need not make them again."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -13,32 +15,44 @@ from adarts_ext.ops import from_image_blocks
 _NAME = "_adarts_image_blocks"
 
 
+@dataclass
+class _Memory:
+    """The image blocks of a feature map as long as that is not written to.
+
+    ``shared`` are the same with a way back for gradients, for all cells that take the feature map.
+    """
+
+    version: int
+    blocks: Tensor
+    shared: Tensor | None = None
+
+
 def remember(nodes: ImageBlocks) -> Tensor:
     """Give the feature map of image blocks, which remembers them."""
     x = fused.feature_map(nodes)
-    _note(x, nodes.blocks)
+    if not (torch.compiler.is_compiling() or x.is_inference()):
+        setattr(x, _NAME, _Memory(x._version, nodes.blocks.detach()))
     return x
 
 
 def lay_out(x: Tensor) -> ImageBlocks:
-    """Give the image blocks of a feature map: those it remembers, unless x was changed since.
+    """Give the image blocks of a feature map: those it remembers, unless it was changed since.
 
-    The gradient goes through x in any case, so hooks on x, and gradients with respect to it, are
-    what they would be without.
+    Gradients go through x in any case, so hooks on it, and gradients with respect to it, are what
+    they would be without.
     """
-    if torch.compiler.is_compiling():
+    memory = None if torch.compiler.is_compiling() else x.__dict__.get(_NAME)
+    if (
+        memory is None
+        or memory.version != x._version
+        or memory.blocks.dtype != fused.compute_dtype(x)
+    ):
         return fused.lay_out(x)
-    blocks, version = x.__dict__.get(_NAME, (None, None))
-    if blocks is not None and version == x._version and blocks.dtype == fused.compute_dtype(x):
-        return ImageBlocks(_Remembered.apply(x, blocks), x.size(0))
-    laid_out = fused.lay_out(x)
-    _note(x, laid_out.blocks)
-    return laid_out
-
-
-def _note(x: Tensor, blocks: Tensor) -> None:
-    if not torch.compiler.is_compiling() and not torch.is_inference(x):
-        setattr(x, _NAME, (blocks.detach(), x._version))
+    if not (torch.is_grad_enabled() and x.requires_grad):
+        return ImageBlocks(memory.blocks, x.size(0))
+    if memory.shared is None:
+        memory.shared = _Remembered.apply(x, memory.blocks)
+    return ImageBlocks(memory.shared, x.size(0))
 
 
 class _Remembered(torch.autograd.Function):
@@ -52,4 +66,4 @@ class _Remembered(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, grad):
-        return from_image_blocks(grad.contiguous(), ctx.batch).to(ctx.dtype), None
+        return from_image_blocks(grad, ctx.batch).to(ctx.dtype), None

@@ -53,9 +53,14 @@ def from_image_blocks(blocks: Tensor, batch: int) -> Tensor:
         >>> torch.equal(from_image_blocks(to_image_blocks(x), 3), x)
         True
     """
+    check_image_blocks_of(blocks, batch)
+    return blocks.permute(0, 4, 1, 2, 3).flatten(0, 1)[:batch].contiguous()
+
+
+def check_image_blocks_of(blocks: Tensor, batch: int) -> None:
+    """Raise ValueError unless the blocks hold so many images."""
     if blocks.dim() != 5 or blocks.size(4) != LANES or blocks.size(0) != -(-batch // LANES):
         raise ValueError(
             f"from_image_blocks: blocks have shape {tuple(blocks.shape)}, expected "
             f"({-(-batch // LANES)}, C, H, W, {LANES}) for {batch} images"
         )
-    return blocks.permute(0, 4, 1, 2, 3).flatten(0, 1)[:batch].contiguous()
