@@ -21,7 +21,7 @@ CPP := $(wildcard csrc/*/*.* csrc/*/*/*.* tests/emulator/*.cpp tests/emulator/*.
 OUT ?= build/gpu
 OPERATOR_TESTS := $(addprefix tests/test_,$(addsuffix .py,\
   channel_attention select_channels gather_channels scatter_channels mixed_sum \
-  image_blocks preprocess_cell search_cell_operator))
+  normalized_mixed_sum image_blocks preprocess_cell search_cell_operator))
 # Where the libraries were built elsewhere there is no environment of ours.
 GPU_PYTHON := PYTHONPATH=. $(PYTHON)
 SANITIZE := PYTORCH_NO_CUDA_MEMORY_CACHING=1 PYTHONPATH=. compute-sanitizer --error-exitcode 1

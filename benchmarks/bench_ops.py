@@ -20,6 +20,7 @@ OPERATORS = (
     "gather_channels",
     "scatter_channels",
     "mixed_sum",
+    "normalized_mixed_sum",
 )
 BATCH, PROPORTION = 64, 4
 PASSES = ("forward", "forward + backward")
@@ -91,7 +92,7 @@ def summary(speedups: dict[str, dict[str, list[float]]]) -> list[str]:
     )
     lines += [
         "",
-        f"Geometric mean over the five operators, both passes: {geometric_mean(each):.2f}x; the "
+        f"Geometric mean over the operators, both passes: {geometric_mean(each):.2f}x; the "
         f"lowest row is {lowest:.2f}x.",
     ]
     return lines

@@ -21,6 +21,7 @@ OPERATOR_MODULES = [
         "channel_attention",
         "gather_channels",
         "mixed_sum",
+        "normalized_mixed_sum",
         "preprocess_cell",
         "scatter_channels",
         "search_cell",

@@ -25,11 +25,13 @@ def tensors():
 
 
 def edge(x, w1, w2, weights):
-    """One edge of a search cell, from all five operators."""
+    """One edge of a search cell, from all operators."""
     scores = ops.channel_attention(x, w1, w2)
     index = ops.select_channels(scores, K)
     chosen = ops.gather_channels(x, index, scores)
-    mixed = ops.mixed_sum([chosen, chosen.relu(), chosen.tanh()], weights)
+    candidates = [chosen.relu(), chosen.tanh()]
+    normalized = ops.normalized_mixed_sum(candidates, weights[1:], [True, False]).out
+    mixed = ops.mixed_sum([chosen, normalized], weights[:2])
     return ops.scatter_channels(x, index, mixed, scores)
 
 

@@ -5,6 +5,7 @@ from adarts_ext.reference.channel_attention import channel_attention
 from adarts_ext.reference.gather_channels import gather_channels
 from adarts_ext.reference.image_blocks import from_image_blocks, to_image_blocks
 from adarts_ext.reference.mixed_sum import mixed_sum
+from adarts_ext.reference.normalized_mixed_sum import NormalizedMixedSum, normalized_mixed_sum
 from adarts_ext.reference.preprocess_cell import preprocess_cell
 from adarts_ext.reference.scatter_channels import scatter_channels
 from adarts_ext.reference.search_cell import search_cell
@@ -13,10 +14,12 @@ from adarts_ext.reference.select_channels import select_channels
 __all__ = [
     "CellLayout",
     "CellOutput",
+    "NormalizedMixedSum",
     "channel_attention",
     "from_image_blocks",
     "gather_channels",
     "mixed_sum",
+    "normalized_mixed_sum",
     "preprocess_cell",
     "scatter_channels",
     "search_cell",

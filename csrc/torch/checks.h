@@ -1,6 +1,8 @@
 // The checks of the operators' arguments that the bindings of every device share.
 #pragma once
 
+#include <algorithm>
+
 #include "tensor.h"
 
 namespace adarts {
@@ -35,6 +37,30 @@ inline Tensors checked_inputs(const char* op, const Tensors& inputs, const Tenso
     laid_out.push_back(laid_out_like(inputs[i], like));
   }
   return laid_out;
+}
+
+// Which of the norms an input of normalized_mixed_sum passes, -1 where it passes none.
+inline std::vector<int> norms_of(const std::vector<bool>& normalized) {
+  std::vector<int> norms;
+  int next = 0;
+  for (const bool passes : normalized) norms.push_back(passes ? next++ : -1);
+  return norms;
+}
+
+// All but the inputs of normalized_mixed_sum, for feature maps like `like`.
+inline void check_normalized(const char* op, const Tensor& like, const Tensor& weights,
+                             const std::vector<bool>& normalized, const OptionalTensor& norms) {
+  check_feature_map(op, "the first argument", like);
+  const int64_t count = normalized.size();
+  const ScalarType dtype = accumulate_dtype(like.scalar_type());
+  check_shape(op, "weights", weights, {count});
+  if (norms.has_value())
+    check_shape(op, "norms", *norms,
+                {std::count(normalized.begin(), normalized.end(), true), 3, like.size(1)});
+  for (const Tensor* t : {&weights, norms.has_value() ? &*norms : &weights})
+    ADARTS_CHECK(t->scalar_type() == dtype && t->device() == like.device(), op,
+                 ": weights and norms must be on the device of the first argument, in ",
+                 dtype == ScalarType::Double ? "float64" : "float32");
 }
 
 // The two layers of channel_attention, for `channels` channels.

@@ -34,6 +34,15 @@ STABLE_TORCH_LIBRARY(ADARTS_NAMESPACE, m) {
       "mixed_sum_backward(Tensor grad, Tensor[] inputs, Tensor weights, bool[] needs_inputs, "
       "bool needs_weights) -> Tensor[]");
 
+  // `norms` are given where the running statistics are used, and then no others are returned.
+  m.def(
+      "normalized_mixed_sum(Tensor[] inputs, Tensor weights, bool[] normalized, Tensor? norms, "
+      "float eps) -> (Tensor out, Tensor norms)");
+  m.def(
+      "normalized_mixed_sum_backward(Tensor grad, Tensor[] inputs, Tensor weights, "
+      "bool[] normalized, Tensor norms, bool training, bool[] needs_inputs, bool needs_weights) "
+      "-> Tensor[]");
+
   // Image blocks, see csrc/search_cell.h. `stored` is empty unless `store`; `norms` are given where
   // the running statistics are used, and then no others are returned.
   m.def(

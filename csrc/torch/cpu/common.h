@@ -27,6 +27,13 @@ void run_parallel(const Kernel& kernel, int64_t items, int64_t cost) {
 
 inline cpu::Strides strides(const FeatureMap& map) { return {map.batch, map.channel, map.pixel}; }
 
+template <class T>
+std::vector<const T*> pointers(const Tensors& tensors) {
+  std::vector<const T*> out;
+  for (const Tensor& t : tensors) out.push_back(data<T>(t));
+  return out;
+}
+
 // The index as contiguous int64, every entry checked against the number of channels.
 inline Tensor checked_index(const char* op, const Tensor& index, const Tensor& like,
                             int64_t channels) {

@@ -7,13 +7,6 @@ namespace adarts {
 
 namespace {
 
-template <class T>
-std::vector<const T*> pointers(const Tensors& tensors) {
-  std::vector<const T*> out;
-  for (const Tensor& t : tensors) out.push_back(data<T>(t));
-  return out;
-}
-
 Tensor mixed_sum(const Tensors& inputs, const Tensor& weights) {
   constexpr const char* op = "mixed_sum";
   ADARTS_CHECK(!inputs.empty(), op, ": inputs is empty, expected at least one tensor");

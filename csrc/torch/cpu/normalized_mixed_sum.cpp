@@ -1,0 +1,154 @@
+// normalized_mixed_sum on the CPU: checks, allocation and threads; the loops are in
+// csrc/cpu/normalized_mixed_sum.cpp.
+#include "../../cpu/normalized_mixed_sum.h"
+
+#include "common.h"
+
+namespace adarts {
+
+namespace {
+
+constexpr int kStatistics = 3;  // mean, 1 / sqrt(variance + eps), unbiased variance
+
+cpu::Planes planes_of(const Tensor& x) { return {x.size(0), x.size(1), x.size(2) * x.size(3)}; }
+
+// What the loops take of norms (norms, 3, channels): rstd and mean of every input and channel, 1
+// and 0 where it is not normalized.
+template <class A>
+struct Coefficients {
+  std::vector<A> rstds, means;
+
+  Coefficients(const std::vector<bool>& normalized, const A* norms, int64_t channels)
+      : rstds(normalized.size() * channels, A(1)), means(normalized.size() * channels, A(0)) {
+    for (size_t i = 0; i < normalized.size(); ++i) {
+      if (!normalized[i]) continue;
+      std::copy(norms, norms + channels, means.begin() + i * channels);
+      std::copy(norms + channels, norms + 2 * channels, rstds.begin() + i * channels);
+      norms += kStatistics * channels;
+    }
+  }
+};
+
+// The batch's statistics of the inputs that are normalized.
+template <class T>
+void batch_statistics(const std::vector<const T*>& inputs, const std::vector<bool>& normalized,
+                      const cpu::Planes& planes, double eps, cpu::Accumulate<T>* norms) {
+  std::vector<const T*> chosen;
+  for (size_t i = 0; i < inputs.size(); ++i)
+    if (normalized[i]) chosen.push_back(inputs[i]);
+  std::vector<double> partial(chosen.size() * planes.items() * 2);
+  const cpu::ChunkMoments<T> kernel{chosen.data(), planes, partial.data()};
+  run_parallel(kernel, chosen.size() * planes.items(), 2 * planes.chunk() * planes.pixels);
+  for (size_t i = 0; i < chosen.size(); ++i)
+    cpu::finish_moments<T>(partial.data() + i * planes.items() * 2, planes, eps,
+                           norms + i * kStatistics * planes.channels);
+}
+
+std::tuple<Tensor, Tensor> normalized_mixed_sum(const Tensors& inputs, const Tensor& weights,
+                                                const std::vector<bool>& normalized,
+                                                const OptionalTensor& norms, double eps) {
+  constexpr const char* op = "normalized_mixed_sum";
+  ADARTS_CHECK(!inputs.empty() && inputs.size() == normalized.size(), op, ": got ", inputs.size(),
+               " inputs and ", normalized.size(), " flags, expected at least one and as many");
+  check_normalized(op, inputs[0], weights, normalized, norms);
+  const Tensor& x = inputs[0];
+  Tensor out = empty_feature_map(x, {x.size(0), x.size(1), x.size(2), x.size(3)}, false);
+  const Tensors laid_out = checked_inputs(op, inputs, out);
+  const Tensor factors = dense(weights);
+  const cpu::Planes planes = planes_of(out);
+  const ScalarType dtype = accumulate_dtype(x.scalar_type());
+  const int64_t count = inputs.size();
+  const int64_t passing = std::count(normalized.begin(), normalized.end(), true);
+  const Tensor used = norms.has_value()
+                          ? dense(*norms)
+                          : empty_tensor(x, {passing, kStatistics, planes.channels}, dtype);
+  dispatch(op, x.scalar_type(), [&](auto zero) {
+    using T = decltype(zero);
+    using A = cpu::Accumulate<T>;
+    const std::vector<const T*> sources = pointers<T>(laid_out);
+    if (!norms.has_value()) batch_statistics(sources, normalized, planes, eps, data<A>(used));
+    Coefficients<A> coefficients(normalized, data<A>(used), planes.channels);
+    for (int64_t i = 0; i < count; ++i)
+      for (int64_t c = 0; c < planes.channels; ++c)
+        coefficients.rstds[i * planes.channels + c] *= data<A>(factors)[i];
+    const cpu::NormalizedMixedSum<T> kernel{
+        sources.data(), count, planes, coefficients.rstds.data(), coefficients.means.data(),
+        data<T>(out)};
+    run_parallel(kernel, planes.images * planes.channels, count * planes.pixels);
+  });
+  return {out, norms.has_value() ? empty_tensor(x, {0}, dtype) : used};
+}
+
+Tensors normalized_mixed_sum_backward(const Tensor& grad, const Tensors& inputs,
+                                      const Tensor& weights, const std::vector<bool>& normalized,
+                                      const Tensor& norms, bool training,
+                                      const std::vector<bool>& needs_inputs, bool needs_weights) {
+  constexpr const char* op = "normalized_mixed_sum_backward";
+  const int64_t count = normalized.size();
+  check_normalized(op, grad, weights, normalized, norms);
+  const bool sums = needs_weights || training;
+  ADARTS_CHECK(static_cast<int64_t>(needs_inputs.size()) == count &&
+                   (!sums || static_cast<int64_t>(inputs.size()) == count),
+               op, ": got ", inputs.size(), " inputs and ", needs_inputs.size(),
+               " flags, expected ", count);
+  const Tensor grad_out = dense(grad), used = dense(norms), factors = dense(weights);
+  const Tensors laid_out = checked_inputs(op, sums ? inputs : Tensors(), grad_out);
+  const cpu::Planes planes = planes_of(grad_out);
+  const int64_t channels = planes.channels;
+  Tensors grads;
+  for (int64_t i = 0; i < count; ++i)
+    if (needs_inputs[i]) grads.push_back(torch::stable::empty_like(grad_out));
+  dispatch(op, grad.scalar_type(), [&](auto zero) {
+    using T = decltype(zero);
+    using A = cpu::Accumulate<T>;
+    std::vector<const T*> sources = pointers<T>(laid_out);
+    const Coefficients<A> coefficients(normalized, data<A>(used), channels);
+    std::vector<double> totals((1 + count) * channels);  // of g, then of g * (x - mean)
+    if (sums) {
+      std::vector<double> partial(planes.items() * (1 + count));
+      const cpu::ChunkProducts<T> kernel{data<T>(grad_out),         sources.data(), count, planes,
+                                         coefficients.means.data(), partial.data()};
+      run_parallel(kernel, planes.items(), (1 + count) * planes.chunk() * planes.pixels);
+      for (int64_t item = 0; item < planes.items(); ++item)
+        for (int64_t i = 0; i <= count; ++i)
+          totals[i * channels + item % channels] += partial[item * (1 + count) + i];
+    }
+    std::vector<cpu::InputGradient<T>> gradients(count * channels);
+    for (int64_t at = 0; at < count * channels; ++at) {
+      const A factor = data<A>(factors)[at / channels] * coefficients.rstds[at];
+      gradients[at].factor = factor;
+      if (!training || !normalized[at / channels]) continue;
+      const double values = planes.values(), rstd = coefficients.rstds[at];
+      gradients[at].offset = A(totals[at % channels] / values);
+      gradients[at].slope = A(-factor * rstd * rstd * totals[channels + at] / values);
+      gradients[at].mean = coefficients.means[at];
+    }
+    sources.resize(count, nullptr);
+    std::vector<T*> targets(count, nullptr);
+    int64_t next = 0;
+    for (int64_t i = 0; i < count; ++i)
+      if (needs_inputs[i]) targets[i] = data<T>(grads[next++]);
+    const cpu::NormalizedMixedSumBackward<T> kernel{
+        data<T>(grad_out), sources.data(), count, planes, gradients.data(), targets.data()};
+    if (next > 0) run_parallel(kernel, planes.images * channels, 2 * next * planes.pixels);
+    if (!needs_weights) return;
+    Tensor grad_weights = empty_tensor(grad, {count}, accumulate_dtype(grad.scalar_type()));
+    for (int64_t i = 0; i < count; ++i) {
+      double sum = 0;
+      for (int64_t at = i * channels; at < (i + 1) * channels; ++at)
+        sum += coefficients.rstds[at] * totals[channels + at];
+      data<A>(grad_weights)[i] = A(sum);
+    }
+    grads.push_back(grad_weights);
+  });
+  return grads;
+}
+
+}  // namespace
+
+STABLE_TORCH_LIBRARY_IMPL(adarts_ext, CPU, m) {
+  m.impl("normalized_mixed_sum", TORCH_BOX(&normalized_mixed_sum));
+  m.impl("normalized_mixed_sum_backward", TORCH_BOX(&normalized_mixed_sum_backward));
+}
+
+}  // namespace adarts
