@@ -14,9 +14,9 @@ from torch import nn
 
 from adarts_ext.nn.operations import Zero
 
-_HOOKS = attrgetter(
-    "_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks"
-)
+#: Where a module keeps what is called with it.
+HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+_hooks = attrgetter(*HOOKS)
 Settings = dict[type[nn.Module], Callable[[nn.Module], Any]]
 
 #: What a layer computes, beyond its class and its weights.
@@ -65,7 +65,7 @@ class AsBuilt:
             return "a layer was exchanged"
         if list(map(type, self.modules)) != self.classes:
             return "a layer has another class"
-        if any(map(any, map(_HOOKS, self.modules))):
+        if any(map(any, map(_hooks, self.modules))):
             return "a layer has hooks"
         if any(["forward" in module.__dict__ for module in self.modules]):
             return "a layer has another forward function"

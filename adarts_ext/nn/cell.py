@@ -40,7 +40,7 @@ class SearchCell(nn.Module):
         backend: Of :class:`PartialMixedOp`.
         memory: What is kept for backward. In the fused kernels ``"store"`` keeps the states and the
             output of every convolution before its BatchNorm; operator by operator it keeps every
-            intermediate tensor. ``"recompute"`` keeps the states only (in the fused kernels the
+            intermediate tensor but the outputs of the last BatchNorms. ``"recompute"`` keeps the states only (in the fused kernels the
             statistics too) and computes the rest again, one node after another.
 
     The whole cell runs in the fused kernels of :func:`adarts_ext.ops.preprocess_cell` and

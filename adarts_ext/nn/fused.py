@@ -193,7 +193,8 @@ def running_statistics(norms: Sequence[nn.BatchNorm2d]) -> Tensor:
 def update_running_statistics(updates: Updates) -> None:
     """Move running statistics towards the batch's as BatchNorm does, all in a few kernels.
 
-    Those of one momentum go together; see :func:`unserved_norms` for what norms have in common.
+    Those of one momentum go together; see :func:`unserved_norms` for what norms have in common. As
+    in BatchNorm, a count of batches may be None: :mod:`adarts_ext.nn.recompute` makes use of it.
     """
     with torch.no_grad():
         for momentum in {some[0].momentum for some, _ in updates}:
@@ -208,4 +209,7 @@ def update_running_statistics(updates: Updates) -> None:
                 running.extend(norm.running_var for norm in some)
                 batch.extend(variance.unbind())
             torch._foreach_lerp_(running, batch, momentum)
-            torch._foreach_add_([norm.num_batches_tracked for norm in norms], 1)
+            counts = [norm.num_batches_tracked for norm in norms]
+            counts = [count for count in counts if count is not None]
+            if counts:
+                torch._foreach_add_(counts, 1)

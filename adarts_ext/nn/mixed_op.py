@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from adarts_ext import reference
 from adarts_ext.genotype import PRIMITIVES
-from adarts_ext.nn import fused
+from adarts_ext.nn import fused, unnormalized
 from adarts_ext.nn.attention import ChannelAttention
 from adarts_ext.nn.backend import BACKENDS, check_backend
 from adarts_ext.nn.built import AsBuilt, constant_when_compiled
@@ -175,13 +176,11 @@ class PartialMixedOp(nn.Module):
 
     def _mix(self, x: Tensor, weights: Tensor) -> Tensor:
         # `none`, the first candidate, is zero: it only takes its share of the softmax.
+        operations, weights = list(self._ops)[1:], weights[1:]
+        if self.backend == "fused":
+            return unnormalized.mix(operations, x, weights)
         # Under autocast some candidates lower the precision and some do not.
-        outputs = [
-            operation(x).to(x.dtype)
-            for name, operation in zip(PRIMITIVES, self._ops, strict=True)
-            if name != "none"
-        ]
-        return BACKENDS[self.backend].mixed_sum(outputs, weights[1:])
+        return reference.mixed_sum([operation(x).to(x.dtype) for operation in operations], weights)
 
     def _mix_first(self, x: Tensor, weights: Tensor) -> Tensor:
         mixed = self._mix(x[:, : self.selected_channels], weights)

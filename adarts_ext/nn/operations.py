@@ -97,10 +97,14 @@ class FactorizedReduce(nn.Module):
         self.bn = nn.BatchNorm2d(out_channels, affine=affine)
 
     def forward(self, x: Tensor) -> Tensor:
+        return self.bn(self.before_norm(x))
+
+    def before_norm(self, x: Tensor) -> Tensor:
+        """Compute the input of the BatchNorm."""
         check_even_size("FactorizedReduce", x)
         even = self.conv_1(self.relu(x[:, :, ::2, ::2]))
         odd = self.conv_2(self.relu(x[:, :, 1::2, 1::2]))
-        return self.bn(torch.cat([even, odd], dim=1))
+        return torch.cat([even, odd], dim=1)
 
 
 def _depthwise_separable(
