@@ -35,6 +35,10 @@ class FusedMixedOp(Computed):
         self.store = memory == "store"
         self.layers: fused.Layers | None = None  # until attached
 
+    def settings(self) -> tuple[object, ...]:
+        """Return what the plan does beyond what the structure of its module says."""
+        return (self.store,)
+
     def attach(self, module: nn.Module) -> None:
         """Remember the layers of the module that is computed."""
         self.watch = Watch(module)
@@ -85,7 +89,15 @@ class FusedMixedOp(Computed):
         """Say why these inputs have to go through the original code, or None."""
         if not isinstance(weights, Tensor) or weights.shape != (len(self.parts.candidates),):
             return "the weights are no tensor of one number for each candidate"
-        return unserved_input(x, self.channels, self.parts.stride) or self.changed(module)
+        return (
+            unfit(x, self.channels, self.parts.stride)
+            or self.unserved_kernels(x)
+            or self.changed(module)
+        )
+
+    def unserved_kernels(self, x: Tensor) -> str | None:
+        """Say why the kernels do not take a feature map of its dtype or device, or None."""
+        return fused.unserved(x)
 
     @constant_when_compiled
     def changed(self, module: nn.Module) -> str | None:
@@ -109,13 +121,13 @@ class FusedMixedOp(Computed):
         return fused.feature_map(nodes)
 
 
-def unserved_input(x: Tensor, channels: int, stride: int) -> str | None:
-    """Say why the kernels cannot take a feature map of so many channels, or None."""
+def unfit(x: Tensor, channels: int, stride: int) -> str | None:
+    """Say why something is no feature map of so many channels that a stride divides, or None."""
     if not isinstance(x, Tensor) or x.dim() != 4 or x.size(1) != channels:
         return f"the input has no shape (N, {channels}, H, W)"
     if x.size(2) % stride or x.size(3) % stride:
         return "the input has an odd height or width"
-    return fused.unserved(x)
+    return None
 
 
 def widths(parts: MixedOpStructure) -> list[int]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from adarts_ext.compat.edge import FusedMixedOp, unserved_input
+from adarts_ext.compat.edge import FusedMixedOp, unfit
 from adarts_ext.compat.layout import lay_out, remember
 from adarts_ext.compat.structure import CellStructure, preprocess_stride
 from adarts_ext.compat.swap import Computed
@@ -52,6 +52,10 @@ class FusedCell(Computed):
         ]
         self.inputs = [convolution.in_channels for convolution in convolutions]
 
+    def settings(self) -> tuple[object, ...]:
+        """Return what the plan does beyond what the structure of its module says."""
+        return (self.store,)
+
     def attach(self, cell: nn.Module) -> None:
         """Remember the layers of the cell that is computed."""
         self.watch = Watch(cell)
@@ -84,7 +88,7 @@ class FusedCell(Computed):
             return f"the betas are no tensor ({count},)"
         stride = self.edges[0].parts.stride
         for x, channels, halved in zip((s0, s1), self.inputs, self.strides, strict=True):
-            reason = unserved_input(x, channels, stride * halved)
+            reason = unfit(x, channels, stride * halved) or fused.unserved(x)
             if reason:
                 return reason
         sizes = [

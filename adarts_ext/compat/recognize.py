@@ -11,6 +11,7 @@ from adarts_ext.compat import edge, node, probe, structure
 from adarts_ext.compat.edge import FusedMixedOp
 from adarts_ext.compat.swap import Computed, arguments_of
 from adarts_ext.compat.watch import plain_attributes
+from adarts_ext.compat.weighted import WeightedMixedOp
 from adarts_ext.nn import PartialMixedOp, SearchCell, fused
 
 _OURS = (SearchCell, PartialMixedOp)
@@ -49,19 +50,26 @@ def _mixed_op(
     arguments = arguments_of(type(module))
     if len(arguments) != 2:
         return "its forward does not take an input and weights"
-    if not parts.fits_kernels:
-        return f"candidates that are not known: {_unknown(module, parts)}"
     if parts.selected is None or parts.stride is None:
         return "its candidates have several numbers of channels or strides"
-    reasons = [fused.unserved_kind("fused", parts.selected)]
-    if reasons == [None]:
-        reasons = []
-        for channels in edge.widths(parts):
-            plan = FusedMixedOp(parts, channels, memory)
-            shapes = [(probe.BATCH, channels, probe.SIZE, probe.SIZE)]
+    unserved = fused.unserved_kind("fused", parts.selected)
+    if not parts.fits_kernels:
+        unserved = f"candidates that are not known: {_unknown(module, parts)}"
+    reasons = []
+    for channels in edge.widths(parts):
+        plans: list[FusedMixedOp] = [FusedMixedOp(parts, channels, memory)]
+        if unserved:
+            plans = [
+                WeightedMixedOp(parts, channels, memory, unserved, inside)
+                for inside in (True, False)
+            ]
+        shapes = [(probe.BATCH, channels, probe.SIZE, probe.SIZE)]
+        for plan in plans:
             reasons.append(_tried(module, plan, shapes, [(len(parts.candidates),)]))
             if reasons[-1] is None:
                 return plan
+    if not reasons:
+        return "its channels are no multiple of those of its candidates"
     # An input of another width than the code expects makes it raise: say what else was seen.
     return min(reasons, key=lambda reason: reason.startswith(probe.RAISED))
 
@@ -75,7 +83,7 @@ def _cell(
     arguments = arguments_of(type(module))
     mixed_ops = list(module._modules[parts.edges])
     edges = [plans.get(mixed_op) for mixed_op in mixed_ops]
-    if not all(isinstance(edge, FusedMixedOp) for edge in edges):
+    if not all(type(edge) is FusedMixedOp for edge in edges):
         return "its mixed operations are not all fused"
     if len(arguments) not in (3, 4):
         return "its forward does not take two inputs, alphas and, perhaps, betas"
@@ -111,7 +119,7 @@ def _tried(module: nn.Module, plan: Computed, shapes, vectors) -> str | None:
         (name, type(part), type(part).forward, part.extra_repr(), repr(plain_attributes(part)))
         for name, part in parts
     )
-    key = (alike, type(plan), plan.store, device, tuple(shapes))
+    key = (alike, type(plan), plan.settings(), device, tuple(shapes))
     if key not in _outcomes:
         _outcomes[key] = probe.difference(module, plan, shapes, vectors)
     return _outcomes[key]
