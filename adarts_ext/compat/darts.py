@@ -1,0 +1,58 @@
+"""The classes of DARTS's released search code, on the fused kernels.
+
+Import them in place of its own: ``from adarts_ext.compat.darts import Cell``.
+"""
+
+from __future__ import annotations
+
+from adarts_ext.compat import classes
+
+__all__ = ["Cell", "MixedOp", "Network"]
+
+
+class MixedOp(classes.MixedOp):
+    """The mixed operation of DARTS: ``MixedOp(C, stride)``, called with x and the weights.
+
+    See :class:`adarts_ext.nn.PartialMixedOp` with ``selection="all"``.
+
+    Example:
+        >>> import torch
+        >>> MixedOp(8, 1)(torch.randn(2, 8, 4, 4), torch.full((8,), 1 / 8)).shape
+        torch.Size([2, 8, 4, 4])
+    """
+
+    SELECTION = "all"
+
+
+class Cell(classes.Cell):
+    """The search cell of DARTS, called with two inputs, alphas, after their softmax.
+
+    ``Cell(steps, multiplier, C_prev_prev, C_prev, C, reduction, reduction_prev)``; see
+    :class:`adarts_ext.nn.SearchCell`.
+
+    Example:
+        >>> import torch
+        >>> cell = Cell(4, 4, 8, 8, 8, reduction=False, reduction_prev=False)
+        >>> x = torch.randn(2, 8, 4, 4)
+        >>> cell(x, x, torch.full((14, 8), 1 / 8)).shape
+        torch.Size([2, 32, 4, 4])
+    """
+
+    SELECTION = "all"
+
+
+class Network(classes.Network):
+    """The supernet of DARTS: ``Network(C, num_classes, layers, criterion)``.
+
+    See :class:`adarts_ext.nn.SearchNetwork`; ``_loss`` and ``new`` are what its second-order search
+    calls.
+
+    Example:
+        >>> import torch
+        >>> network = Network(8, 10, 3, torch.nn.functional.cross_entropy)
+        >>> network.new()(torch.randn(2, 3, 16, 16)).shape
+        torch.Size([2, 10])
+    """
+
+    SELECTION = "all"
+    EDGE_NORMALIZATION = False
