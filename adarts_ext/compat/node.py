@@ -22,7 +22,6 @@ class FusedCell(Computed):
         cell: The cell.
         parts: Where it has its parts.
         edges: How each of its mixed operations is computed.
-        multiplier: How many of the last nodes are its output.
         arguments: 3 for the two inputs and alphas, 4 with betas.
         memory: ``"store"`` or ``"recompute"``.
     """
@@ -35,13 +34,13 @@ class FusedCell(Computed):
         cell: nn.Module,
         parts: CellStructure,
         edges: Sequence[FusedMixedOp],
-        multiplier: int,
         arguments: int,
         memory: str,
     ) -> None:
         self.parts = parts
         self.edges = list(edges)
-        self.multiplier = multiplier
+        self.multiplier = parts.steps  # so many of the last nodes are its output
+        self.calls = 1  # of each mixed operation in one pass
         self.arguments = arguments
         self.store = memory == "store"
         self.strides = [preprocess_stride(cell._modules[name]) for name in parts.preprocess]
@@ -123,6 +122,8 @@ class FusedCell(Computed):
         alphas = edge.arrange(alphas)
         nodes = fused.mix(candidates, states, alphas, betas, layout, index, self.store, updates)
         fused.update_running_statistics(updates)
+        for _ in range(1, self.calls):
+            fused.update_running_statistics(updates[2:])
         if self.multiplier < steps:
             channels = nodes.blocks.size(1) // steps * self.multiplier
             nodes = nodes._replace(blocks=nodes.blocks[:, -channels:].contiguous())

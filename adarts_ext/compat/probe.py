@@ -18,87 +18,100 @@ RAISED = "its forward raised"
 _ROUNDING = 1e-9  # of the largest value of a tensor; float64 keeps 1e-16, and layers amplify it
 
 
-def difference(
-    module: nn.Module,
-    computed: Callable[..., Tensor],
-    shapes: Sequence[tuple[int, ...]],
-    vectors: Sequence[tuple[int, ...]],
-) -> str | None:
-    """Say how a module's own code differs from ``computed``, or None if it does not.
+class Probe:
+    """A copy of a module to try things with.
 
     Args:
         module: The module.
-        computed: Called with a copy of the module and its inputs.
-        shapes: Of the feature maps among its inputs.
-        vectors: Of the weights that follow, in the shape before their softmax.
+        shapes: Of the feature maps among the inputs of its ``forward``.
+        vectors: Of the weights that follow them.
     """
-    for training in (True, False):
-        for seed in (0, 1):
-            inputs = _inputs(module, shapes, vectors, seed)
+
+    def __init__(
+        self,
+        module: nn.Module,
+        shapes: Sequence[tuple[int, ...]],
+        vectors: Sequence[tuple[int, ...]],
+    ) -> None:
+        self.copy = copy.deepcopy(module).double()
+        self.shapes = shapes
+        self.vectors = vectors
+        for part in self.copy.modules():
+            for name in ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks"):
+                getattr(part, name).clear()
+        for parameter in self.copy.parameters():
+            parameter.requires_grad_().grad = None
+
+    def output(self) -> object:
+        """Run the module's own code once, in training, and give its output."""
+        self._reset(0)
+        return self.copy.train()(*self._inputs(0))
+
+    def difference(self, computed: Callable[..., Tensor]) -> str | None:
+        """Say how the module's own code differs from ``computed``, or None if it does not.
+
+        Args:
+            computed: Called with the copy and the inputs.
+        """
+        for seed, training in enumerate((True, False)):
+            self.copy.train(training)
             try:
-                own = _run(_copy(module, seed, training), None, inputs, seed)
+                own = self._run(None, seed)
             except Exception as error:  # other code may raise anything
                 return raised(error)
             try:
-                ours = _run(_copy(module, seed, training), computed, inputs, seed)
+                ours = self._run(computed, seed)
             except (ValueError, TypeError, RuntimeError, IndexError) as error:
                 return f"the kernels refuse it: {first_line(error)}"
             reason = _compare(own, ours)
             if reason:
                 return reason
-    return None
+        return None
 
-
-def output(module: nn.Module, shapes, vectors) -> object:
-    """Run a copy of the module once and give its output."""
-    return _copy(module, 0, True)(*_inputs(module, shapes, vectors, 0))
-
-
-def _copy(module: nn.Module, seed: int, training: bool) -> nn.Module:
-    """Copy a module in float64, with weights such that no channel attention is at rest."""
-    made = copy.deepcopy(module).double().train(training)
-    for part in made.modules():
-        for name in ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks"):
-            getattr(part, name).clear()
-    generator = torch.Generator().manual_seed(seed)
-    for parameter in made.parameters():
-        values = torch.rand(parameter.shape, generator=generator, dtype=torch.float64)
-        # More positive than negative, so that an attention's hidden units are active; and small, so
-        # that its scores are neither 0 nor 1.
-        fan_in = max(1, parameter[0].numel())
-        parameter.data = ((values - 0.3) / fan_in).to(parameter.device)
-        parameter.grad = None
-        parameter.requires_grad_()
-    for name, buffer in made.named_buffers():
-        if buffer.is_floating_point():
-            values = torch.rand(buffer.shape, generator=generator, dtype=torch.float64) + 0.5
-            buffer.copy_(values if "var" in name else values - 1)
-    return made
-
-
-def _inputs(module: nn.Module, shapes, vectors, seed: int) -> list[Tensor]:
-    generator = torch.Generator().manual_seed(seed)
-    device = next((p.device for p in module.parameters()), torch.device("cpu"))
-    made = [torch.randn(shape, generator=generator, dtype=torch.float64) for shape in shapes]
-    for shape in vectors:
-        drawn = torch.randn(shape, generator=generator, dtype=torch.float64)
-        made.append(drawn.softmax(dim=-1))
-    return [tensor.to(device).requires_grad_() for tensor in made]
-
-
-def _run(module: nn.Module, computed, inputs: list[Tensor], seed: int) -> dict[str, Tensor | None]:
-    with torch.random.fork_rng(), torch.enable_grad():
-        torch.manual_seed(seed)
-        y = module(*inputs) if computed is None else computed(module, *inputs)
-        if not isinstance(y, Tensor):
-            raise TypeError(f"the output is {type(y).__name__}, not a tensor")
+    def _reset(self, seed: int) -> None:
+        """Give the copy weights and statistics such that no channel attention is at rest."""
         generator = torch.Generator().manual_seed(seed)
-        cotangent = torch.randn(y.shape, generator=generator, dtype=torch.float64).to(y.device)
-        sources = {f"input {i}": x for i, x in enumerate(inputs)} | dict(module.named_parameters())
-        grads = torch.autograd.grad(y, list(sources.values()), cotangent, allow_unused=True)
-    result = {"output": y.detach()}
-    result |= {f"gradient of {name}": grad for name, grad in zip(sources, grads, strict=True)}
-    return result | {name: buffer for name, buffer in module.named_buffers()}
+        with torch.no_grad():
+            for parameter in self.copy.parameters():
+                values = torch.rand(parameter.shape, generator=generator, dtype=torch.float64)
+                # More positive than negative, so that an attention's hidden units are active; and
+                # small, so that its scores are neither 0 nor 1.
+                parameter.copy_((values - 0.3) / max(1, parameter[0].numel()))
+            for name, buffer in self.copy.named_buffers():
+                if buffer.is_floating_point():
+                    values = torch.rand(buffer.shape, generator=generator, dtype=torch.float64)
+                    buffer.copy_(values + 0.5 if "var" in name else values - 0.5)
+                else:
+                    buffer.zero_()
+
+    def _inputs(self, seed: int) -> list[Tensor]:
+        generator = torch.Generator().manual_seed(seed)
+        device = next((p.device for p in self.copy.parameters()), torch.device("cpu"))
+        drawn = [
+            torch.randn(shape, generator=generator, dtype=torch.float64)
+            for shape in (*self.shapes, *self.vectors)
+        ]
+        count = len(self.shapes)
+        made = [*drawn[:count], *(vector.softmax(dim=-1) for vector in drawn[count:])]
+        return [tensor.to(device).requires_grad_() for tensor in made]
+
+    def _run(self, computed: Callable[..., Tensor] | None, seed: int) -> dict[str, Tensor | None]:
+        """Return output, gradients and buffers, of the module's own code or of another."""
+        self._reset(seed)
+        inputs = self._inputs(seed)
+        with torch.random.fork_rng(), torch.enable_grad():
+            torch.manual_seed(seed)
+            y = self.copy(*inputs) if computed is None else computed(self.copy, *inputs)
+            if not isinstance(y, Tensor):
+                raise TypeError(f"the output is a {type(y).__name__}, not a tensor")
+            generator = torch.Generator().manual_seed(seed)
+            cotangent = torch.randn(y.shape, generator=generator, dtype=torch.float64).to(y.device)
+            sources = {f"input {i}": x for i, x in enumerate(inputs)}
+            sources |= dict(self.copy.named_parameters())
+            grads = torch.autograd.grad(y, list(sources.values()), cotangent, allow_unused=True)
+        result = {"output": y.detach()}
+        result |= {f"gradient of {name}": grad for name, grad in zip(sources, grads, strict=True)}
+        return result | {name: buffer.clone() for name, buffer in self.copy.named_buffers()}
 
 
 def _compare(own: dict[str, Tensor | None], ours: dict[str, Tensor | None]) -> str | None:

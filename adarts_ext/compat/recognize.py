@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -15,7 +17,7 @@ from adarts_ext.compat.weighted import WeightedMixedOp
 from adarts_ext.nn import PartialMixedOp, SearchCell, fused
 
 _OURS = (SearchCell, PartialMixedOp)
-_outcomes: dict[Any, str | None] = {}  # of probes, by what was probed
+_outcomes: dict[Any, Any] = {}  # of probes, by what was probed
 
 
 def recognize(
@@ -65,7 +67,8 @@ def _mixed_op(
             ]
         shapes = [(probe.BATCH, channels, probe.SIZE, probe.SIZE)]
         for plan in plans:
-            reasons.append(_tried(module, plan, shapes, [(len(parts.candidates),)]))
+            tried = functools.partial(_try_edge, module, plan, shapes)
+            reasons.append(_once(module, (type(plan), *plan.settings(), channels), tried))
             if reasons[-1] is None:
                 return plan
     if not reasons:
@@ -92,36 +95,54 @@ def _cell(
     strides = [structure.preprocess_stride(module._modules[name]) for name in parts.preprocess]
     if None in strides:
         return "what fits its inputs is not known"
-    plan = node.FusedCell(module, parts, edges, parts.steps, len(arguments), memory)
-    side = probe.SIZE
+    plan = node.FusedCell(module, parts, edges, len(arguments), memory)
+    found = _once(module, (memory,), functools.partial(_try_cell, module, plan))
+    if isinstance(found, str):
+        return found
+    plan.multiplier, plan.calls = found
+    return plan
+
+
+def _try_edge(module: nn.Module, plan: FusedMixedOp, shapes: list[tuple[int, ...]]) -> str | None:
+    """Say why a plan does not compute a mixed operation, or None."""
+    vectors = [(len(plan.parts.candidates),)]
+    return probe.Probe(module, shapes, vectors).difference(plan)
+
+
+def _try_cell(module: nn.Module, plan: node.FusedCell) -> str | tuple[int, int]:
+    """Say why a plan does not compute a cell, or give its multiplier and calls."""
+    edges, side = plan.edges, probe.SIZE
     shapes = [
         (probe.BATCH, channels, side * stride, side * stride)
-        for channels, stride in zip(plan.inputs, strides, strict=True)
+        for channels, stride in zip(plan.inputs, plan.strides, strict=True)
     ]
-    vectors = [(len(edges), len(edges[0].parts.candidates)), (len(edges),)][: len(arguments) - 2]
+    vectors = [(len(edges), len(edges[0].parts.candidates)), (len(edges),)][: plan.arguments - 2]
+    trial = probe.Probe(module, shapes, vectors)
     try:
-        y = probe.output(module, shapes, vectors)
+        y = trial.output()
     except Exception as error:  # other code may raise anything
         return probe.raised(error)
-    plan.multiplier = node.output_nodes(y, edges[0].channels, parts.steps)
-    if plan.multiplier is None:
+    multiplier = node.output_nodes(y, edges[0].channels, plan.parts.steps)
+    if multiplier is None:
         return "its output does not consist of nodes"
-    return _tried(module, plan, shapes, vectors) or plan
+    plan.multiplier = multiplier
+    # A mixed operation may be called more than once, which its running statistics show.
+    plan.calls = int(plan.find(trial.copy)[-1].norms[0].num_batches_tracked)
+    return trial.difference(plan) or (plan.multiplier, plan.calls)
 
 
-def _tried(module: nn.Module, plan: Computed, shapes, vectors) -> str | None:
-    """Say what a probe of the plan finds, or None; modules that are alike are tried once."""
-    parts = list(module.named_modules())
-    if any("forward" in part.__dict__ for _, part in parts):
+def _once(module: nn.Module, more: tuple[object, ...], tried: Callable[[], Any]) -> Any:
+    """Try a module, or remember what came out of trying one like it."""
+    if any("forward" in part.__dict__ for part in module.modules()):
         return "a layer has a forward function of its own"
     device = next((p.device for p in module.parameters()), torch.device("cpu"))
     alike = tuple(
         (name, type(part), type(part).forward, part.extra_repr(), repr(plain_attributes(part)))
-        for name, part in parts
+        for name, part in module.named_modules()
     )
-    key = (alike, type(plan), plan.settings(), device, tuple(shapes))
+    key = (alike, device, *more)
     if key not in _outcomes:
-        _outcomes[key] = probe.difference(module, plan, shapes, vectors)
+        _outcomes[key] = tried()
     return _outcomes[key]
 
 
