@@ -66,6 +66,13 @@ class CellPass:
         """Bytes that both passes must move at the least."""
         return 3 * sum(x.nbytes for x in self.inputs) + 2 * self.gradient.nbytes
 
+    def flops(self) -> int:
+        """Floating point operations of both passes, as torch counts them."""
+        count = count_flops(lambda: torch.autograd.backward(self.forward(), self.gradient))
+        for x in self.needed:
+            x.grad = None
+        return count
+
     def kept_bytes(self) -> int:
         """Bytes that autograd keeps after a forward pass."""
         return kept_bytes(self.forward, [*self.needed, *self.cell.buffers()])
@@ -104,7 +111,7 @@ def measure(size: Size, position: int, options: Options) -> dict[str, Measured]:
     """Measure all arms of a cell."""
     passes = {name: CellPass(name, size, position, options.device) for name in NAMES}
     counted = passes[COUNTED]
-    work = {"bytes": counted.fewest_bytes(), "flops": count_flops(counted)}
+    work = {"bytes": counted.fewest_bytes(), "flops": counted.flops()}
     kept = {name: one.kept_bytes() for name, one in passes.items()}
     seconds = interleave(passes, options.rounds, stopwatch(options.device))
     return {name: Measured(seconds[name], {**work, "kept_bytes": kept[name]}) for name in NAMES}

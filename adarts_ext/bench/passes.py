@@ -27,8 +27,8 @@ class Passes:
         self.arguments = arguments
         self.needed = [[a for a in some if requires_gradient(a)] for some in arguments]
         self.outputs = [function(*some) for some in arguments]
-        self.gradients = [torch.randn_like(out) for out in self.outputs]
         self.differentiable = self.outputs[0].requires_grad
+        self.gradients = [torch.randn_like(out) for out in self.outputs if self.differentiable]
         self.turn = 0
 
     def forward(self) -> Tensor:

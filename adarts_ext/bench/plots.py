@@ -11,12 +11,12 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import NullFormatter, ScalarFormatter
 
 from adarts_ext.bench.groups import BASELINE
+from adarts_ext.bench.markdown import MIB
 from adarts_ext.bench.results import Entry, Results
 from adarts_ext.bench.roofline import points, roofs
 from adarts_ext.bench.scaling import LABELS, NAMES
 from adarts_ext.draw.figure import save_figure
 
-MIB = 2**20
 #: The arms in their order, with a colour for each: greys for plain torch, colours for ours.
 COLORS = {
     BASELINE: "#4b5563",
@@ -79,7 +79,7 @@ def draw_time(results: Results) -> Figure | None:
     for panel, (name, (group, unit, factor)) in zip(panels, groups.items(), strict=False):
         group = in_order(group)
         values = [factor * entry.median for entry in group.values()]
-        bars(panel, group, values, f"{unit}, median of rounds")
+        bars(panel, group, values, f"{unit}, median; line: minimum to maximum")
         ends = [(factor * min(e.seconds), factor * max(e.seconds)) for e in group.values()]
         for place, (low, high) in zip(range(len(group), 0, -1), ends, strict=True):
             panel.plot([low, high], [place - 0.25, place - 0.25], color="black", lw=0.8)
@@ -108,7 +108,8 @@ def draw_roofline(results: Results) -> Figure | None:
     """Draw operators and cells under the measured roofs, plain and ours."""
     if not results.groups("roofs"):
         return None
-    bandwidth, peak = roofs(results)
+    measured = roofs(results)
+    peak, bandwidth = measured.peak, max(measured.bandwidths.values())
     drawn = points(results)
     figure, (axes, *_) = grid(results, 1, 1, 5.4)
     figure.set_figwidth(9)
@@ -119,13 +120,17 @@ def draw_roofline(results: Results) -> Figure | None:
             point.intensity, point.speed / 1e9, marker=marker, s=34, color=COLORS[point.arm]
         )
     reach = [point.intensity for point in drawn] + [peak / bandwidth]
-    ends = min(reach) / 2, 4 * max(reach)
-    xs = [ends[0], peak / bandwidth, ends[1]]
-    axes.plot(xs, [min(peak, bandwidth * x) / 1e9 for x in xs], color="black", lw=1.2)
-    axes.text(xs[0] * 1.1, bandwidth * xs[0] * 1.6 / 1e9, f"copy, {bandwidth / 1e9:.0f} GB/s")
-    axes.text(xs[2], peak * 1.1 / 1e9, f"matrix product, {peak / 1e9:.0f} GFLOP/s", ha="right")
+    left, right = min(reach) / 2, 4 * max(reach)
+    for name, speed in measured.bandwidths.items():
+        xs = [left, peak / speed, right]
+        axes.plot(xs, [min(peak, speed * x) / 1e9 for x in xs], color="black", lw=1)
+        label = f"{name}, {speed / 1e9:.0f} GB/s"
+        end = 0.8 * peak / speed, 0.95 * peak / 1e9  # just above the line's end
+        axes.text(*end, label, fontsize=8, rotation=45, rotation_mode="anchor", ha="right")
+    axes.text(right, peak * 1.1 / 1e9, f"matrix product, {peak / 1e9:.0f} GFLOP/s", ha="right")
     axes.set_xscale("log")
     axes.set_yscale("log")
+    axes.set_aspect("equal")  # then a bandwidth is a line of 45 degrees
     axes.set_xlabel("operations for each byte that must move, FLOP/byte")
     axes.set_ylabel("GFLOP/s")
     axes.grid(alpha=0.25)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from adarts_ext.bench.results import Results
-from adarts_ext.bench.roofs import COPY, PRODUCT
+from adarts_ext.bench.roofs import PRODUCT
 
 PARTS = ("ops", "cell")
 
@@ -25,21 +25,33 @@ class Point:
     intensity: float  # operations a byte
     speed: float  # operations a second
 
-    def part_of_roof(self, bandwidth: float, peak: float) -> float:
-        """What it reaches of the roof above it.
+
+@dataclass(frozen=True)
+class Roofs:
+    """What the device can do: bytes a second of copies, and operations a second."""
+
+    bandwidths: dict[str, float]
+    peak: float
+
+    def above(self, intensity: float) -> float:
+        """Operations a second that are possible at the most.
 
         Example:
-            >>> Point("ops", "", "", intensity=0.5, speed=20.0).part_of_roof(100.0, 1000.0)
-            0.4
+            >>> Roofs({"copy in memory": 100.0}, peak=1000.0).above(0.5)
+            50.0
         """
-        return self.speed / min(peak, bandwidth * self.intensity)
+        return min(self.peak, max(self.bandwidths.values()) * intensity)
 
 
-def roofs(results: Results) -> tuple[float, float]:
-    """Bytes a second of a copy and operations a second of a matrix product."""
+def roofs(results: Results) -> Roofs:
+    """Read the roofs from the results."""
     (group,) = results.groups("roofs").values()
-    copy, product = group[COPY], group[PRODUCT]
-    return copy.info["bytes"] / copy.median, product.info["flops"] / product.median
+    speeds = {
+        name: entry.info["flops" if name == PRODUCT else "bytes"] / entry.median
+        for name, entry in group.items()
+    }
+    peak = speeds.pop(PRODUCT)
+    return Roofs(speeds, peak)
 
 
 def points(results: Results) -> list[Point]:

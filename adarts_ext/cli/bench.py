@@ -59,7 +59,7 @@ def parser(parts: list[str], default_parts: tuple[str, ...]) -> OneLineParser:
 
 
 def run(arguments: list[str]) -> int:
-    """Measure, print and write; give 1 where something got worse than it was."""
+    """Measure, print and write; give 1 where something failed or got worse than it was."""
     from adarts_ext.bench import plots, results, runner
     from adarts_ext.bench.compare import compare, regressions
     from adarts_ext.bench.groups import Options
@@ -103,8 +103,9 @@ def run(arguments: list[str]) -> int:
     print("\n".join(write_report(joined, folder / "results.md")))
     plots.draw_all(joined, folder)
     print(f"\nresults in {folder}")
-    if earlier is None:
-        return 0
-    changes = compare(earlier, now)
-    print(f"\nCompared with {given.compare}:", *comparison(changes), sep="\n")
-    return 1 if regressions(changes) else 0
+    bad = any(one["why"].startswith(runner.FAILED) for one in now.missing)
+    if earlier:
+        changes = compare(earlier, now)
+        print(f"\nCompared with {given.compare}:", *comparison(changes), sep="\n")
+        bad = bad or bool(regressions(changes))
+    return int(bad)
