@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import math
 import statistics
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+
+from adarts_ext.files import write_atomic, write_json
 
 MIB = 2**20
 UNITS = {"s": 1.0, "ms": 1e3, "us": 1e6}
@@ -45,8 +46,8 @@ def write(out: Path | None, lines: Sequence[str], data: object) -> None:
     text = "\n".join(lines) + "\n"
     print(text, end="", flush=True)
     if out is not None:
-        out.write_text(text)
-        out.with_suffix(".json").write_text(json.dumps(data, indent=1) + "\n")
+        write_atomic(out, lambda file: file.write(text.encode()))
+        write_json(out.with_suffix(".json"), data)
 
 
 def spread(values: Sequence[float], digits: int = 3) -> str:

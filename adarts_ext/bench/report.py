@@ -34,6 +34,7 @@ HOW = (
 def head(results: Results) -> list[str]:
     """Write on what was measured, and how."""
     machine = results.machine
+    rounds = {len(entry.seconds) for entry in results.entries if entry.part in comparing.TIMED}
     versions = f"torch {machine['torch']}, adarts_ext {machine['adarts_ext']}"
     rows = [
         ["threads", machine["threads"]],
@@ -41,6 +42,7 @@ def head(results: Results) -> list[str]:
         ["precision", f"{machine['precision']}; bfloat16 by autocast where it is said"],
         ["network", machine["network"]],
         ["versions", f"{versions}, Python {machine['python']}"],
+        ["rounds", ", ".join(map(str, sorted(rounds)))],
         ["measured", dates(results.entries)],
     ]
     return [*table(["device", machine["device"]], rows), "", BASELINES, "", HOW]
