@@ -2,7 +2,7 @@
 # make test    environment, build, all tests
 # make lint    ruff and clang-format
 # make wheel   the sdist, and the wheel made from it
-# make bench   the operators against plain torch
+# make bench   everything against plain torch: operators, cells, search step, memory
 # make test-asan      the CUDA kernels on the emulator under AddressSanitizer and UBSan
 # make kernel-report  compile the CUDA kernels; registers, spills, access widths, predicted times
 # make test-gpu, make bench-gpu OUT=folder    on a machine with a GPU, with libraries built before
@@ -64,7 +64,7 @@ test-gpu:
 	  | tee $(OUT)/racecheck.log
 
 bench-gpu:
-	$(GPU_PYTHON) benchmarks/bench_gpu.py --out $(OUT)
+	$(GPU_PYTHON) -m adarts_ext bench --out $(OUT)
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
@@ -82,9 +82,7 @@ wheel: $(VENV)/.installed
 	$(BIN)/pip wheel -q --no-build-isolation --no-deps -w dist dist/*.tar.gz
 
 bench: $(VENV)/.installed
-	$(BIN)/python benchmarks/bench_ops.py
-	$(BIN)/python benchmarks/bench_step.py
-	$(BIN)/python benchmarks/bench_memory.py
+	$(BIN)/adarts bench --out benchmarks/results
 
 clean:
 	rm -rf build dist *.egg-info adarts_ext/*.so

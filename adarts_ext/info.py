@@ -19,7 +19,7 @@ from adarts_ext.ops._common import CELL_DTYPES
 EXTRAS = {
     "search": ("torchvision", "tensorboard", "matplotlib", "tqdm", "jsonargparse"),
     "demo": ("sklearn",),
-    "bench": ("pytest", "pytest_benchmark"),
+    "bench": ("pytest", "pytest_benchmark", "matplotlib"),
 }
 DISTRIBUTIONS = {"sklearn": "scikit-learn"}  # where the name to install is not the one to import
 

@@ -20,12 +20,14 @@ from __future__ import annotations
 import argparse
 import statistics
 from collections.abc import Sequence
+from datetime import date
 from pathlib import Path
 
 import torch
-from report import machine, table, write
 from torch import Tensor
 
+from adarts_ext.bench import machine
+from adarts_ext.bench.markdown import table, write
 from adarts_ext.data import load_dataset
 from adarts_ext.nn import SearchNetwork
 from adarts_ext.search import SearchConfig
@@ -184,7 +186,7 @@ def main(arguments: list[str] | None = None) -> None:
             losses = ", ".join(f"{loss} {end_of(found[seed][name][loss]):.4f}" for loss in LOSSES)
             print(f"seed {seed}, {name}: {losses}", flush=True)
     lines = [
-        machine(),
+        f"{machine.line(torch.get_num_threads())}, {date.today()}",
         "",
         f"{options.steps} search steps on the digits, N={options.batch}, "
         f"C={options.init_channels}, {options.layers} cells, K=4, attention, float32: differences "

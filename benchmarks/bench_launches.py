@@ -27,12 +27,15 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import torch
-from report import table, write
-from search_step import ARMS, Arm, Size, add_size_options, build_network
+from size_options import add_size_options
 from torch import Tensor
 from torch.autograd.profiler_util import FunctionEvent
 from torch.profiler import ProfilerActivity, profile
 from torch.utils._python_dispatch import TorchDispatchMode
+
+from adarts_ext.bench.groups import Size
+from adarts_ext.bench.markdown import table, write
+from adarts_ext.bench.search_step import ARMS, Arm, build_network
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from emulator import library
@@ -54,6 +57,7 @@ KERNELS = {
     "max_pool2d_with_indices_backward": 2,
     "adaptive_max_pool2d_backward": 2,
     "sort": 3,  # copy, indices, sort
+    "topk": 2,  # choice, sort
 }
 NO_KERNEL = (
     "_unsafe_view",

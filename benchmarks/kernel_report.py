@@ -12,7 +12,6 @@ of four, or on the feature maps of a fused cell, has no 128-bit access.
 from __future__ import annotations
 
 import argparse
-import importlib
 import os
 import re
 import shutil
@@ -24,7 +23,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from bench_ops import OPERATORS, PROPORTION, SHAPES
+from adarts_ext.bench.operators import OPERATORS, PROPORTION, STAGES
 
 KERNELS = Path(__file__).parents[1] / "csrc" / "kernels"
 ARCHITECTURES = ("sm_80", "sm_90", "sm_100", "sm_120")
@@ -240,10 +239,9 @@ def predictions() -> list[str]:
         "| operator | N | C x H x W | forward, MiB | us | backward, MiB | us |",
         "|---|---:|---|---:|---:|---:|---:|",
     ]
-    for name in OPERATORS:
-        module = importlib.import_module(f"bench_{name}")
+    for name, module in OPERATORS.items():
         for n in (64, 256):
-            for c, size in SHAPES:
+            for c, size in STAGES:
                 cells = []
                 for moved in module.bytes_moved(n, c, size, PROPORTION):
                     cells += [f"{moved / 2**20:.2f}", f"{1e6 * moved / BANDWIDTH:.2f}"]

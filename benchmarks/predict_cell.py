@@ -16,8 +16,8 @@ from pathlib import Path
 from cell_cost import CellCost
 from cell_sizes import NODES, Launch
 from preprocess_cost import PreprocessCost
-from report import table
 
+from adarts_ext.bench.markdown import table
 from adarts_ext.nn.layout import cell_shapes
 
 BATCHES = (64, 256)

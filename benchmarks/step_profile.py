@@ -1,13 +1,24 @@
-"""Where the time of our search step goes, by torch's profiler."""
+"""Where the time of our search step goes, by torch's profiler.
+
+python benchmarks/step_profile.py [--out FILE.md] [--batches 32 64] [--steps 9] [--threads 2]
+"""
 
 from __future__ import annotations
 
+import argparse
 import time
 from collections import Counter
+from datetime import date
+from pathlib import Path
 
-from report import table
-from search_step import ARMS, SearchStep, Size
+import torch
+from size_options import add_size_options
 from torch.profiler import ProfilerActivity, profile
+
+from adarts_ext.bench import machine
+from adarts_ext.bench.groups import Size
+from adarts_ext.bench.markdown import table, write
+from adarts_ext.bench.search_step import ARMS, SearchStep
 
 OURS = "adarts_ext::"
 PYTHON = "Python, and what the profiler adds"
@@ -90,3 +101,29 @@ def profile_table(sizes: list[Size], steps: int) -> tuple[list[str], object]:
         *table(columns, rows),
     ]
     return lines, found
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Measure, print, and write the table where asked."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--out", type=Path, help="write the table here, and JSON beside it")
+    parser.add_argument("--batches", type=int, nargs="+", default=[32, 64], metavar="N")
+    parser.add_argument("--steps", type=int, default=9)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    add_size_options(parser)
+    options = parser.parse_args(arguments)
+    torch.set_num_threads(options.threads)
+    sizes = [
+        Size(batch, options.init_channels, options.layers, options.size)
+        for batch in options.batches
+    ]
+    lines, data = profile_table(sizes, options.steps)
+    head = f"{machine.line(options.threads)}, {date.today()}"
+    network = f"C={options.init_channels}, {options.layers} cells, {options.size}x{options.size}"
+    write(options.out, [head, "", f"{network}, K=4, attention.", "", *lines], data)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,7 +1,4 @@
-"""The benchmark scripts at tiny sizes: that they run, and that their tables hold what they say.
-
-The operators' benchmarks are tried by hand; the scripts of the whole search step are tried here.
-"""
+"""The scripts of benchmarks/ at tiny sizes: they run, and their tables hold what they say."""
 
 from __future__ import annotations
 
@@ -33,85 +30,15 @@ def table_rows(text: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
 
 
-def test_step(script, tmp_path):
-    bench_step = script("bench_step")
-    out = tmp_path / "step.md"
-    bench_step.main(["--out", str(out), "--batches", "2", "--rounds", "1", *TINY])
-    (data,) = json.loads(out.with_suffix(".json").read_text())
-    assert set(data["seconds"]) == set(bench_step.ARMS)
-    assert all(len(seconds) == 1 for seconds in data["seconds"].values())
-    losses = data["loss"]
-    exact = [loss for name, loss in losses.items() if name != "ours, bfloat16"]
-    assert max(exact) - min(exact) < 1e-2, losses  # all arms make the same step
-    rows = table_rows(out.read_text())
-    assert {row[0] for row in rows} >= set(bench_step.ARMS)
-    assert any("the fastest plain arm" in row[0] for row in rows)
-
-
 def test_step_profile(script, tmp_path):
     out = tmp_path / "profile.md"
-    script("bench_step").main(
-        ["--out", str(out), "--batches", "2", "--rounds", "1", "--profile", *TINY]
-    )
+    script("step_profile").main(["--out", str(out), "--batches", "2", "--steps", "1", *TINY])
     seconds = json.loads(out.with_suffix(".json").read_text())["2"]
     parts = {"search_cell", "search_cell_backward", "preprocess_cell", "stem", "optimisers"}
     assert parts <= set(seconds)
     whole = seconds.pop("whole step")
     del seconds["whole step, without the profiler"]
     assert sum(seconds.values()) == pytest.approx(whole)
-
-
-def test_kept_bytes_leaves_out_weights_and_images(script):
-    bench_memory, search_step = script("bench_memory"), script("search_step")
-    small, large = (
-        bench_memory.kept_bytes("plain", search_step.Size(batch, 8, 3, 16)) for batch in (2, 4)
-    )
-    # all but alphas, betas and statistics grows with the batch
-    assert small < large < 2 * small
-    assert large > 1.95 * small
-
-
-def test_peak_rise_holds_what_is_kept(script):
-    bench_memory, size = script("bench_memory"), script("search_step").Size(32, 8, 3, 16)
-    kept = bench_memory.kept_bytes("ours, store", size)
-    rise = bench_memory.peak_rise_of_fresh_process("ours, store", size, threads=1)
-    assert 0.9 * kept < rise < 3 * kept
-
-
-def test_memory(script, tmp_path, monkeypatch):
-    bench_memory = script("bench_memory")
-    rises = {"plain": 90 * 2**20, "ours, store": 30 * 2**20, "ours, recompute": 9 * 2**20}
-    monkeypatch.setattr(
-        bench_memory, "peak_rise_of_fresh_process", lambda arm, size, threads: rises[arm]
-    )
-    out = tmp_path / "memory.md"
-    bench_memory.main(["--out", str(out), "--batch", "32", *TINY])
-    found = json.loads(out.with_suffix(".json").read_text())
-    plain, store, recompute = (found[arm]["kept"] for arm in rises)
-    assert plain > store > recompute > 0
-    rows = table_rows(out.read_text())[1:]
-    assert [row[0] for row in rows] == list(rises)
-    assert [row[3:5] for row in rows] == [["90.0", "1.00x"], ["30.0", "3.00x"], ["9.0", "10.00x"]]
-    assert rows[1][2] == f"{plain / store:.2f}x"
-
-
-def test_scaling(script, tmp_path):
-    out = tmp_path / "scaling.md"
-    varied = ["--vary-batch", "2", "18", "--vary-channels", "--vary-layers", "--vary-image", "16"]
-    common = ["--rounds", "1", "--batch", "2", *TINY, *varied]
-    script("bench_scaling").main(["--out", str(out), "--limit", "0", *common])
-    points = json.loads(out.with_suffix(".json").read_text())
-    assert [(p["varied"], p["value"]) for p in points] == [
-        ("batch", 2),
-        ("batch", 18),
-        ("image", 16),
-    ]
-    assert points[0]["seconds"] == points[2]["seconds"]  # the same size is measured once
-    assert points[1]["seconds"]["plain"] is None
-    assert points[1]["kept"]["plain"] > points[0]["kept"]["plain"]
-    rows = table_rows(out.read_text())
-    assert rows[2][1] == "over 0"
-    assert out.with_suffix(".png").stat().st_size > 0
 
 
 def test_convergence(script, tmp_path):
@@ -183,80 +110,10 @@ def test_launches(script, tmp_path, monkeypatch):
 
 def test_launches_that_depend_on_the_size_are_refused(script, monkeypatch):
     bench_launches = script("bench_launches")
-    size = script("search_step").Size
+    size = bench_launches.Size
     monkeypatch.setattr(
         bench_launches.library, "launches", lambda: contextlib.nullcontext(Counter())
     )
     monkeypatch.setattr(bench_launches, "CHECKED", (size(16, 4, 3, 16), size(17, 4, 3, 16)))
     with pytest.raises(SystemExit, match="ours, store"):
         bench_launches.check_independent("ours, store")
-
-
-class CpuEvent:
-    """A CUDA event that takes the CPU's steps for half a millisecond each."""
-
-    def __init__(self, enable_timing):
-        assert enable_timing
-
-    def record(self):
-        pass
-
-    def synchronize(self):
-        pass
-
-    def elapsed_time(self, other):
-        return 0.5
-
-
-class CpuStream:
-    """A CUDA stream that is always done."""
-
-    def wait_stream(self, other):
-        pass
-
-
-class CpuGraph:
-    """A CUDA graph that does not replay."""
-
-    def replay(self):
-        pass
-
-
-@pytest.fixture
-def cpu_as_gpu(monkeypatch, script):
-    """Let the GPU's benchmark of the step run on the CPU."""
-    monkeypatch.setattr(script("gpu_step"), "DEVICE", "cpu")
-    monkeypatch.setattr(script("gpu_step"), "WARM_UP", 1)
-    stubs = {
-        "Event": CpuEvent,
-        "CUDAGraph": CpuGraph,
-        "graph": lambda graph: contextlib.nullcontext(),
-        "Stream": CpuStream,
-        "stream": lambda stream: contextlib.nullcontext(),
-        "current_stream": CpuStream,
-        "synchronize": lambda: None,
-        "reset_peak_memory_stats": lambda: None,
-        "memory_allocated": lambda: 100,
-        "max_memory_allocated": lambda: 100 + 2**20,
-        "get_device_name": lambda index: "a card",
-    }
-    for name, stub in stubs.items():
-        monkeypatch.setattr(torch.cuda, name, stub)
-
-
-@pytest.mark.usefixtures("cpu_as_gpu")
-def test_gpu_step(script, tmp_path):
-    options = ["--parts", "step", "--batches", "2", "--rounds", "1", "--compile-seconds", "0.01"]
-    script("bench_gpu").main(["--out", str(tmp_path), *options, *TINY])
-    measured = {row["arm"]: row for row in json.loads((tmp_path / "step.json").read_text())}
-    gpu_step = script("gpu_step")
-    assert set(measured) == {*gpu_step.IN_TURN, gpu_step.GRAPH, gpu_step.COMPILE}
-    compiled = measured.pop(gpu_step.COMPILE)
-    assert compiled["why"] == "not done in 0.01 s"
-    for row in measured.values():
-        assert row["seconds"] == [0.0005]
-        assert row["peak_bytes"] == 2**20
-    losses = [row["loss"] for arm, row in measured.items() if arm != gpu_step.GRAPH]
-    assert max(losses) - min(losses) < 1e-2
-    rows = table_rows((tmp_path / "step.md").read_text())
-    assert {row[0] for row in rows} >= {*measured, gpu_step.COMPILE}

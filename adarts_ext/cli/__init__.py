@@ -7,12 +7,14 @@ import importlib
 import sys
 from typing import NoReturn
 
-# Each is a module of this package with a function run(arguments) -> None, imported when chosen.
+# Each is a module of this package with a function run(arguments), imported when chosen; it
+# may return an exit status.
 COMMANDS = {
     "search": "search for the cells of a network",
     "retrain": "train the network of a genotype from the start, and test it",
     "evaluate": "test a retrained network again",
     "draw": "draw the cells of a genotype, and the history of a search",
+    "bench": "measure against plain torch, or find the largest batch that fits",
     "info": "say what is installed and how it was built",
 }
 
@@ -21,6 +23,8 @@ EXTRAS = {
     "PIL": ("pillow", "search"),
     "jsonargparse": ("jsonargparse", "search"),
     "matplotlib": ("matplotlib", "search"),
+    "pytest": ("pytest", "bench"),
+    "pytest_benchmark": ("pytest-benchmark", "bench"),
     "sklearn": ("scikit-learn", "demo"),
     "tensorboard": ("tensorboard", "search"),
     "torchvision": ("torchvision", "search"),
@@ -29,10 +33,11 @@ EXTRAS = {
 }
 
 
-class _Parser(argparse.ArgumentParser):
+class OneLineParser(argparse.ArgumentParser):
     """A parser whose errors are one line."""
 
     def error(self, message: str) -> NoReturn:
+        """Print the error in one line, and exit with status 2."""
         self.exit(2, f"{self.prog}: error: {message}\n")
 
 
@@ -60,7 +65,7 @@ def main(argv: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     width = max(map(len, COMMANDS)) + 2
     lines = [f"  {name:{width}}{help_text}" for name, help_text in COMMANDS.items()]
-    parser = _Parser(
+    parser = OneLineParser(
         prog="adarts",
         usage="adarts [-h] [--version] COMMAND ...",
         description="Differentiable architecture search: ADARTS, PC-DARTS and DARTS.",
@@ -91,10 +96,9 @@ def _run(command: str, arguments: list[str]) -> int:
         if command == "info":
             from adarts_ext import info
 
-            _Parser(prog="adarts info", description=COMMANDS["info"]).parse_args(arguments)
+            OneLineParser(prog="adarts info", description=COMMANDS["info"]).parse_args(arguments)
             return info.main() or 0
-        importlib.import_module(f"adarts_ext.cli.{command}").run(arguments)
-        return 0
+        return importlib.import_module(f"adarts_ext.cli.{command}").run(arguments) or 0
     except KeyboardInterrupt:
         return _complain(command, "interrupted", 130)
     except ModuleNotFoundError as error:

@@ -9,6 +9,7 @@ from adarts_ext import ops
 
 
 def plain(x, w1, w2):
+    """Call the plain torch sequence."""
     average = functional.adaptive_avg_pool2d(x, 1)
     maximum = functional.adaptive_max_pool2d(x, 1)
     average = functional.conv2d(functional.relu(functional.conv2d(average, w1)), w2)
@@ -17,10 +18,12 @@ def plain(x, w1, w2):
 
 
 def fused(x, w1, w2):
+    """Call the operator."""
     return ops.channel_attention(x, w1, w2)
 
 
 def arguments(n: int, c: int, size: int, k: int) -> list[torch.Tensor]:
+    """Draw arguments for a batch, channels, side and proportion."""
     weights = [torch.randn(c // 2, c, 1, 1), torch.randn(c, c // 2, 1, 1)]
     return [torch.randn(n, c, size, size), *weights]
 

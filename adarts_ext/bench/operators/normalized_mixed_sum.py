@@ -12,6 +12,7 @@ NORMALIZED = [True, True, False, True, True, True, True]
 
 
 def plain(weights, *inputs):
+    """Call the plain torch sequence."""
     terms = [
         functional.batch_norm(x, None, None, training=True) if normalized else x
         for x, normalized in zip(inputs, NORMALIZED, strict=True)
@@ -20,10 +21,12 @@ def plain(weights, *inputs):
 
 
 def fused(weights, *inputs):
+    """Call the operator."""
     return ops.normalized_mixed_sum(inputs, weights, NORMALIZED).out
 
 
 def arguments(n: int, c: int, size: int, k: int) -> list[torch.Tensor]:
+    """Draw arguments for a batch, channels, side and proportion."""
     # seven candidates: `none` gives zeros
     return [torch.rand(7), *(torch.randn(n, c // k, size, size) for _ in range(7))]
 

@@ -8,14 +8,17 @@ from adarts_ext import ops
 
 
 def plain(x, update, scale, index):
+    """Call the plain torch sequence."""
     return (x * scale[:, :, None, None]).index_copy(1, index, update)
 
 
 def fused(x, update, scale, index):
+    """Call the operator."""
     return ops.scatter_channels(x, index, update, scale)
 
 
 def arguments(n: int, c: int, size: int, k: int) -> list[torch.Tensor]:
+    """Draw arguments for a batch, channels, side and proportion."""
     update = torch.randn(n, c // k, size, size)
     return [torch.randn(n, c, size, size), update, torch.rand(n, c), torch.randperm(c)[: c // k]]
 

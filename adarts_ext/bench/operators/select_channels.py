@@ -8,14 +8,17 @@ from adarts_ext import ops
 
 
 def plain(scores, k):
+    """Call the plain torch sequence."""
     return torch.argsort(scores.sum(0), descending=True, stable=True)[:k]
 
 
 def fused(scores, k):
+    """Call the operator."""
     return ops.select_channels(scores, k)
 
 
 def arguments(n: int, c: int, size: int, k: int) -> list[torch.Tensor | int]:
+    """Draw arguments for a batch, channels, side and proportion."""
     return [torch.rand(n, c), c // k]
 
 

@@ -8,14 +8,17 @@ from adarts_ext import ops
 
 
 def plain(x, scale, index):
+    """Call the plain torch sequence."""
     return x.index_select(1, index) * scale.index_select(1, index)[:, :, None, None]
 
 
 def fused(x, scale, index):
+    """Call the operator."""
     return ops.gather_channels(x, index, scale)
 
 
 def arguments(n: int, c: int, size: int, k: int) -> list[torch.Tensor]:
+    """Draw arguments for a batch, channels, side and proportion."""
     return [torch.randn(n, c, size, size), torch.rand(n, c), torch.randperm(c)[: c // k]]
 
 

@@ -1,0 +1,111 @@
+"""``adarts bench``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from adarts_ext.cli import OneLineParser
+from adarts_ext.files import write_json
+from adarts_ext.training import check_range, resolve_device
+
+GIB = 2**30
+BATCHES = {"cpu": (64, 32), "cuda": (64, 256)}
+
+
+def parser(parts: list[str], default_parts: tuple[str, ...]) -> OneLineParser:
+    """Make the parser; it needs nothing but the standard library."""
+    made = OneLineParser(
+        prog="adarts bench",
+        description="Measure this package against plain torch on the device that is there. Tables, "
+        "JSON and pictures go into a folder named after the device.",
+        allow_abbrev=False,
+    )
+    made.add_argument("--parts", nargs="+", choices=parts, default=default_parts, metavar="PART")
+    made.add_argument(
+        "--fit", action="store_true", help="only find the largest batch of every memory mode"
+    )
+    made.add_argument(
+        "--out", type=Path, default=Path("results"), metavar="FOLDER", help="(default: results)"
+    )
+    made.add_argument(
+        "--compare",
+        type=Path,
+        metavar="RESULT",
+        help="an earlier result, a folder or its results.json; exit with 1 if anything takes over "
+        "1.10 times what it took",
+    )
+    made.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
+    made.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of the CPU")
+    made.add_argument("--rounds", type=int, default=9, help="of each arm (default: 9)")
+    made.add_argument(
+        "--batches", type=int, nargs="+", metavar="N", help="(default: 64 32; on a GPU 64 256)"
+    )
+    made.add_argument("--init-channels", type=int, default=16, metavar="C", help="(default: 16)")
+    made.add_argument("--layers", type=int, default=8, metavar="L", help="cells (default: 8)")
+    made.add_argument("--image-size", type=int, default=32, metavar="PIXELS", help="(default: 32)")
+    made.add_argument(
+        "--compile-seconds",
+        type=float,
+        default=300.0,
+        metavar="S",
+        help="what torch.compile is given for the operators, and for a search step (default: 300)",
+    )
+    made.add_argument(
+        "--memory-limit", type=float, metavar="GIB", help="what --fit may fill; else 80%% of it"
+    )
+    return made
+
+
+def run(arguments: list[str]) -> int:
+    """Measure, print and write; give 1 where something failed or got worse than it was."""
+    from adarts_ext.bench import plots, results, runner
+    from adarts_ext.bench.compare import compare, regressions
+    from adarts_ext.bench.groups import Options
+    from adarts_ext.bench.machine import describe, folder_name
+    from adarts_ext.bench.report import comparison, write_report
+
+    named = [part for part in runner.PARTS if part != "fit"]
+    given = parser(named, runner.DEFAULT_PARTS).parse_args(arguments)
+    device = resolve_device(given.device).type
+    for name in ("rounds", "threads", "init_channels"):
+        check_range(name, getattr(given, name), 1)
+    check_range("layers", given.layers, 3)
+    options = Options(
+        device,
+        given.threads,
+        given.rounds,
+        tuple(given.batches or BATCHES[device]),
+        given.init_channels,
+        given.layers,
+        given.image_size,
+        given.compile_seconds,
+        given.memory_limit and int(given.memory_limit * GIB),
+    )
+    for batch in options.batches:
+        check_range("batches", batch, 1)
+    parts = runner.with_roofs(["fit"] if given.fit else given.parts)
+    machine = describe(options)
+    folder = given.out / folder_name(machine["device"])
+    earlier = results.load(given.compare) if given.compare else None
+    if earlier:
+        results.check_same_machine(earlier, machine, given.compare)
+    results.check_can_join(folder, parts, machine)
+
+    data = runner.run(parts, options)
+    now = results.parse(data, "what was measured")
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / results.RESULTS_FILE
+    whole = results.join(results.read_json(path), data, parts) if path.exists() else data
+    write_json(path, whole)
+    joined = results.parse(whole, path)
+    print("\n".join(write_report(joined, folder / "results.md")))
+    plots.draw_all(joined, folder)
+    print(f"\nresults in {folder}")
+    bad = any(one["why"].startswith(runner.FAILED) for one in now.missing)
+    if earlier:
+        changes = compare(earlier, now)
+        print(f"\nCompared with {given.compare}:", *comparison(changes), sep="\n")
+        bad = bad or bool(regressions(changes))
+    return int(bad)

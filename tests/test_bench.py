@@ -1,0 +1,312 @@
+"""`adarts bench` at tiny sizes: what it measures, and what its files say of it."""
+
+from __future__ import annotations
+
+import copy
+import json
+import statistics
+import sys
+
+import pytest
+import torch
+
+import adarts_ext.bench
+from adarts_ext.bench import fit, fresh, memory, ops, results, scaling
+from adarts_ext.bench.groups import Size
+from adarts_ext.bench.search_step import ARMS
+from adarts_ext.cli import main
+
+TINY = ["--device", "cpu", "--threads", "1", "--batches", "2", "--init-channels", "8"]
+TINY += ["--layers", "3", "--image-size", "16", "--compile-seconds", "0.01"]
+
+
+def table_rows(text: str) -> list[list[str]]:
+    """The cells of all table rows in a Markdown text."""
+    lines = [line for line in text.splitlines() if line.startswith("| ")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+def call_here(function, *arguments, environment=None, limit=None):
+    """Stand in for a fresh process, but where that is to be stopped."""
+    if limit is not None:
+        return fresh_call(function, *arguments, limit=limit)
+    return json.loads(json.dumps(function(*arguments)))
+
+
+fresh_call = fresh.call
+accelerate = adarts_ext.accelerate
+accelerated: dict[tuple[str, int], torch.nn.Module] = {}
+
+
+def accelerate_once(network: torch.nn.Module, memory: str) -> torch.nn.Module:
+    """Copy a network that was accelerated before, where it is of the same size."""
+    key = memory, sum(parameter.numel() for parameter in network.parameters())
+    if key not in accelerated:
+        accelerated[key] = accelerate(network, memory=memory)
+    return copy.deepcopy(accelerated[key])
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick():
+    """Measure in this process and in a few shapes; leave the number of threads as it was."""
+    threads = torch.get_num_threads()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("PYTEST_XDIST_WORKER", raising=False)  # else pytest-benchmark is switched off
+        patch.setattr(fresh, "call", call_here)
+        patch.setattr(adarts_ext, "accelerate", accelerate_once)
+        patch.setattr(ops, "STAGES", ((8, 8),))
+        patch.setattr(fit, "SMALL", (16, 32))
+        patch.setattr(scaling, "VALUES", {"batch": (2, 18), "image": (16,)})
+        yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, quick):
+    """A folder with the results of two runs, of which the second measured another part."""
+    out = tmp_path_factory.mktemp("results")
+    parts = ["--parts", "cell", "step", "memory", "scaling"]
+    assert main(["bench", *TINY, "--out", str(out), "--rounds", "1", *parts]) == 0
+    assert main(["bench", *TINY, "--out", str(out), "--rounds", "3", "--parts", "ops"]) == 0
+    (folder,) = out.iterdir()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def found(folder):
+    return results.load(folder)
+
+
+def test_all_arms_make_the_same_step(found):
+    steps = found.groups("step")
+    assert list(steps) == ["search step, N=2, float32", "search step, N=2, bfloat16"]
+    for group, tolerance in zip(steps.values(), (1e-2, 1e-1), strict=True):
+        losses = [entry.info["loss"] for entry in group.values()]
+        assert max(losses) - min(losses) < tolerance, losses
+    assert list(steps["search step, N=2, float32"]) == list(ARMS)
+
+
+def test_every_round_is_kept_and_summed_up_by_pytest_benchmark(folder, found):
+    data = json.loads((folder / "results.json").read_text())
+    assert data["machine_info"]["cpu"]
+    assert "node" not in data["machine_info"]
+    for one in data["benchmarks"]:
+        assert one["stats"]["rounds"] == (3 if one["extra_info"]["part"] in ("ops", "roofs") else 1)
+        assert one["stats"]["median"] == statistics.median(one["stats"]["data"])
+        assert one["fullname"] == f"{one['group']}: {one['name']}"
+
+
+def test_compile_is_stopped_at_its_limit(found):
+    whys = {one["why"] for one in found.missing if one["arm"] == "torch.compile, frozen"}
+    assert whys == {"N=2: not done in 0.01 s"}
+    used_up = {one["why"] for one in found.missing if one["arm"] == "torch.compile"}
+    assert used_up == {"the 0.01 s for torch.compile are used up"}
+
+
+def test_operators(found):
+    groups = found.groups("ops")
+    assert len(groups) == 2 * len(ops.OPERATORS) - 1  # one has no backward pass
+    for group in groups.values():
+        assert {"plain", "ours"} <= set(group)
+    info = groups["mixed_sum, 64x8x8x8, forward"]["ours"].info
+    plane = 64 * 2 * 8 * 8
+    assert info["flops"] == 2 * 7 * plane
+    assert info["bytes"] == 4 * 8 * plane
+
+
+def test_cells(found):
+    groups = found.groups("cell")
+    assert list(groups) == [
+        "normal cell, 2x8x16x16",
+        "reduction cell, 2x16x16x16",
+        "reduction cell, 2x32x8x8",
+    ]
+    for group in groups.values():
+        kept = {arm: entry.info["kept_bytes"] for arm, entry in group.items()}
+        assert kept["ours, store"] > kept["ours, recompute"] > 0
+        assert group["ours, store"].info["flops"] > 0
+
+
+def test_scaling(found):
+    groups = found.groups("scaling")
+    assert list(groups) == [
+        "scaling, batch N = 2",
+        "scaling, batch N = 18",
+        "scaling, image side, pixels = 16",
+    ]
+    first, second, again = (group["ours, store"] for group in groups.values())
+    assert first.seconds == again.seconds  # the same size is measured once
+    assert second.info["kept_bytes"] > first.info["kept_bytes"]
+
+
+def test_plain_is_left_out_where_it_would_take_too_long(monkeypatch):
+    monkeypatch.setattr(scaling, "MOST_SECONDS", 0.0)
+    sweep = scaling.Sweep(options(rounds=1))
+    assert sweep(Size(2, 4, 3, 16))["frozen"].seconds
+    later = sweep(Size(3, 4, 3, 16))
+    assert later["frozen"].missing == "a step would take over 0 s"
+    assert later["ours, store"].seconds
+
+
+def options(rounds: int = 1, memory_limit: int | None = None) -> adarts_ext.bench.groups.Options:
+    return adarts_ext.bench.groups.Options("cpu", 1, rounds, (2,), 4, 3, 16, 0.0, memory_limit)
+
+
+def test_report(folder, found):
+    text = (folder / "results.md").read_text()
+    assert "No data loading" in text
+    rows = table_rows(text)
+    cells = {row[0]: row[1] for row in rows}
+    assert cells["device"] == found.machine["device"]
+    assert cells["network"] == "C=8, 3 cells, 16x16, K=4, attention"
+    group = found.groups("step")["search step, N=2, float32"]
+    middle, low, high = group["ours, store"].times_as_fast(group["plain"])
+    assert ["search step, N=2, float32", "ours, store"] in [row[:2] for row in rows]
+    assert f"{middle:.2f} ({low:.2f} to {high:.2f})" in text
+    for title in ("Search step", "Memory", "Search cell", "Operators", "Roofline", "Scaling"):
+        assert f"## {title}" in text
+    for picture in ("time", "memory", "roofline", "scaling"):
+        assert f"({picture}.png)" in text
+        assert (folder / f"{picture}.png").stat().st_size > 0
+
+
+def test_memory_is_shown_against_plain(folder, found):
+    (group,) = found.groups("memory").values()
+    kept = {arm: entry.info["kept_bytes"] for arm, entry in group.items()}
+    rows = table_rows((folder / "results.md").read_text())
+    (row,) = (row for row in rows if row[:2] == ["memory, N=2", "ours, store"])
+    assert row[3] == f"{kept['plain'] / kept['ours, store']:.2f}"
+
+
+def test_kept_bytes_leaves_out_weights_and_images():
+    small, large = (
+        memory.kept_by_network(ARMS["plain"], Size(batch, 8, 3, 16)) for batch in (2, 4)
+    )
+    # all but alphas, betas and statistics grows with the batch
+    assert 1.95 * small < large < 2 * small
+
+
+def test_kept_bytes_of_the_memory_modes():
+    names = ("plain", "ours, store", "ours, recompute")
+    kept = [memory.kept_by_network(ARMS[name], Size(16, 8, 3, 16)) for name in names]
+    assert kept[0] > 4 * kept[1] > 8 * kept[2] > 0
+
+
+def test_peak_rise_of_a_fresh_process_holds_what_is_kept():
+    size = Size(32, 8, 3, 16)
+    kept = memory.kept_by_network(ARMS["ours, store"], size)
+    arguments = "ours, store", [32, 8, 3, 16], "cpu", 1
+    found = fresh_call(memory.measure_pass, *arguments, environment=memory.ENVIRONMENT)
+    assert 0.9 * kept < found["peak_bytes"] < 3 * kept
+
+
+def test_results_of_another_device_are_refused_before_measuring(folder, tmp_path, capsys):
+    data = json.loads((folder / "results.json").read_text())
+    data["machine_info"]["adarts_ext"]["device"] = "another card"
+    other = tmp_path / "results.json"
+    other.write_text(json.dumps(data))
+    message = "was measured with device 'another card'"
+    refused_in_one_line(["--compare", str(other), "--out", str(tmp_path / "out")], message, capsys)
+    (folder / "kept.json").write_text((folder / "results.json").read_text())
+    (folder / "results.json").write_text(other.read_text())
+    refused_in_one_line(["--out", str(folder.parent)], message, capsys)
+    (folder / "kept.json").replace(folder / "results.json")
+
+
+def test_results_of_another_size_are_refused(folder, capsys):
+    options = ["--out", str(folder.parent), "--init-channels", "16"]
+    refused_in_one_line(options, "was measured with network 'C=8, 3 cells, 16x16", capsys)
+
+
+def test_parts_of_other_versions_do_not_stay(folder, monkeypatch, capsys):
+    monkeypatch.setattr(adarts_ext, "__version__", "9.9")
+    options = ["--out", str(folder.parent), "--parts", "step"]
+    refused_in_one_line(options, "holds the parts cell, memory, ops, roofs, scaling of", capsys)
+
+
+def refused_in_one_line(options: list[str], message: str, capsys) -> None:
+    assert main(["bench", *TINY, *options]) != 0
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1, error
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--parts", "cells"], "invalid choice: 'cells'"),
+        (["--rounds", "0"], "rounds: expected at least 1, got 0"),
+        (["--layers", "2"], "layers: expected at least 3, got 2"),
+        (["--batches", "0"], "batches: expected at least 1, got 0"),
+        (["--device", "tpu"], "tpu"),
+        (["--compare", "nowhere"], "nowhere: No such file or directory"),
+    ],
+)
+def test_wrong_usage_is_said_in_one_line(options, message, capsys):
+    refused_in_one_line(options, message, capsys)
+
+
+def test_what_is_no_result_is_refused(tmp_path, capsys):
+    (tmp_path / "results.json").write_text("{}")
+    refused_in_one_line(["--compare", str(tmp_path)], "not a result of adarts bench", capsys)
+
+
+def test_missing_pytest_benchmark_is_said(monkeypatch, capsys):
+    monkeypatch.delitem(sys.modules, "adarts_ext.bench.runner", raising=False)
+    monkeypatch.delattr(adarts_ext.bench, "runner", raising=False)
+    monkeypatch.setitem(sys.modules, "pytest_benchmark", None)
+    refused_in_one_line([], "pip install 'adarts_ext[bench]'", capsys)
+
+
+def test_a_group_that_fails_does_not_stop_the_others(monkeypatch, tmp_path, capsys):
+    def broken(*args):
+        raise RuntimeError("planted")
+
+    monkeypatch.setattr(ops, "OPERATORS", dict(list(ops.OPERATORS.items())[:1]))
+    monkeypatch.setattr(ops, "measure", broken)
+    assert main(["bench", *TINY, "--out", str(tmp_path), "--rounds", "1", "--parts", "ops"]) == 1
+    captured = capsys.readouterr()
+    assert "RuntimeError: planted" in captured.err
+    assert "- ops, ours: failed: RuntimeError (2 times)" in captured.out
+
+
+def test_comparing_with_itself_a_time_ago(folder, tmp_path, capsys):
+    """What took a thousandth then is a regression now, what took a thousand times improved."""
+    data = json.loads((folder / "results.json").read_text())
+    for one in data["benchmarks"]:
+        if one["name"] == "ours":
+            factor = 1e-3 if "forward" in one["group"] else 1e3
+            one["stats"]["data"] = [factor * seconds for seconds in one["stats"]["data"]]
+    earlier = tmp_path / "earlier.json"
+    earlier.write_text(json.dumps(data))
+    options = ["--out", str(tmp_path), "--rounds", "1", "--parts", "ops", "--compare"]
+    assert main(["bench", *TINY, *options, str(earlier)]) == 1
+    rows = [row for row in table_rows(capsys.readouterr().out) if row[0][-4:] in ("sion", "ment")]
+    changes = {tuple(row[:3]) for row in rows}
+    assert ("regression", "mixed_sum, 64x8x8x8, forward: ours", "time") in changes
+    assert ("improvement", "mixed_sum, 64x8x8x8, backward: ours", "time") in changes
+
+
+def test_fit(tmp_path, monkeypatch, capsys):
+    """With planted costs every mode ends at the batch that its memory allows."""
+    each = {"plain": 100, "ours, store": 20, "ours, recompute": 5}
+    monkeypatch.setattr(fit, "COMPARED", dict.fromkeys(each))
+
+    def planted(arm, size, device, threads):
+        return {"peak_bytes": 1000 + each[arm] * size[0], "seconds": size[0] / 10}
+
+    monkeypatch.setattr(fit, "measure_step", planted)
+    options = [
+        "--out",
+        str(tmp_path),
+        "--rounds",
+        "1",
+        "--fit",
+        "--memory-limit",
+        str(5000 / 2**30),
+    ]
+    assert main(["bench", *TINY, *options]) == 0
+    rows = {row[0]: row[1:] for row in table_rows(capsys.readouterr().out)}
+    assert rows["plain"][:3] == ["32", "3.20", "10.0"]
+    assert rows["ours, store"][0] == "192"
+    assert rows["ours, recompute"][0] == "800"
