@@ -15,12 +15,13 @@
 // The state that a node is gets its pools (pool_state) and, for all edges that leave it, scores and
 // selection (score_channels, select_channels).
 // Backward, nodes from last to first:
-//   node_backward          S0 = sum g, S1_o = sum g * (u_o - mean_o) for each operation; d beta; d
-//   M of others second_half_backward   q = d L / d(BatchNorm output) of the first halves, its sums;
-//   d weights first_half_backward    dx = d L / d x; d M of the selected; d weights finish_sums,
-//   finish_first, finish_weights    add up the parts; d alpha, d beta attention_backward     d
-//   weights of the attention, d pools, for all edges that leave a state state_backward         d L
-//   / d h of a state, from all edges that leave it
+//   node_backward         S0 = sum g, S1_o = sum g * (u_o - mean_o) for each operation; d beta;
+//                         d M of the other channels
+//   second_half_backward  q = d L / d(BatchNorm output) of the first halves, its sums; d weights
+//   first_half_backward   dx = d L / d x; d M of the selected channels; d weights
+//   finish_sums, finish_first, finish_weights   add up the parts; d alpha, d beta
+//   attention_backward    d weights of the attention, d pools, for all edges that leave a state
+//   state_backward        d L / d h of a state, from all edges that leave it
 // du_o = A_o * (g - S0 / n - u_hat_o * rstd_o * S1_o / n) is a linear combination of g, u_o and
 // 1 with coefficients per channel (see Gradient); it is never stored.
 #pragma once
