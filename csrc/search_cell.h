@@ -42,6 +42,11 @@ constexpr int kGroup = 8;   // edges of one launch
 
 ADARTS_BOTH constexpr int64_t blocks_of(int64_t batch) { return (batch + kLanes - 1) / kLanes; }
 
+// The images of a block.
+ADARTS_BOTH constexpr int64_t lanes_of(int64_t batch, int64_t block) {
+  return batch - block * kLanes < kLanes ? batch - block * kLanes : int64_t(kLanes);
+}
+
 // Operations in the order of PRIMITIVES; none is 0.
 enum Operation { kNone, kMaxPool, kAvgPool, kSkip, kSep3, kSep5, kDil3, kDil5, kOperations };
 
@@ -139,10 +144,7 @@ struct Sizes {
   ADARTS_BOTH int64_t pixels() const { return height * width; }
   ADARTS_BOTH int64_t count() const { return batch * height * width; }  // values of a statistic
   ADARTS_BOTH EdgeWeights weights() const { return {channels, selected, hidden}; }
-  ADARTS_BOTH int64_t lanes(int64_t block) const {  // images of a block
-    const int64_t left = batch - block * kLanes;
-    return left < kLanes ? left : kLanes;
-  }
+  ADARTS_BOTH int64_t lanes(int64_t block) const { return lanes_of(batch, block); }
 };
 
 template <class T>
@@ -299,6 +301,7 @@ struct Preprocess {
 
   ADARTS_BOTH int64_t pixels() const { return height * width; }
   ADARTS_BOTH int64_t count() const { return batch * height * width; }
+  ADARTS_BOTH int64_t lanes(int64_t block) const { return lanes_of(batch, block); }
   ADARTS_BOTH int64_t band_begin(int64_t band) const { return pixels() * band / kBands; }
   // Where output pixel p of output channel o is taken from in a plane of `in`.
   ADARTS_BOTH int64_t source(int64_t p, bool odd) const {
