@@ -295,7 +295,7 @@ struct Preprocess {
   // Backward only.
   const T* grad;
   int64_t grad_block;
-  const double* sums;  // (2, channels)
+  const double* sums;  // (2, channels), on the CPU; the CUDA kernels add up the parts themselves
   T* grad_in;          // like in, contiguous; or null
   A* grad_weights;     // (parts, channels * in_channels), or null
 
