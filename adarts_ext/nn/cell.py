@@ -40,8 +40,9 @@ class SearchCell(nn.Module):
         backend: Of :class:`PartialMixedOp`.
         memory: What is kept for backward. In the fused kernels ``"store"`` keeps the states and the
             output of every convolution before its BatchNorm; operator by operator it keeps every
-            intermediate tensor but the outputs of the last BatchNorms. ``"recompute"`` keeps the states only (in the fused kernels the
-            statistics too) and computes the rest again, one node after another.
+            intermediate tensor but the outputs of the last BatchNorms. ``"recompute"`` keeps the
+            states only (in the fused kernels the statistics too) and computes the rest again, one
+            node after another.
 
     The whole cell runs in the fused kernels of :func:`adarts_ext.ops.preprocess_cell` and
     :func:`adarts_ext.ops.search_cell`, for float32, float64 and bfloat16, up to 64 selected
