@@ -15,12 +15,13 @@
 // The state that a node is gets its pools (pool_state) and, for all edges that leave it, scores and
 // selection (score_channels, select_channels).
 // Backward, nodes from last to first:
-//   node_backward          S0 = sum g, S1_o = sum g * (u_o - mean_o) for each operation; d beta; d
-//   M of others second_half_backward   q = d L / d(BatchNorm output) of the first halves, its sums;
-//   d weights first_half_backward    dx = d L / d x; d M of the selected; d weights finish_sums,
-//   finish_first, finish_weights    add up the parts; d alpha, d beta attention_backward     d
-//   weights of the attention, d pools, for all edges that leave a state state_backward         d L
-//   / d h of a state, from all edges that leave it
+//   node_backward         S0 = sum g, S1_o = sum g * (u_o - mean_o) for each operation; d beta;
+//                         d M of the other channels
+//   second_half_backward  q = d L / d(BatchNorm output) of the first halves, its sums; d weights
+//   first_half_backward   dx = d L / d x; d M of the selected channels; d weights
+//   finish_sums, finish_first, finish_weights   add up the parts; d alpha, d beta
+//   attention_backward    d weights of the attention, d pools, for all edges that leave a state
+//   state_backward        d L / d h of a state, from all edges that leave it
 // du_o = A_o * (g - S0 / n - u_hat_o * rstd_o * S1_o / n) is a linear combination of g, u_o and
 // 1 with coefficients per channel (see Gradient); it is never stored.
 #pragma once
@@ -40,6 +41,11 @@ constexpr int kLanes = 16;  // images of a block
 constexpr int kGroup = 8;   // edges of one launch
 
 ADARTS_BOTH constexpr int64_t blocks_of(int64_t batch) { return (batch + kLanes - 1) / kLanes; }
+
+// The images of a block.
+ADARTS_BOTH constexpr int64_t lanes_of(int64_t batch, int64_t block) {
+  return batch - block * kLanes < kLanes ? batch - block * kLanes : int64_t(kLanes);
+}
 
 // Operations in the order of PRIMITIVES; none is 0.
 enum Operation { kNone, kMaxPool, kAvgPool, kSkip, kSep3, kSep5, kDil3, kDil5, kOperations };
@@ -138,10 +144,7 @@ struct Sizes {
   ADARTS_BOTH int64_t pixels() const { return height * width; }
   ADARTS_BOTH int64_t count() const { return batch * height * width; }  // values of a statistic
   ADARTS_BOTH EdgeWeights weights() const { return {channels, selected, hidden}; }
-  ADARTS_BOTH int64_t lanes(int64_t block) const {  // images of a block
-    const int64_t left = batch - block * kLanes;
-    return left < kLanes ? left : kLanes;
-  }
+  ADARTS_BOTH int64_t lanes(int64_t block) const { return lanes_of(batch, block); }
 };
 
 template <class T>
@@ -292,12 +295,13 @@ struct Preprocess {
   // Backward only.
   const T* grad;
   int64_t grad_block;
-  const double* sums;  // (2, channels)
+  const double* sums;  // (2, channels), on the CPU; the CUDA kernels add up the parts themselves
   T* grad_in;          // like in, contiguous; or null
   A* grad_weights;     // (parts, channels * in_channels), or null
 
   ADARTS_BOTH int64_t pixels() const { return height * width; }
   ADARTS_BOTH int64_t count() const { return batch * height * width; }
+  ADARTS_BOTH int64_t lanes(int64_t block) const { return lanes_of(batch, block); }
   ADARTS_BOTH int64_t band_begin(int64_t band) const { return pixels() * band / kBands; }
   // Where output pixel p of output channel o is taken from in a plane of `in`.
   ADARTS_BOTH int64_t source(int64_t p, bool odd) const {

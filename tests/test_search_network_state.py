@@ -150,6 +150,19 @@ def test_conversion_keeps_architecture_parameters_and_their_gradients_in_place()
     assert all(t.requires_grad for t in network.arch_parameters())
 
 
+def test_a_network_goes_to_the_meta_device_and_comes_back():
+    network, x = small().eval(), images()
+    expected = network(x)
+    state = network.state_dict()
+    network.to("meta")
+    tensors = network.arch_parameters()
+    assert all(tensor.is_meta and tensor.is_leaf and tensor.requires_grad for tensor in tensors)
+    network.to_empty(device="cpu")
+    network.load_state_dict(state)
+    assert all(tensor.requires_grad for tensor in network.arch_parameters())
+    assert torch.equal(network(x), expected)
+
+
 def test_a_copy_is_independent_and_computes_the_same():
     network = small()
     x = images()

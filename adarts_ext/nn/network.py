@@ -116,9 +116,7 @@ class SearchNetwork(nn.Module):
         self.classifier = nn.Linear(self.cells[-1].out_channels, num_classes)
 
         edges = incoming_edges(steps)[-1].stop
-        node = torch.arange(steps).repeat_interleave(torch.arange(2, 2 + steps))
-        # Minus infinity where two edges enter different nodes; no buffer, it is not saved.
-        self._apart = torch.zeros(edges, edges).masked_fill(node != node[:, None], -torch.inf)
+        self._apart = _apart(steps)  # no buffer: it is not saved
         self.alphas_normal = _architecture_parameter(edges, len(PRIMITIVES))
         self.alphas_reduce = _architecture_parameter(edges, len(PRIMITIVES))
         self.betas_normal = _architecture_parameter(edges) if edge_normalization else None
@@ -165,10 +163,16 @@ class SearchNetwork(nn.Module):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> SearchNetwork:
         super()._apply(fn, recurse)
-        self._apart = fn(self._apart)
-        # As for parameters: the tensors stay the same objects, so optimizers keep hold of them.
-        for tensor in self.arch_parameters():
-            tensor.data = fn(tensor.data)
+        # Made anew: to_empty() and the meta device lose its values.
+        self._apart = _apart(self.steps).to(fn(self._apart))
+        # As for parameters: the tensors stay the same objects, so optimizers keep hold of them, but
+        # for tensors that come to the meta device or from it.
+        for name, tensor in self._named_arch_parameters().items():
+            moved = fn(tensor.data)
+            if moved.is_meta != tensor.is_meta:
+                setattr(self, name, moved.requires_grad_(tensor.requires_grad))
+                continue
+            tensor.data = moved
             if tensor.grad is not None:
                 tensor.grad.data = fn(tensor.grad.data)
         return self
@@ -216,6 +220,12 @@ class SearchNetwork(nn.Module):
             f"edge_normalization={self.edge_normalization}, backend={self.backend}, "
             f"memory={self.memory}, in_channels={self.in_channels}, steps={self.steps}"
         )
+
+
+def _apart(steps: int) -> Tensor:
+    """Make a matrix over pairs of edges: 0 where they enter one node, else minus infinity."""
+    node = torch.arange(steps).repeat_interleave(torch.arange(2, 2 + steps))
+    return torch.where(node == node[:, None], 0.0, -torch.inf)
 
 
 def _architecture_parameter(*shape: int) -> Tensor:

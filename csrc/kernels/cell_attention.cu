@@ -158,8 +158,7 @@ __device__ __forceinline__ void multiply(const A* __restrict__ w, int row, int c
 }
 
 // out[i * columns + j] += sum over the lanes and both pairs of a[i] * b[j], vectors at places of
-// shared memory. A
-// thread starts at a lane of its own, so that neighbours read different banks.
+// shared memory. A thread starts at a lane of its own, so that neighbours read different banks.
 template <class A, class Vectors>
 __device__ __forceinline__ void add_products(int rows, int columns, Vectors vectors,
                                              const int (&a)[2], const int (&b)[2], A* out) {
@@ -199,8 +198,9 @@ __device__ __forceinline__ Accumulate<T> scale_gradient(const Edge<T>& edge, con
 // A thread block takes one edge (blockIdx.y) and one block of images (x): it makes the hidden units
 // again, then the gradients of the logits, of w2, of the units, of w1 and of the pools, each
 // between two barriers. It adds to a part of the weights' gradients that is its alone. Bytes: reads
-// 6 vectors of C * 64 (float32) and the weights, 8 * hidden * C; writes two vectors and, where they
-// are asked for, the weights' part.
+// average, maximum, score and d M of every channel, four vectors of C * 64 (float32), of a selected
+// channel in place of d M its parts of 128 each, and the weights, 8 * hidden * C; writes two
+// vectors and, where they are asked for, the weights' part.
 template <class T>
 __global__ void __launch_bounds__(kBackwardThreads, 2)
     attention_backward_kernel(const Attention<T> attention) {

@@ -121,9 +121,11 @@ enum FirstWork { kWorkDil5, kWorkSep5, kWorkDil3, kWorkSep3, kWorkPools, kWorkEv
 // which its neighbours in the row and the column load as well, so that all but the first come from
 // L1; gather, M and ReLU cost no pass of their own. The outputs of all channels meet in shared
 // memory, where the pointwise convolution finds them. Bytes: each work reads the selected channels
-// once, c * pixels * 64 bytes a block of images in float32 (at stride 2 four times as many), and
-// writes as many; a second reading would come from L2. The works are separate blocks, although they
-// read the same, because a cell has too few pixels to fill a GPU otherwise.
+// once, c * pixels * 64 bytes a block of images in float32, and writes as many, but the pools
+// nothing and the two of FactorizedReduce a half each; at stride 2 the pools and the separable
+// convolutions read four times as many, the others every second row and column. A second reading
+// would come from L2. The works are separate blocks, although they read the same, because a cell
+// has too few pixels to fill a GPU otherwise.
 template <class T>
 __global__ void __launch_bounds__(kCellThreads, sizeof(T) == 8 ? 1 : 2)
     first_half_kernel(const Group<T> group) {

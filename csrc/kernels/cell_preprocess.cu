@@ -51,8 +51,7 @@ __global__ void __launch_bounds__(kForwardThreads, sizeof(T) == 8 ? 2 : 5)
   const int outs = outputs_of(a), ins = int(a.in_channels), first = odd ? outs : 0;
   const int64_t in_step = pixels * (a.stride * a.stride) * kLanes;
   const Grouping grouping(divide_up(outs, kOutputs), kForwardThreads);
-  const int64_t left = a.batch - block * kLanes;
-  const int real = real_images(left < kLanes ? left : kLanes, int(threadIdx.x) % kQuads);
+  const int real = real_images(a.lanes(block), int(threadIdx.x) % kQuads);
   for (int base = 0; base < outs; base += grouping.groups * kOutputs) {
     const int o = base + grouping.group() * kOutputs;
     const int count = outs - o < kOutputs ? outs - o : kOutputs;
@@ -123,7 +122,7 @@ __global__ void __launch_bounds__(kCellThreads, 4)
     rstd = a.norms[kRstd * c + channel];
   }
   const int quad = thread % kQuads, first = int(blockIdx.x) * kNormalised;
-  const Quad<A> shift = (-mean * rstd) * real_lanes<A>(a.batch - block * kLanes, quad);
+  const Quad<A> shift = (-mean * rstd) * real_lanes<A>(a.lanes(block), quad);
   T* h = a.h + (block * c + channel) * a.pixels() * kLanes + quad * kQuad;
   const int64_t last = std::min(a.pixels(), int64_t(first + kNormalised));
 #pragma unroll 4

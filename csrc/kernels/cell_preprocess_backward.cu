@@ -49,7 +49,7 @@ __device__ __forceinline__ Quad<Accumulate<T>> du_of(const Preprocess<T>& a, int
   using A = Accumulate<T>;
   const int64_t place = (o * a.pixels() + pixel) * kLanes + quad * kQuad;
   const Gradient<A> c = coefficients[at];
-  Quad<A> du = c.s * real_lanes<A>(a.batch - block * kLanes, quad);
+  Quad<A> du = c.s * real_lanes<A>(a.lanes(block), quad);
   du.add(c.p, load_quad(a.grad + block * a.grad_block + place));
   du.add(c.q, load_quad(a.h + block * a.channels * a.pixels() * kLanes + place));
   return du;

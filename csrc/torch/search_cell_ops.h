@@ -118,9 +118,9 @@ Tensors search_cell_backward(const Tensor& grad, const Tensors& states, const Te
 
 // h = BatchNorm(W relu(x)): see cell::Preprocess. norms is given where the running statistics are
 // used.
-template <class T, class Backend>
+template <class T>
 cell::Preprocess<T> preprocess_arguments(const Tensor& x, const Tensor& weights, int64_t batch,
-                                         int64_t stride, bool training, const Backend&) {
+                                         int64_t stride, bool training) {
   cell::Preprocess<T> made{};
   made.batch = batch;
   made.blocks = x.size(0);
@@ -166,9 +166,9 @@ std::tuple<Tensor, Tensor> preprocess_cell(const Tensor& x, const Tensor& weight
   Device::with_backend(op, x, [&](auto zero, const auto& backend) {
     using T = decltype(zero);
     cell::Preprocess<T> args =
-        preprocess_arguments<T>(x, weights, batch, stride, !norms.has_value(), backend);
+        preprocess_arguments<T>(x, weights, batch, stride, !norms.has_value());
     const Tensor partial =
-        empty_tensor(x, {args.blocks * cell::kBands * 2 * channels}, ScalarType::Double);
+        empty_tensor(x, {backend.preprocess_parts(args), 2, channels}, ScalarType::Double);
     args.partial = data<double>(partial);
     args.h = data<T>(h);
     args.norms = data<cell::Accumulate<T>>(statistics);
@@ -192,15 +192,12 @@ Tensors preprocess_cell_backward(const Tensor& grad, const Tensor& x, const Tens
   Device::with_backend(op, x, [&](auto zero, const auto& backend) {
     using T = decltype(zero);
     using A = cell::Accumulate<T>;
-    cell::Preprocess<T> args =
-        preprocess_arguments<T>(x, weights, batch, stride, training, backend);
-    const int64_t parts = args.blocks * cell::kBands;
-    const Tensor partial = empty_tensor(x, {parts * 2 * channels}, ScalarType::Double);
-    const Tensor sums = empty_tensor(x, {2 * channels}, ScalarType::Double);
+    cell::Preprocess<T> args = preprocess_arguments<T>(x, weights, batch, stride, training);
+    const Tensor partial =
+        empty_tensor(x, {args.blocks * cell::kBands, 2, channels}, ScalarType::Double);
     const Tensor dense_grad = dense(grad);
     OptionalTensor weight_parts, grad_weights;
     args.partial = data<double>(partial);
-    args.sums = data<double>(sums);
     args.h = data<T>(h);
     args.norms = data<A>(norms);
     args.grad = data<T>(dense_grad);
@@ -210,12 +207,13 @@ Tensors preprocess_cell_backward(const Tensor& grad, const Tensor& x, const Tens
       args.grad_in = data<T>(grads.back());
     }
     if (needs_weights) {
-      weight_parts = empty_tensor(x, {parts * weights.numel()}, accumulate);
+      const int64_t parts = backend.preprocess_weight_parts(args);
+      weight_parts = empty_tensor(x, {parts, weights.numel()}, accumulate);
       grad_weights = empty_tensor(x, {channels, x.size(1)}, accumulate);
       args.grad_weights = data<A>(*weight_parts);
       grads.push_back(*grad_weights);
     }
-    backend.preprocess_backward(args, data<double>(sums), data<A>(grad_weights));
+    backend.preprocess_backward(args, data<A>(grad_weights));
   });
   return grads;
 }

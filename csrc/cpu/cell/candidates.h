@@ -98,24 +98,30 @@ struct KeepTile {
   }
 };
 
+// A depthwise convolution of padded planes: the rows y to last of all channels, `stride` apart.
+template <int K, int D, int S, class A>
+ADARTS_INLINE void depthwise_tile(const Lanes<A>* in, const Sizes& z, const A* weights, int64_t y,
+                                  int64_t last, Lanes<A>* out, int64_t stride) {
+  const int64_t pitch = padded(z.width * S), plane = padded(z.height * S) * pitch;
+  for (int64_t a = 0; a < z.selected; ++a) {
+    const Lanes<A>* from = in + a * plane + first_tap<K, D>(pitch);
+    for (int64_t r = y; r < last; ++r)
+      depthwise_row<K, D, S, kSet, A>(from + r * S * pitch, pitch, weights + a * K * K, z.width,
+                                      out + a * stride + (r - y) * z.width);
+  }
+}
+
 // ReLU done, depthwise and pointwise convolution of padded planes.
 template <int K, int D, int S, class T>
 ADARTS_INLINE void convolve(const Lanes<Accumulate<T>>* in, const Sizes& z,
                             const Accumulate<T>* depthwise, const KeepTile<T>& keep) {
   using A = Accumulate<T>;
-  const int64_t c = z.selected, pitch = padded(z.width * S);
-  const int64_t plane = padded(z.height * S) * pitch;
-  const int64_t rows = tile_rows(c, z.width, z.height), stride = tile_stride(rows * z.width);
+  const int64_t c = z.selected, rows = tile_rows(c, z.width, z.height);
+  const int64_t stride = tile_stride(rows * z.width);
   Scratch<A> v(c * stride), u(c * stride);
   for (int64_t y = 0; y < z.height; y += rows) {
     const int64_t last = y + rows < z.height ? y + rows : z.height, count = (last - y) * z.width;
-    for (int64_t a = 0; a < c; ++a) {
-      const Lanes<A>* from = in + a * plane + first_tap<K, D>(pitch);
-      for (int64_t r = y; r < last; ++r) {
-        depthwise_row<K, D, S, kSet, A>(from + r * S * pitch, pitch, depthwise + a * K * K, z.width,
-                                        v + a * stride + (r - y) * z.width);
-      }
-    }
+    depthwise_tile<K, D, S, A>(in, z, depthwise, y, last, v, stride);
     pointwise<A>(depthwise + c * K * K, c, 1, c, c, v, stride, count, u, stride);
     keep(u, stride, c, y * z.width, count);
   }

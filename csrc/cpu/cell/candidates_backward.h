@@ -60,13 +60,7 @@ ADARTS_INLINE void convolve_backward(const Lanes<A>* in, const Sizes& z, const A
       pointwise<A>(weights, 1, c, c, c, gradient + (r - y) * z.width, stride, z.width,
                    dv + (r + kPad) * dv_pitch + kPad, dv_plane);
     if (dw == nullptr) continue;
-    for (int64_t a = 0; a < c; ++a) {
-      const Lanes<A>* from = in + a * plane + first_tap<K, D>(pitch);
-      for (int64_t r = y; r < last; ++r) {
-        depthwise_row<K, D, S, kSet, A>(from + r * S * pitch, pitch, depthwise + a * K * K, z.width,
-                                        v + a * stride + (r - y) * z.width);
-      }
-    }
+    depthwise_tile<K, D, S, A>(in, z, depthwise, y, last, v, stride);
     pointwise_weights<A>(gradient, stride, c, v, stride, c, count, sums);
   }
   for (int64_t a = 0; a < c; ++a) {

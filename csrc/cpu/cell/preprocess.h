@@ -53,8 +53,7 @@ void preprocess_normalise(const Preprocess<T>& z, int64_t begin, int64_t end) {
   using A = Accumulate<T>;
   for (int64_t task = begin; task < end; ++task) {
     const int64_t block = task / kBands, band = task % kBands;
-    const Lanes<A> real = real_lanes<A>(z.batch - block * kLanes < kLanes ? z.batch - block * kLanes
-                                                                          : int64_t(kLanes));
+    const Lanes<A> real = real_lanes<A>(z.lanes(block));
     for (int64_t a = 0; a < z.channels; ++a) {
       T* h = z.h + (block * z.channels + a) * z.pixels() * kLanes;
       const Lanes<A> rstd = splat(z.norms[kRstd * z.channels + a]);
@@ -100,8 +99,7 @@ void preprocess_backward(const Preprocess<T>& z, int64_t begin, int64_t end) {
   Scratch<A> sums(z.grad_weights == nullptr ? 1 : z.channels * z.in_channels);
   for (int64_t task = begin; task < end; ++task) {
     const int64_t block = task / kBands;
-    const Lanes<A> real = real_lanes<A>(z.batch - block * kLanes < kLanes ? z.batch - block * kLanes
-                                                                          : int64_t(kLanes));
+    const Lanes<A> real = real_lanes<A>(z.lanes(block));
     if (z.grad_weights != nullptr) sums.clear(z.channels * z.in_channels);
     each_tile(z, task % kBands, [&](int64_t p, int64_t count, bool odd, int64_t o, int64_t outs) {
       for (int64_t a = o; a < o + outs; ++a) {

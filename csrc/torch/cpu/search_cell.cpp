@@ -101,16 +101,24 @@ struct CpuBackend {
                      plan.sizes.weights().count(plan.edge_stride(e)), out + plan.weights_at[e]);
   }
 
+  int64_t preprocess_parts(const cell::Preprocess<T>& args) const {
+    return args.blocks * cell::kBands;
+  }
+  int64_t preprocess_weight_parts(const cell::Preprocess<T>& args) const {
+    return args.blocks * cell::kBands;
+  }
   void preprocess(const cell::Preprocess<T>& args, double eps) const {
     const int64_t tasks = args.blocks * cell::kBands;
     run(kernels.preprocess, args, tasks);
     if (args.training) cpu::finish_preprocess(args, eps);
     run(kernels.preprocess_normalise, args, tasks);
   }
-  void preprocess_backward(const cell::Preprocess<T>& args, double* sums, A* grad_weights) const {
+  void preprocess_backward(cell::Preprocess<T> args, A* grad_weights) const {
     const int64_t tasks = args.blocks * cell::kBands;
+    std::vector<double> sums(2 * args.channels);
+    args.sums = sums.data();
     run(kernels.preprocess_sums, args, tasks);
-    cpu::add_parts(args.partial, tasks, 2 * args.channels, sums);
+    cpu::add_parts(args.partial, tasks, 2 * args.channels, sums.data());
     run(kernels.preprocess_backward, args, tasks);
     if (grad_weights != nullptr)
       cpu::add_parts(args.grad_weights, tasks, args.channels * args.in_channels, grad_weights);

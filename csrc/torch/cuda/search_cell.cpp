@@ -79,22 +79,19 @@ class CudaBackend {
     }
   }
 
-  void preprocess(cell::Preprocess<T> args, double eps) const {
-    const Tensor partial =
-        empty_tensor(like_, {cuda::preprocess_parts(args), 2, args.channels}, ScalarType::Double);
-    args.partial = data<double>(partial);
+  int64_t preprocess_parts(const cell::Preprocess<T>& args) const {
+    return cuda::preprocess_parts(args);
+  }
+  int64_t preprocess_weight_parts(const cell::Preprocess<T>& args) const {
+    return cuda::preprocess_weight_parts(args);
+  }
+  void preprocess(const cell::Preprocess<T>& args, double eps) const {
     check(cuda::preprocess(args, stream_));
     check(cuda::preprocess_normalise(args, eps, stream_));
   }
-  void preprocess_backward(cell::Preprocess<T> args, double*, A* grad_weights) const {
+  void preprocess_backward(const cell::Preprocess<T>& args, A* grad_weights) const {
     check(cuda::preprocess_sums(args, stream_));
     const int64_t weights = args.channels * args.in_channels;
-    OptionalTensor partial;
-    if (grad_weights != nullptr) {
-      partial = empty_tensor(like_, {cuda::preprocess_weight_parts(args), weights},
-                             accumulate_dtype(like_.scalar_type()));
-      args.grad_weights = data<A>(partial);
-    }
     check(cuda::preprocess_backward(args, stream_));
     if (grad_weights != nullptr)
       check(cuda::add_parts(cuda::AddParts<A>{args.grad_weights,
