@@ -42,6 +42,7 @@ class FusedCell(Computed):
         self.parts = parts
         self.edges = list(edges)
         self.multiplier = multiplier
+        self.evaluations = 1  # of every mixed operation in one pass, as the statistics count them
         self.arguments = arguments
         self.store = memory == "store"
         self.strides = [preprocess_stride(cell._modules[name]) for name in parts.preprocess]
@@ -117,8 +118,11 @@ class FusedCell(Computed):
         layout = edge.layout(edge_layers, s1.size(0), steps, edges)
         index = edge.index(len(edges), s1.device)
         alphas = edge.arrange(alphas)
-        nodes = fused.mix(candidates, states, alphas, betas, layout, index, self.store, updates)
-        fused.update_running_statistics(updates)
+        mixed: fused.Updates = []
+        nodes = fused.mix(candidates, states, alphas, betas, layout, index, self.store, mixed)
+        fused.update_running_statistics(updates + mixed)
+        for _ in range(self.evaluations - 1):
+            fused.update_running_statistics(mixed)
         if self.multiplier < steps:
             channels = nodes.blocks.size(1) // steps * self.multiplier
             nodes = nodes._replace(blocks=nodes.blocks[:, -channels:].contiguous())
@@ -145,6 +149,19 @@ def right_strides(edges: Sequence[FusedMixedOp], steps: int) -> bool:
         stride == (edges[0].parts.stride if source < 2 else 1)
         for source, stride in zip(sources, strides, strict=True)
     )
+
+
+def evaluations(before: nn.Module, after: nn.Module, edges: str) -> int:
+    """Tell by the batches that a BatchNorm has counted how often a pass evaluates an edge.
+
+    PC-DARTS's code for ImageNet does it twice, the second time only to ask where the result is.
+    """
+    norms = [
+        next(layer for layer in cell._modules[edges].modules() if isinstance(layer, nn.BatchNorm2d))
+        for cell in (before, after)
+    ]
+    first, last = (int(norm.num_batches_tracked) for norm in norms)
+    return max(1, last - first)
 
 
 def output_nodes(y: object, channels: int, steps: int) -> int | None:

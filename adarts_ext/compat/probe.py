@@ -49,9 +49,10 @@ def difference(
     return None
 
 
-def output(module: nn.Module, shapes, vectors) -> object:
-    """Run a copy of the module once and give its output."""
-    return _copy(module, 0, True)(*_inputs(module, shapes, vectors, 0))
+def output(module: nn.Module, shapes, vectors) -> tuple[object, nn.Module]:
+    """Run a copy of the module once, in training, and give its output and the copy."""
+    made = _copy(module, 0, True)
+    return made(*_inputs(module, shapes, vectors, 0)), made
 
 
 def _copy(module: nn.Module, seed: int, training: bool) -> nn.Module:

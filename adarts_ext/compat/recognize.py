@@ -92,12 +92,13 @@ def _cell(
     ]
     vectors = [(len(edges), len(edges[0].parts.candidates)), (len(edges),)][: len(arguments) - 2]
     try:
-        y = probe.output(module, shapes, vectors)
+        y, after = probe.output(module, shapes, vectors)
     except Exception as error:  # other code may raise anything
         return probe.raised(error)
     plan.multiplier = node.output_nodes(y, edges[0].channels, parts.steps)
     if plan.multiplier is None:
         return "its output does not consist of nodes"
+    plan.evaluations = node.evaluations(module, after, parts.edges)
     return _tried(module, plan, shapes, vectors) or plan
 
 
