@@ -37,6 +37,14 @@ def test_gradients_go_both_ways_and_do_not_see_the_filling():
     assert gradient.sum((0, 1, 2, 3)).tolist() == [4.0] * 3 + [0.0] * 13
 
 
+@pytest.mark.usefixtures("torch_device")
+@pytest.mark.parametrize("batch", [3, 16, 17])
+def test_the_feature_map_may_be_changed_in_place(batch):
+    blocks = torch.randn(-(-batch // 16), 2, 2, 2, 16, requires_grad=True)
+    from_image_blocks(blocks, batch).mul_(3).sum().backward()
+    assert blocks.grad.sum() == 3 * batch * 8
+
+
 @pytest.mark.parametrize(
     ("function", "arguments", "message"),
     [

@@ -77,7 +77,7 @@ def accelerate(model: nn.Module, memory: str = "store", verify: bool | Tensor = 
     if verify is not False:
         try:
             verify_same(model, None if verify is True else verify)
-        except ValueError:
+        except Exception:  # the model may refuse the images
             restore(model)
             raise
     return model

@@ -1,4 +1,9 @@
-"""Feature maps that remember their image blocks, so that later cells need not make them again."""
+"""Feature maps whose image blocks are remembered, so that later cells need not make them again.
+
+They are kept beside the feature maps, which are saved and copied without them. A change in place
+is noticed by the version that torch counts. As torch's own gradients, this does not see what is
+written through ``.data``.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +12,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from adarts_ext.nn import fused
 from adarts_ext.nn.fused import ImageBlocks
 from adarts_ext.ops import from_image_blocks
-
-_NAME = "_adarts_image_blocks"
 
 
 @dataclass
@@ -27,21 +31,24 @@ class _Memory:
     shared: Tensor | None = None
 
 
+_memories = WeakTensorKeyDictionary()  # of feature maps, as long as those are there
+
+
 def remember(nodes: ImageBlocks) -> Tensor:
-    """Give the feature map of image blocks, which remembers them."""
+    """Give the feature map of image blocks, which are remembered."""
     x = fused.feature_map(nodes)
     if not (torch.compiler.is_compiling() or x.is_inference()):
-        setattr(x, _NAME, _Memory(x._version, nodes.blocks.detach()))
+        _memories[x] = _Memory(x._version, nodes.blocks.detach())
     return x
 
 
 def lay_out(x: Tensor) -> ImageBlocks:
-    """Give the image blocks of a feature map: those it remembers, unless it was changed since.
+    """Give the image blocks of a feature map: those remembered, unless it was changed since.
 
     Gradients go through x in any case, so hooks on it, and gradients with respect to it, are what
     they would be without.
     """
-    memory = None if torch.compiler.is_compiling() else x.__dict__.get(_NAME)
+    memory = None if torch.compiler.is_compiling() else _memories.get(x)
     if (
         memory is None
         or memory.version != x._version
@@ -50,9 +57,12 @@ def lay_out(x: Tensor) -> ImageBlocks:
         return fused.lay_out(x)
     if not (torch.is_grad_enabled() and x.requires_grad):
         return ImageBlocks(memory.blocks, x.size(0))
-    if memory.shared is None:
-        memory.shared = _Remembered.apply(x, memory.blocks)
-    return ImageBlocks(memory.shared, x.size(0))
+    shared = memory.shared
+    if shared is None:
+        shared = _Remembered.apply(x, memory.blocks)
+        if not x.is_leaf:  # whose graph would hold it, and so never forget it
+            memory.shared = shared
+    return ImageBlocks(shared, x.size(0))
 
 
 class _Remembered(torch.autograd.Function):

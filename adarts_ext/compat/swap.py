@@ -50,7 +50,13 @@ def swap_back(module: nn.Module) -> None:
 
 
 class _Accelerated(type):
-    """The class of accelerated classes, which are pickled as what they were made from."""
+    """The class of accelerated classes, which are pickled as what they were made from.
+
+    Called, as in ``type(self)(...)``, they make what the original class makes: without a plan.
+    """
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> nn.Module:
+        return cls._made_from[0](*args, **kwargs)
 
 
 @functools.cache

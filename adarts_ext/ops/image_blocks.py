@@ -37,10 +37,13 @@ class _FromImageBlocks(torch.autograd.Function):
     @staticmethod
     def forward(ctx, blocks, batch):
         check_image_blocks_of(blocks, batch)
-        x = blocks.new_empty(blocks.size(0), LANES, *blocks.shape[1:4])
-        for to, block in zip(x, blocks.contiguous(), strict=True):
-            to.flatten(1).copy_(block.flatten(0, 2).t())
-        return x.flatten(0, 1)[:batch]
+        x = blocks.new_empty(batch, *blocks.shape[1:4])  # no view, which nobody could write to
+        for start, block in zip(range(0, batch, LANES), blocks.contiguous(), strict=True):
+            images, some = block.flatten(0, 2).t(), x[start : start + LANES]
+            if len(some) < LANES:
+                images = images.contiguous()[: len(some)]
+            some.flatten(1).copy_(images)
+        return x
 
     @staticmethod
     def backward(ctx, grad):
