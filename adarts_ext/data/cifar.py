@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from torchvision.datasets.utils import download_and_extract_archive
 
 from adarts_ext.data.dataset import ImageDataset
 
@@ -136,6 +135,8 @@ def _is_complete(layout: CifarLayout, folder: Path) -> bool:
 
 
 def _download(layout: CifarLayout, data_dir: Path) -> None:
+    from torchvision.datasets.utils import download_and_extract_archive
+
     try:
         download_and_extract_archive(
             layout.url, str(data_dir), md5=layout.md5, remove_finished=True

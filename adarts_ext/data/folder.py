@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from PIL import Image, ImageOps
 from torch import Tensor
-from torchvision.datasets import ImageFolder
 
 from adarts_ext.data.dataset import ImageDataset
+
+if TYPE_CHECKING:
+    from torchvision.datasets import ImageFolder
 
 GREY_MODES = ("1", "L", "LA", "La")
 
@@ -59,6 +62,8 @@ def _find_images(folder: Path) -> ImageFolder:
             f"{folder}: no such folder; --data-dir must name a folder that holds train/ and test/, "
             "each with one folder of images a class"
         )
+    from torchvision.datasets import ImageFolder
+
     return ImageFolder(str(folder))
 
 
