@@ -33,7 +33,7 @@ COLORS = {
     "ours, recompute": "#6aa9dd",
     "ours, CUDA graph": "#11795c",
 }
-MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "p")
 
 
 def bars(axes: Axes, group: dict[str, Entry], values: list[float], unit: str) -> None:
@@ -62,8 +62,7 @@ def grid(results: Results, count: int, columns: int, height: float) -> tuple[Fig
     panels = list(figure.subplots(rows, columns, squeeze=False).flat)
     for panel in panels[count:]:
         panel.set_visible(False)
-    device, threads = results.machine["device"], results.machine["threads"]
-    figure.suptitle(f"{device}, {threads} threads", fontsize=10)
+    figure.suptitle(results.machine["device"], fontsize=10)
     return figure, panels
 
 

@@ -39,7 +39,7 @@ def arms_table(part: str, unit: str, results: Results) -> list[str]:
                 "" if is_plain(entry) else faster(entry, best),
             ]
             more = [EXTRAS[e][1](entry.info[e]) if e in entry.info else "" for e in extras]
-            rows.append([name, entry.arm, spread(scaled), *ratios, *more])
+            rows.append([name, entry.arm, spread(scaled, 1 if unit == "ms" else 3), *ratios, *more])
     columns = [part, "arm", unit, "times as fast as plain", "as the fastest plain arm"]
     return table([*columns, *(EXTRAS[name][0] for name in extras)], rows)
 
