@@ -28,6 +28,7 @@ OPERATOR_MODULES = [
         "select_channels",
     )
 ]
+EMULATED = ("emulated", "sanitized")
 LAYOUTS = ["contiguous", "channels_last", "channel_slice", "last_slice", "pixel_slice", "expanded"]
 
 
@@ -35,8 +36,9 @@ def pytest_addoption(parser):
     parser.addoption(
         "--device",
         action="append",
-        choices=("cpu", "emulated", "cuda"),
-        help="where the operator tests run; cpu and emulated if none is given",
+        choices=("cpu", *EMULATED, "cuda"),
+        help="where the operator tests run; cpu and emulated if none is given; sanitized is for "
+        "tests/emulator/test_asan.py",
     )
 
 
@@ -45,7 +47,7 @@ def pytest_generate_tests(metafunc):
     if "device" in metafunc.fixturenames:
         metafunc.parametrize("device", chosen, indirect=True)
     if "torch_device" in metafunc.fixturenames:
-        torch_devices = [device for device in chosen if device != "emulated"]
+        torch_devices = [device for device in chosen if device not in EMULATED]
         metafunc.parametrize("torch_device", torch_devices, indirect=True)
 
 
@@ -57,21 +59,25 @@ def _seed():
 @pytest.fixture
 def emulated(monkeypatch):
     """Put the CUDA kernels under the emulator in the place of the compiled operators."""
+    emulate(monkeypatch, sanitize=False)
+
+
+def emulate(monkeypatch, sanitize: bool) -> None:
     from emulator import library
 
     for module in OPERATOR_MODULES:
-        monkeypatch.setattr(sys.modules[module], "kernels", library.load())
+        monkeypatch.setattr(sys.modules[module], "kernels", library.load(sanitize))
 
 
 @pytest.fixture
-def device(request):
+def device(request, monkeypatch):
     """Run a test on the CPU, on the CUDA kernels under the emulator, or on a GPU.
 
     On a GPU all tensors are made there. The emulated operators take CPU tensors; here they stand in
     for the CPU's.
     """
-    if request.param == "emulated":
-        request.getfixturevalue("emulated")
+    if request.param in EMULATED:
+        emulate(monkeypatch, sanitize=request.param == "sanitized")
     with torch.device("cuda" if request.param == "cuda" else "cpu"):
         yield request.param
 

@@ -28,11 +28,20 @@ def compare_both(tensors, grad, normalized, norms=None) -> None:
         lambda w, *x, f=module.normalized_mixed_sum: f(x, w, normalized, norms).out
         for module in (ops, reference)
     ]
-    if grad.dtype != torch.float64:  # whose yardstick would be float32 with sums in float64
-        compare(*functions, tensors, grad)
+    if grad.dtype == torch.float64:  # whose yardstick would be float32 with sums in float64
+        results = [run(function, tensors, grad, torch.float64) for function in functions]
+        assert_exact(*({"result": out, "weights": w, **name(x)} for out, w, *x in results))
         return
-    results = [run(function, tensors, grad, torch.float64) for function in functions]
-    assert_exact(*({"result": out, "weights": w, **name(x)} for out, w, *x in results))
+    # The weighted sum of the absolute values of what is summed: BatchNorm takes no part in that.
+    weights, *inputs = (tensor.double() for tensor in tensors)
+    terms = [
+        reference.normalized_mixed_sum(inputs, chosen, normalized, norms).out.abs()
+        for chosen in torch.eye(len(inputs), dtype=torch.double)
+    ]
+    sizes = run(
+        lambda w, *x: reference.mixed_sum(x, w), [weights, *terms], grad.abs(), torch.double
+    )
+    compare(*functions, tensors, grad, sizes)
 
 
 def name(inputs: list[Tensor]) -> dict[str, Tensor]:
@@ -56,6 +65,14 @@ def test_many_inputs_and_small_planes(dtype, count, shape):
     inputs = [feature_map(*shape, dtype) for _ in range(count)]
     weights = torch.rand(count, dtype=dtype)
     compare_both([weights, *inputs], feature_map(*shape, dtype), flags(count))
+
+
+@pytest.mark.usefixtures("device")
+@pytest.mark.parametrize("offset", [1, 2])
+def test_misaligned_memory(dtype, offset):
+    inputs = [feature_map(3, 4, 8, 4, dtype)]
+    inputs += [torch.randn(3 * 4 * 8 * 4 + offset, dtype=dtype)[offset:].view(3, 4, 8, 4)]
+    compare_both([torch.rand(2, dtype=dtype), *inputs], feature_map(3, 4, 8, 4, dtype), [True] * 2)
 
 
 @pytest.mark.usefixtures("device")

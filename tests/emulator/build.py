@@ -4,7 +4,7 @@
 ``planted``          a Python module of small kernels, some with a planted fault
 ``launchers``        a Python module of the kernels' launchers, for numpy arrays, without torch
 
-The last two are also built under AddressSanitizer and UndefinedBehaviorSanitizer. As a command,
+All are also built under AddressSanitizer and UndefinedBehaviorSanitizer. As a command,
 ``python tests/emulator/build.py name ... [--sanitize]`` builds and prints the paths.
 """
 
@@ -68,7 +68,7 @@ def sources(name: str) -> list[Path]:
     if name != "planted":  # CUDA's compiler alone knows the architectures
         kernels = (ROOT / "csrc" / "kernels").glob("*.cu")
         found += [path for path in kernels if path.name != "architectures.cu"]
-    if name == "launchers":  # the search cell's kernels are tested through its operators alone
+    if name == "launchers":  # the search cell's kernels are called by its operators alone
         found = [path for path in found if not path.name.startswith("cell_")]
     if name == "adarts_emulated":
         bindings = (ROOT / "csrc" / "torch" / "cuda").glob("*.cpp")

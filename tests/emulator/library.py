@@ -14,9 +14,12 @@ from emulator.build import build, library_path
 
 
 @cache
-def load():
-    """Return ``torch.ops.adarts_emulated``: the CUDA operators for CPU tensors, on the emulator."""
-    torch.ops.load_library(build("adarts_emulated"))
+def load(sanitize: bool = False):
+    """Return ``torch.ops.adarts_emulated``: the CUDA operators for CPU tensors, on the emulator.
+
+    Sanitized ones need the runtime that :mod:`emulator.sanitized` gives; a process has one of both.
+    """
+    torch.ops.load_library(build("adarts_emulated", sanitize))
     return torch.ops.adarts_emulated
 
 

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from functools import cache
 
-from emulator.build import HERE
+from emulator.build import HERE, ROOT
 
 
 @cache
@@ -29,9 +29,21 @@ def _environment() -> dict[str, str]:
 
 def run_module(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run a module of this package, which loads libraries built with the sanitizers."""
+    return _run(f"emulator.{name}", *arguments)
+
+
+def run_tests(file: str, names: str) -> subprocess.CompletedProcess[str]:
+    """Run the tests of a file that ``names``, as pytest's -k, chooses, on sanitized operators."""
+    chosen = ("--device", "sanitized", "-k", names, f"tests/{file}")
+    # A report ends the process: what pytest had captured of it would be lost.
+    return _run("pytest", "-q", "-p", "no:cacheprovider", "--capture", "no", *chosen)
+
+
+def _run(module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", f"emulator.{name}", *arguments],
+        [sys.executable, "-m", module, *arguments],
         env=_environment(),
+        cwd=ROOT,
         capture_output=True,
         text=True,
         check=False,

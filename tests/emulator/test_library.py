@@ -32,8 +32,14 @@ def all_results() -> list[torch.Tensor]:
         x[:, :, :16, :3].contiguous(), x[:, :, :32, :6], index[1:], scores, 2, True, True, True
     )
     mixed = kernels.mixed_sum_backward(inputs[0], inputs, weights, [True] * 3, True)
+    maps, flags = [x, x.relu(), x.tanh()], [True, False, True]
+    normalized, norms = kernels.normalized_mixed_sum(maps, weights, flags, None, 1e-5)
+    of_normalized = kernels.normalized_mixed_sum_backward(
+        x, maps, weights, flags, norms, True, [True] * 3, True
+    )
     chosen = kernels.select_channels(scores, 4)
-    return [*attention, *grads, *gathered, *scattered, *mixed, chosen]
+    first = [*attention, *grads, *gathered, *scattered, *mixed]
+    return [*first, normalized, norms, *of_normalized, chosen]
 
 
 def test_results_do_not_depend_on_the_order_of_threads(any_order):

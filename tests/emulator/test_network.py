@@ -64,3 +64,6 @@ def test_launches():
     with library.launches() as launches:
         ops.channel_attention(x, torch.randn(4, 8), torch.randn(8, 4))
     assert launches.total() == 2, dict(launches)  # pool, score
+    with library.launches() as launches:
+        ops.normalized_mixed_sum(inputs, torch.rand(7), [True] * 6 + [False])
+    assert launches.total() == 3, dict(launches)  # moments, statistics, sum
