@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-BATCH, SIZE = 3, 8
+BATCH, SIZE = 5, 8
 RAISED = "its forward raised"
 _ROUNDING = 1e-9  # of the largest value of a tensor; float64 keeps 1e-16, and layers amplify it
 
@@ -32,20 +32,22 @@ def difference(
         shapes: Of the feature maps among its inputs.
         vectors: Of the weights that follow, in the shape before their softmax.
     """
-    for training in (True, False):
-        for seed in (0, 1):
-            inputs = _inputs(module, shapes, vectors, seed)
-            try:
-                own = _run(_copy(module, seed, training), None, inputs, seed)
-            except Exception as error:  # other code may raise anything
-                return raised(error)
-            try:
-                ours = _run(_copy(module, seed, training), computed, inputs, seed)
-            except (ValueError, TypeError, RuntimeError, IndexError) as error:
-                return f"the kernels refuse it: {first_line(error)}"
-            reason = _compare(own, ours)
-            if reason:
-                return reason
+    # Another way to select channels may select the same ones by chance. The mixed operations of a
+    # cell select each for itself, so cells need fewer draws.
+    for seed in range(8 if len(shapes) == 1 else 4):
+        training = seed % 2 == 0
+        inputs = _inputs(module, shapes, vectors, seed)
+        try:
+            own = _run(_copy(module, seed, training), None, inputs, seed)
+        except Exception as error:  # other code may raise anything
+            return raised(error)
+        try:
+            ours = _run(_copy(module, seed, training), computed, inputs, seed)
+        except (ValueError, TypeError, RuntimeError, IndexError) as error:
+            return f"the kernels refuse it: {first_line(error)}"
+        reason = _compare(own, ours)
+        if reason:
+            return reason
     return None
 
 
@@ -67,7 +69,7 @@ def _copy(module: nn.Module, seed: int, training: bool) -> nn.Module:
         # More positive than negative, so that an attention's hidden units are active; and small, so
         # that its scores are neither 0 nor 1.
         fan_in = max(1, parameter[0].numel())
-        parameter.data = ((values - 0.3) / fan_in).to(parameter.device)
+        parameter.data = ((values - 0.4) / fan_in).to(parameter.device)
         parameter.grad = None
         parameter.requires_grad_()
     for name, buffer in made.named_buffers():
@@ -78,9 +80,13 @@ def _copy(module: nn.Module, seed: int, training: bool) -> nn.Module:
 
 
 def _inputs(module: nn.Module, shapes, vectors, seed: int) -> list[Tensor]:
+    """Draw feature maps whose means differ, so that images disagree on the channels to select."""
     generator = torch.Generator().manual_seed(seed)
     device = next((p.device for p in module.parameters()), torch.device("cpu"))
     made = [torch.randn(shape, generator=generator, dtype=torch.float64) for shape in shapes]
+    for x in made:
+        means = torch.randn(*x.shape[:2], 1, 1, generator=generator, dtype=torch.float64)
+        x.add_(means, alpha=4)
     for shape in vectors:
         drawn = torch.randn(shape, generator=generator, dtype=torch.float64)
         made.append(drawn.softmax(dim=-1))
