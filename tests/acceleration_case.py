@@ -58,7 +58,9 @@ def results(network: nn.Module, x: Tensor) -> dict[str, Tensor]:
     named |= arch_names(network)
     logits = network(x)
     direction = torch.linspace(-1, 1, logits.numel()).reshape(logits.shape).to(logits.dtype)
-    gradients = torch.autograd.grad((logits * direction).sum(), list(named.values()))
+    gradients = torch.autograd.grad(
+        (logits * direction).sum(), list(named.values()), materialize_grads=True
+    )
     found = {f"gradient of {name}": g for name, g in zip(named, gradients, strict=True)}
     buffers = {name: buffer.clone() for name, buffer in network.named_buffers()}
     return {"logits": logits.detach()} | found | buffers

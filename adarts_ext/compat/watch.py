@@ -9,6 +9,7 @@ from torch import nn
 from adarts_ext.nn.built import AsBuilt
 
 _SIMPLE = (bool, int, float, str, tuple, type(None))
+_TORCHS = {*vars(nn.Module()), "_is_replica"}  # hooks set some of them
 
 
 class Watch:
@@ -55,5 +56,5 @@ def plain_attributes(module: nn.Module) -> dict[str, Any]:
     return {
         name: value
         for name, value in module.__dict__.items()
-        if isinstance(value, _SIMPLE) and name not in ("training", "_is_replica")
+        if isinstance(value, _SIMPLE) and name not in _TORCHS
     }

@@ -1,0 +1,144 @@
+"""Candidates that look like those of the fused kernels and are others."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+
+import pytest
+import torch
+from old_code import darts
+from old_code.operations import FactorizedReduce, SepConv
+from torch import Tensor, nn
+
+from adarts_ext import accelerate
+from adarts_ext.compat import acceleration_report
+
+DOUBLE = torch.float64
+
+
+class ResidualSepConv(SepConv):
+    def forward(self, x):
+        y = self.op(x)
+        return y + x if y.shape == x.shape else y
+
+
+class PoolWithoutNorm(nn.Module):
+    def __init__(self, stride):
+        super().__init__()
+        self.pool = nn.MaxPool2d(3, stride, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.pool(x)
+
+
+def with_candidate(change):
+    """A mixed operation of DARTS whose candidates were changed by a function."""
+
+    class MixedOp(darts.MixedOp):
+        def __init__(self, C, stride):
+            super().__init__(C, stride)
+            change(self._ops, C, stride)
+
+    return MixedOp
+
+
+def residual(ops, C, stride):
+    ops[4] = ResidualSepConv(C, 3, stride)
+
+
+def affine(ops, C, stride):
+    ops[5] = SepConv(C, 5, stride, affine=True)
+    nn.init.uniform_(ops[5].op[7].weight)
+
+
+def dropout(ops, C, stride):
+    ops[4].op.append(nn.Dropout(0.5))
+
+
+def bias(ops, C, stride):
+    ops[4].op[1] = nn.Conv2d(C, C, 3, stride, 1, groups=C)
+
+
+def dilation_3(ops, C, stride):
+    ops[6].op[1] = nn.Conv2d(C, C, 3, stride, 3, 3, groups=C, bias=False)
+
+
+def other_activation(ops, C, stride):
+    ops[6].op[0] = nn.LeakyReLU(0.1)
+
+
+def padding_counts(ops, C, stride):
+    ops[2][0].count_include_pad = True
+
+
+def no_norm(ops, C, stride):
+    ops[1] = PoolWithoutNorm(stride)
+
+
+def other_kernel(ops, C, stride):
+    ops[5] = SepConv(C, 7, stride)
+
+
+def subset(ops, C, stride):
+    del ops[7], ops[1]
+
+
+def shared(ops, C, stride):
+    ops[5] = ops[4]
+
+
+class AlwaysShift(nn.Module):
+    """Looks like a factorized reduction and takes other pixels."""
+
+    def __init__(self, reduction):
+        super().__init__()
+        self.relu, self.conv_1, self.conv_2 = reduction.relu, reduction.conv_1, reduction.conv_2
+        self.bn = reduction.bn
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.relu(x)[:, :, 1:, 1:]
+        return self.bn(torch.cat([self.conv_1(x), self.conv_2(x)], dim=1))
+
+
+def shifted(ops, C, stride):
+    ops[3] = AlwaysShift(FactorizedReduce(C, C))
+
+
+CANDIDATES = [
+    residual,
+    affine,
+    dropout,
+    bias,
+    dilation_3,
+    other_activation,
+    padding_counts,
+    no_norm,
+    other_kernel,
+    subset,
+    shared,
+    shifted,
+]
+
+
+@pytest.mark.parametrize("change", CANDIDATES, ids=lambda change: change.__name__)
+def test_candidates_of_ones_own_are_not_computed_by_the_kernels(change):
+    torch.manual_seed(0)
+    mixed_op = with_candidate(change)(4, 2 if change is shifted else 1).double()
+    plain = copy.deepcopy(mixed_op)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "accelerate: nothing was accelerated")
+        accelerate(mixed_op)
+    (entry,) = acceleration_report(mixed_op).entries
+    assert entry.level in ("untouched", "weighted sum")
+    assert entry.reason
+    x = torch.randn(3, 4, 8, 8, dtype=DOUBLE)
+    weights = torch.rand(len(plain._ops), dtype=DOUBLE, requires_grad=True)
+    found = []
+    for each in (mixed_op, plain):
+        torch.manual_seed(1)
+        y = each(x, weights)
+        sources = [weights, *each.parameters()]
+        found.append([y, *torch.autograd.grad(y.square().sum(), sources), *each.buffers()])
+    for mine, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-9, atol=1e-9)
