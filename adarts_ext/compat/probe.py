@@ -53,8 +53,8 @@ class Probe:
         Args:
             computed: Called with the copy and the inputs.
         """
-        # Another way to select channels may select the same ones by chance. The mixed operations of a
-        # cell are tried out one by one before, so cells need fewer draws.
+        # Another way to select channels may select the same ones by chance. The mixed operations of
+        # a cell are tried out one by one before, so cells need fewer draws.
         for seed in range(8 if len(self.shapes) == 1 else 2):
             self.copy.train(seed % 2 == 0)
             try:
@@ -87,7 +87,7 @@ class Probe:
                     buffer.zero_()
 
     def _inputs(self, seed: int) -> list[Tensor]:
-        """Draw feature maps whose means differ, so that images disagree on the channels to select."""
+        """Draw feature maps whose means differ: images should disagree on the channels to select."""
         generator = torch.Generator().manual_seed(seed)
         device = next((p.device for p in self.copy.parameters()), torch.device("cpu"))
         drawn = [
