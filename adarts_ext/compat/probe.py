@@ -87,7 +87,7 @@ class Probe:
                     buffer.zero_()
 
     def _inputs(self, seed: int) -> list[Tensor]:
-        """Draw feature maps whose means differ: images should disagree on the channels to select."""
+        """Draw feature maps of differing means: images should disagree on the channels to select."""
         generator = torch.Generator().manual_seed(seed)
         device = next((p.device for p in self.copy.parameters()), torch.device("cpu"))
         drawn = [
