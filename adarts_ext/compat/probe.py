@@ -54,7 +54,8 @@ def difference(
 def output(module: nn.Module, shapes, vectors) -> tuple[object, nn.Module]:
     """Run a copy of the module once, in training, and give its output and the copy."""
     made = _copy(module, 0, True)
-    return made(*_inputs(module, shapes, vectors, 0)), made
+    with torch.random.fork_rng():
+        return made(*_inputs(module, shapes, vectors, 0)), made
 
 
 def _copy(module: nn.Module, seed: int, training: bool) -> nn.Module:
