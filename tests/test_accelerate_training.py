@@ -190,7 +190,7 @@ def test_autocast_to_bfloat16(style):
 def test_torch_compile(style):
     network, expected = accelerate(make(style, layers=1, steps=1)), make(style, layers=1, steps=1)
     expected = accelerate(expected)
-    compiled = torch.compile(network, backend="aot_eager")
+    compiled = torch.compile(network, backend="aot_eager", fullgraph=True)
     x = images(style)
     logits, eager = compiled(x), expected(x)
     torch.testing.assert_close(logits, eager)

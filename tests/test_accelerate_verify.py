@@ -27,7 +27,7 @@ def assert_untouched(network: nn.Module, before: nn.Module) -> None:
     assert network.training == before.training
 
 
-@pytest.mark.parametrize(("style", "training"), zip(STYLES, [True, False] * 2, strict=True))
+@pytest.mark.parametrize(("style", "training"), [*zip(STYLES, [True, False] * 2, strict=True)])
 def test_it_passes_on_what_is_right_and_changes_nothing(style, training):
     network = make(style).train(training)
     before = copy.deepcopy(network)

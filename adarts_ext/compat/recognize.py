@@ -15,6 +15,7 @@ from adarts_ext.nn import PartialMixedOp, SearchCell, fused
 
 _OURS = (SearchCell, PartialMixedOp)
 _outcomes: dict[Any, str | None] = {}  # of probes, by what was probed
+_runs: dict[Any, tuple[int, int] | str] = {}  # of cells: nodes in the output, evaluations of edges
 
 
 def recognize(
@@ -91,31 +92,47 @@ def _cell(
         for channels, stride in zip(plan.inputs, strides, strict=True)
     ]
     vectors = [(len(edges), len(edges[0].parts.candidates)), (len(edges),)][: len(arguments) - 2]
+    key = _key(module, plan, shapes)
+    if key not in _runs:
+        _runs[key] = _run(module, parts, edges[0].channels, shapes, vectors)
+    if isinstance(_runs[key], str):
+        return _runs[key]
+    plan.multiplier, plan.evaluations = _runs[key]
+    return _tried(module, plan, shapes, vectors) or plan
+
+
+def _run(
+    module: nn.Module, parts: structure.CellStructure, channels: int, shapes, vectors
+) -> tuple[int, int] | str:
+    """Run a cell and tell what its structure does not, or say why it is none."""
     try:
         y, after = probe.output(module, shapes, vectors)
     except Exception as error:  # other code may raise anything
         return probe.raised(error)
-    plan.multiplier = node.output_nodes(y, edges[0].channels, parts.steps)
-    if plan.multiplier is None:
+    multiplier = node.output_nodes(y, channels, parts.steps)
+    if multiplier is None:
         return "its output does not consist of nodes"
-    plan.evaluations = node.evaluations(module, after, parts.edges)
-    return _tried(module, plan, shapes, vectors) or plan
+    return multiplier, node.evaluations(module, after, parts.edges)
 
 
 def _tried(module: nn.Module, plan: Computed, shapes, vectors) -> str | None:
     """Say what a probe of the plan finds, or None; modules that are alike are tried once."""
-    parts = list(module.named_modules())
-    if any("forward" in part.__dict__ for _, part in parts):
+    if any("forward" in part.__dict__ for part in module.modules()):
         return "a layer has a forward function of its own"
-    device = next((p.device for p in module.parameters()), torch.device("cpu"))
-    alike = tuple(
-        (name, type(part), type(part).forward, part.extra_repr(), repr(plain_attributes(part)))
-        for name, part in parts
-    )
-    key = (alike, type(plan), plan.store, device, tuple(shapes))
+    key = _key(module, plan, shapes)
     if key not in _outcomes:
         _outcomes[key] = probe.difference(module, plan, shapes, vectors)
     return _outcomes[key]
+
+
+def _key(module: nn.Module, plan: Computed, shapes) -> Any:
+    """Return what is equal for modules that compute the same."""
+    device = next((p.device for p in module.parameters()), torch.device("cpu"))
+    alike = tuple(
+        (name, type(part), type(part).forward, part.extra_repr(), repr(plain_attributes(part)))
+        for name, part in module.named_modules()
+    )
+    return alike, type(plan), plan.store, device, tuple(shapes)
 
 
 def _unknown(module: nn.Module, parts: structure.MixedOpStructure) -> str:
