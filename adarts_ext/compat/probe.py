@@ -45,7 +45,8 @@ class Probe:
     def output(self) -> object:
         """Run the module's own code once, in training, and give its output."""
         self._reset(0)
-        return self.copy.train()(*self._inputs(0))
+        with torch.random.fork_rng():
+            return self.copy.train()(*self._inputs(0))
 
     def difference(self, computed: Callable[..., Tensor]) -> str | None:
         """Say how the module's own code differs from ``computed``, or None if it does not.
@@ -87,7 +88,7 @@ class Probe:
                     buffer.zero_()
 
     def _inputs(self, seed: int) -> list[Tensor]:
-        """Draw feature maps of differing means: images should disagree on the channels to select."""
+        """Draw feature maps of different means: images should disagree on the best channels."""
         generator = torch.Generator().manual_seed(seed)
         device = next((p.device for p in self.copy.parameters()), torch.device("cpu"))
         drawn = [

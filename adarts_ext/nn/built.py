@@ -69,7 +69,8 @@ class AsBuilt:
             return "a layer has hooks"
         if any(["forward" in module.__dict__ for module in self.modules]):
             return "a layer has another forward function"
-        if any(conv._parameters["bias"] is not None for conv in self.of_kind[nn.Conv2d]):
+        # A replica of DataParallel has its bias elsewhere.
+        if any(conv._parameters.get("bias", True) is not None for conv in self.of_kind[nn.Conv2d]):
             return "a Conv2d has a bias"
         settings = self._settings()
         for kind, built in self.settings.items():
