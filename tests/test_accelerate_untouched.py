@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import pickle
 import warnings
+from abc import ABC, abstractmethod
 
 import pytest
 import torch
@@ -96,6 +98,17 @@ class Detour(darts.MixedOp):
         return super().forward(x, *weights)
 
 
+class ChannelsByTheLargestScore(adarts.MixedOp):
+    def forward(self, x, weights):
+        scores = self.ca(x)
+        best = scores.amax(0).flatten().topk(x.shape[1] // self.k).indices
+        x = x * scores
+        mixed = sum(w * op(x[:, best]) for w, op in zip(weights, self._ops))  # noqa: B905
+        x = x.clone() if mixed.shape[2] == x.shape[2] else self.mp(x)
+        x[:, best] = mixed
+        return x
+
+
 class WorstChannels(adarts.MixedOp):
     def forward(self, x, weights):
         scores = self.ca(x)
@@ -140,6 +153,7 @@ MIXED_OPS = [
     (darts, Detour),
     (adarts, WorstChannels),
     (adarts, ChannelsByTheFirstImage),
+    (adarts, ChannelsByTheLargestScore),
     (adarts, UnscaledPassing),
 ]
 
@@ -239,6 +253,57 @@ def test_a_cell_that_computes_something_else_keeps_fused_mixed_operations(base, 
     report = accelerated(build(base, cell=cell))
     assert report.levels() == {"untouched": 2, "mixed op": 10}
     assert all(reason in entry.reason for entry in report.entries if entry.level == "untouched")
+
+
+class ScaledByAttribute(darts.MixedOp):
+    """Two of them are alike in all but an attribute that is no number."""
+
+    def __init__(self, scale):
+        super().__init__(4, 1)
+        self.scale = scale
+
+    def forward(self, x, weights):
+        (scale,) = self.scale
+        return scale * super().forward(x, weights)
+
+
+@pytest.mark.parametrize("kind", [list, torch.tensor, lambda values: {values[0]: None}])
+def test_modules_that_differ_in_an_attribute_are_told_apart(kind):
+    right, wrong = ScaledByAttribute(kind([1.0])), ScaledByAttribute(kind([2.0]))
+    report = acceleration_report(accelerate(nn.ModuleList([right, wrong, right])))
+    assert [entry.level for entry in report.entries] == ["mixed op", "untouched"]
+    x, weights = torch.randn(3, 4, 8, 8), torch.rand(8)
+    assert torch.equal(wrong(x, weights), 2.0 * darts.MixedOp.forward(wrong, x, weights))
+
+
+def test_a_list_that_is_written_to_is_a_changed_attribute():
+    mixed_op = accelerate(ScaledByAttribute([1.0]))
+    mixed_op.scale[0] = 3.0
+    (entry,) = acceleration_report(mixed_op).entries
+    assert entry.reason == "an attribute of ScaledByAttribute was changed"
+    x, weights = torch.randn(3, 4, 8, 8), torch.rand(8)
+    torch.testing.assert_close(
+        mixed_op(x, weights), 3.0 * darts.MixedOp.forward(mixed_op, x, weights)
+    )
+
+
+class AbstractNetwork(ABC, darts.Network):
+    @abstractmethod
+    def forward(self, x): ...
+
+
+class AbstractBaseClass(AbstractNetwork):
+    def forward(self, x):
+        return darts.Network.forward(self, x)
+
+
+def test_classes_may_have_abstract_bases():
+    torch.manual_seed(0)
+    network = scramble(AbstractBaseClass(4, 4, 1, nn.CrossEntropyLoss(), 1, 1), DOUBLE)
+    assert accelerated(network).levels() == {"node": 1}
+    made = pickle.loads(pickle.dumps(accelerate(network))).new()
+    assert isinstance(made, AbstractNetwork)
+    assert acceleration_report(made).levels() == {"node": 1}
 
 
 class AnotherOrder(darts.MixedOp):

@@ -12,7 +12,7 @@ from torch import nn
 from adarts_ext.compat import edge, node, probe, structure
 from adarts_ext.compat.edge import FusedMixedOp
 from adarts_ext.compat.swap import Computed, arguments_of
-from adarts_ext.compat.watch import plain_attributes
+from adarts_ext.compat.watch import has_other_attributes, plain_attributes
 from adarts_ext.compat.weighted import WeightedMixedOp
 from adarts_ext.nn import PartialMixedOp, SearchCell, fused
 
@@ -135,6 +135,8 @@ def _once(module: nn.Module, more: tuple[object, ...], tried: Callable[[], Any])
     """Try a module, or remember what came out of trying one like it."""
     if any("forward" in part.__dict__ for part in module.modules()):
         return "a layer has a forward function of its own"
+    if any(map(has_other_attributes, module.modules())):  # which may tell it from others
+        return tried()
     device = next((p.device for p in module.parameters()), torch.device("cpu"))
     alike = tuple(
         (name, type(part), type(part).forward, part.extra_repr(), repr(plain_attributes(part)))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import copyreg
 import functools
 import inspect
+from abc import ABCMeta
 from typing import Any
 
 from torch import nn
@@ -49,8 +50,10 @@ def swap_back(module: nn.Module) -> None:
         del module.__dict__[_NAME]
 
 
-class _Accelerated(type):
+class _Accelerated(ABCMeta):
     """The class of accelerated classes, which are pickled as what they were made from.
+
+    What they are made from may be abstract base classes or not.
 
     Called, as in ``type(self)(...)``, they make what the original class makes: without a plan.
     """

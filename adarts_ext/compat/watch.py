@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import nn
 
 from adarts_ext.nn.built import AsBuilt
 
-_SIMPLE = (bool, int, float, str, tuple, type(None))
-_TORCHS = {*vars(nn.Module()), "_is_replica"}  # hooks set some of them
+_SCALARS = (bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.device)
+# Torch's own: hooks set some of them, DataParallel the last two.
+_TORCHS = {*vars(nn.Module()), "_is_replica", "_former_parameters"}
 
 
 class Watch:
@@ -52,9 +54,22 @@ def is_replica(module: nn.Module) -> bool:
 
 
 def plain_attributes(module: nn.Module) -> dict[str, Any]:
-    """Return the numbers and strings that a module may compute by."""
+    """Return the numbers and strings, alone or in containers, that a module may compute by."""
     return {
-        name: value
+        name: value if isinstance(value, _SCALARS) else repr(value)
         for name, value in module.__dict__.items()
-        if isinstance(value, _SIMPLE) and name not in _TORCHS
+        if name not in _TORCHS and _is_plain(value)
     }
+
+
+def has_other_attributes(module: nn.Module) -> bool:
+    """Whether a module may compute by something else: a tensor, a function, an object."""
+    return any(name not in _TORCHS and not _is_plain(v) for name, v in module.__dict__.items())
+
+
+def _is_plain(value: object) -> bool:
+    if isinstance(value, dict):
+        return all(map(_is_plain, value)) and all(map(_is_plain, value.values()))
+    if isinstance(value, (tuple, list, set, frozenset)):
+        return all(map(_is_plain, value))
+    return isinstance(value, _SCALARS)
