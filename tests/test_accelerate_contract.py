@@ -133,7 +133,8 @@ def test_copies_are_accelerated_and_independent(style, duplicate):
     with torch.no_grad():
         for parameter in made.parameters():
             parameter.add_(1)
-    assert all(torch.equal(network.state_dict()[name], value) for name, value in state.items())
+    now = network.state_dict()
+    assert all(torch.equal(now[name], value) for name, value in state.items())
     assert not torch.equal(made(x), network(x))
     made = restore(made)
     assert is_accelerated(network)

@@ -129,7 +129,8 @@ def test_replicas_of_data_parallel(style):
     actual = gradients(logits.square().sum(), both[0])
     for mine, theirs in zip(actual, gradients(expected.square().sum(), both[1]), strict=True):
         torch.testing.assert_close(mine, theirs, **CLOSE)
-    assert all(torch.equal(network.state_dict()[name], value) for name, value in state.items())
+    now = network.state_dict()
+    assert all(torch.equal(now[name], value) for name, value in state.items())
     buffers = zip(replica.named_buffers(), plain.buffers(), strict=True)
     assert all(torch.allclose(mine, theirs) for (_, mine), theirs in buffers)
 
