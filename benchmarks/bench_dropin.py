@@ -187,8 +187,8 @@ def main() -> None:
         ),
         "",
         "Distances from the same network in float64, relative to the size of each tensor, root "
-        "mean square over tensors, the largest of three batches of 8 images (a size is at least 1 % of "
-        "the largest, since some gradients vanish but for rounding):",
+        "mean square over tensors, the largest of three batches of 8 images (a size is at least 1 % "
+        "of the largest, since some gradients vanish but for rounding):",
         "",
         *table(["network", "", "accelerated", "as released"], errors),
         "",
