@@ -186,9 +186,9 @@ def main() -> None:
             [row for one in found for row in rows(one)],
         ),
         "",
-        "Distances from the same network in float64, relative to the size of each tensor, root "
-        "mean square over tensors, the largest of three batches of 8 images (a size is at least 1 % "
-        "of the largest, since some gradients vanish but for rounding):",
+        "Distances from the same network in float64, relative to the sizes of tensors, root mean "
+        "square over tensors, the largest of three batches of 8 images (some gradients vanish but "
+        "for rounding, so a size is at least 1 % of the largest):",
         "",
         *table(["network", "", "accelerated", "as released"], errors),
         "",
