@@ -42,7 +42,12 @@ def bars(axes: Axes, group: dict[str, Entry], values: list[float], unit: str) ->
     places = range(len(arms), 0, -1)
     colors = [COLORS[arm] for arm in arms]
     drawn = axes.barh(places, values, color=colors, height=0.72)
-    axes.bar_label(drawn, [f"{value:.3g}" for value in values], padding=3, fontsize=8)
+    axes.bar_label(
+        drawn,
+        [f"{value:,.0f}" if value >= 100 else f"{value:.3g}" for value in values],
+        padding=3,
+        fontsize=8,
+    )
     axes.set_yticks(list(places), arms, fontsize=8)
     axes.set_xlim(0, 1.16 * max(values))
     axes.set_xlabel(unit)
