@@ -35,7 +35,7 @@ VALUES = {
     "image": (16, 32, 48, 64),
 }
 MOST_SECONDS = 20.0  # of a plain step
-MOST_KEPT = 0.35  # of what is available: a step's peak was seen at over twice what it keeps
+MOST_KEPT = 0.2  # of what is available: a step's peak was seen at four times what it keeps
 
 
 def work(size: Size) -> int:
