@@ -116,8 +116,7 @@ class FusedCell(Computed):
         ]
         steps, edge = self.parts.steps, self.edges[0]
         edges = [(source, node) for node in range(steps) for source in range(2 + node)]
-        edge_layers = edge.find(cell._modules[self.parts.edges][0])
-        layout = edge.layout(edge_layers, s1.size(0), steps, edges)
+        layout = edge.layout(candidates, s1.size(0), steps, edges)
         index = edge.index(len(edges), s1.device)
         alphas = edge.arrange(alphas)
         nodes = fused.mix(candidates, states, alphas, betas, layout, index, self.store, updates)
