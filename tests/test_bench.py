@@ -148,6 +148,17 @@ def test_plain_is_left_out_where_it_would_take_too_long(monkeypatch):
     assert later["ours, store"].seconds
 
 
+def test_plain_is_left_out_where_it_would_take_too_much_memory(monkeypatch):
+    sweep = scaling.Sweep(options(rounds=1))
+    assert sweep(Size(2, 4, 3, 16))["frozen"].seconds
+    peak = sweep.of_plain["peak_bytes"] * scaling.work(Size(2, 4, 3, 16))
+    monkeypatch.setattr(scaling, "available_bytes", lambda device: 4 * peak)
+    assert sweep(Size(6, 4, 3, 16))["frozen"].seconds
+    later = sweep(Size(8, 4, 3, 32))
+    assert later["frozen"].missing == "a step would take over 80% of the memory"
+    assert later["ours, recompute"].seconds
+
+
 def options(rounds: int = 1, memory_limit: int | None = None) -> adarts_ext.bench.groups.Options:
     return adarts_ext.bench.groups.Options("cpu", 1, rounds, (2,), 4, 3, 16, 0.0, memory_limit)
 

@@ -2,18 +2,24 @@
 
 One of N, C, L (cells) and the images' side is varied at a time around the chosen size. Plain is the
 frozen plain step. Time is that of one whole search step; memory is what autograd keeps after a
-forward pass in which everything requires its gradient. Plain is left out where a step would take
-longer, or keep more, than one would wait for or has; both are judged by the size before and the
-growth of the work.
+forward pass in which everything requires its gradient. Each size has a process of its own, in which
+its arms take turns: what a smaller size left behind in the allocator takes no room. Plain is left
+out where a step would take longer, or its process more memory, than one would wait for or has; both
+are judged by the size before and the growth of the work.
 """
 
 from __future__ import annotations
 
 import functools
+import resource
 import statistics
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import astuple, replace
+from typing import Any
 
+import torch
+
+from adarts_ext.bench import fresh
 from adarts_ext.bench.groups import Group, Measured, Options, Size
 from adarts_ext.bench.machine import available_bytes
 from adarts_ext.bench.memory import kept_by_network
@@ -35,7 +41,7 @@ VALUES = {
     "image": (16, 32, 48, 64),
 }
 MOST_SECONDS = 20.0  # of a plain step
-MOST_KEPT = 0.2  # of what is available: a step's peak was seen at four times what it keeps
+PART_OF_AVAILABLE = 0.8
 
 
 def work(size: Size) -> int:
@@ -43,13 +49,39 @@ def work(size: Size) -> int:
     return size.batch * size.channels * size.layers * size.image**2
 
 
+def peak_of_process(device: str) -> int:
+    """Bytes that this process held at the most, on the GPU where that is the device."""
+    if device == "cuda":
+        return torch.cuda.max_memory_reserved()
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def measure_size(
+    names: Sequence[str], size: list[int], device: str, threads: int, rounds: int
+) -> dict[str, Any]:
+    """Measure arms at one size; called in a process of its own.
+
+    Returns:
+        ``seconds`` of each arm in every round, ``kept_bytes`` of each, and ``peak_bytes`` of the
+        process.
+    """
+    torch.set_num_threads(threads)
+    shape = Size(*size)
+    kept = {name: kept_by_network(ARMS[name], shape, device) for name in names}
+    steps = {name: SearchStep(ARMS[name], shape, device) for name in names}
+    for step in steps.values():
+        step()
+    seconds = take_turns(steps, rounds, stopwatch(device))
+    return {"seconds": seconds, "kept_bytes": kept, "peak_bytes": peak_of_process(device)}
+
+
 class Sweep:
-    """Measures sizes one after another, each once, and remembers how fast plain was."""
+    """Measures sizes one after another, each once, and remembers what plain took."""
 
     def __init__(self, options: Options) -> None:
         self.options = options
         self.done: dict[Size, dict[str, Measured]] = {}
-        self.of_plain = {"seconds": 0.0, "kept_bytes": 0.0}  # for one unit of work
+        self.of_plain = {"seconds": 0.0, "peak_bytes": 0.0}  # for one unit of work
 
     def __call__(self, size: Size) -> dict[str, Measured]:
         """Measure a size."""
@@ -58,27 +90,30 @@ class Sweep:
         return self.done[size]
 
     def _measure(self, size: Size) -> dict[str, Measured]:
-        device = self.options.device
+        options = self.options
         missing = self._too_much(size)
         names = NAMES[1:] if missing else NAMES
-        kept = {name: kept_by_network(ARMS[name], size, device) for name in names}
-        steps = {name: SearchStep(ARMS[name], size, device) for name in names}
-        for step in steps.values():
-            step()
-        seconds = take_turns(steps, self.options.rounds, stopwatch(device))
+        found = fresh.call(
+            measure_size, names, astuple(size), options.device, options.threads, options.rounds
+        )
         if not missing:
-            measured = statistics.median(seconds[PLAIN]), kept[PLAIN]
-            for what, value in zip(self.of_plain, measured, strict=True):
+            for what, value in (
+                ("seconds", statistics.median(found["seconds"][PLAIN])),
+                ("peak_bytes", found["peak_bytes"]),
+            ):
                 self.of_plain[what] = value / work(size)
-        found = {name: Measured(seconds[name], {"kept_bytes": kept[name]}) for name in names}
-        return {name: found.get(name) or Measured([], missing=missing) for name in NAMES}
+        arms = {PLAIN: Measured([], missing=missing)}
+        for name in names:
+            info = {"kept_bytes": found["kept_bytes"][name]}
+            arms[name] = Measured(found["seconds"][name], info)
+        return arms
 
     def _too_much(self, size: Size) -> str:
-        seconds, kept = (value * work(size) for value in self.of_plain.values())
+        seconds, peak = (value * work(size) for value in self.of_plain.values())
         if seconds > MOST_SECONDS:
             return f"a step would take over {MOST_SECONDS:g} s"
-        if kept > MOST_KEPT * available_bytes(self.options.device):
-            return f"a step would keep over {MOST_KEPT:.0%} of the memory"
+        if peak > PART_OF_AVAILABLE * available_bytes(self.options.device):
+            return f"a step would take over {PART_OF_AVAILABLE:.0%} of the memory"
         return ""
 
 

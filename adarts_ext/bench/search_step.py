@@ -18,6 +18,7 @@ from adarts_ext.bench import plain
 from adarts_ext.bench.groups import BASELINE, Size
 from adarts_ext.nn import SearchNetwork
 from adarts_ext.search import SearchConfig
+from adarts_ext.search.loop import make_optimizers
 from adarts_ext.search.step import Batch, architecture_step, first_order_gradient, weight_step
 
 CLASSES = 10
@@ -111,19 +112,9 @@ class SearchStep:
         self.bfloat16 = bfloat16
         self.grad_clip = config.grad_clip
         self.network = build_network(arm, size, device)
-        self.weight_optimizer = torch.optim.SGD(
-            self.network.parameters(),
-            lr=config.learning_rate,
-            momentum=config.momentum,
-            weight_decay=config.weight_decay,
-        )
-        self.arch_optimizer = torch.optim.Adam(
-            self.network.arch_parameters(),
-            lr=config.arch_learning_rate,
-            betas=(config.arch_beta1, config.arch_beta2),
-            weight_decay=config.arch_weight_decay,
-            capturable=device == "cuda",
-        )
+        self.weight_optimizer, self.arch_optimizer = make_optimizers(config, self.network)
+        for group in self.arch_optimizer.param_groups:
+            group["capturable"] = device == "cuda"  # by a CUDA graph
         self.train_batches = random_batches(arm, size, device, batches, seed=1)
         self.validation_batches = random_batches(arm, size, device, batches, seed=2)
         self.steps = 0
