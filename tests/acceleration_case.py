@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import copy
+import warnings
+
 import torch
+from comparison import assert_exact
 from old_code import adarts, darts, pc_darts, pc_darts_imagenet
 from torch import Tensor, nn
+
+from adarts_ext import accelerate
+from adarts_ext.compat import AccelerationReport, acceleration_report
 
 STYLES = {
     "darts": darts.Network,
@@ -68,3 +75,29 @@ def results(network: nn.Module, x: Tensor) -> dict[str, Tensor]:
 
 def cells(network: nn.Module) -> nn.ModuleList:
     return getattr(network, "cells", None) or network.blocks
+
+
+def build(base, mixed_op=None, cell=None, multiplier: int = 2, steps: int = 2) -> nn.Module:
+    """A network of ``base``'s code with another mixed operation or cell, in float64."""
+    torch.manual_seed(0)
+    cell = cell or type("Cell", (base.Cell,), {"mixed_op": mixed_op or base.MixedOp})
+    network = type("Network", (base.Network,), {"cell": cell})
+    channels = 4 if base is darts else 8
+    made = network(channels, 4, 2, nn.CrossEntropyLoss(), steps, multiplier)
+    return scramble(made, torch.float64)
+
+
+def accelerated(network: nn.Module) -> AccelerationReport:
+    """Accelerate a copy, see that it computes the same, and give its report."""
+    ours = copy.deepcopy(network)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "accelerate: nothing was accelerated")
+        accelerate(ours)
+    report = acceleration_report(ours)
+    x = images("", dtype=torch.float64)
+    expected, actual = results(network, x), results(ours, x)
+    if set(report.levels()) == {"untouched"}:
+        assert all(torch.equal(actual[name], value) for name, value in expected.items())
+    else:
+        assert_exact(actual, expected)
+    return report

@@ -8,6 +8,7 @@ import pytest
 import torch
 from acceleration_case import STYLES, cells, convert, images, make, results
 from comparison import assert_exact
+from norm_changes import average_statistics, evaluate_one_norm, forget_statistics
 from old_code.operations import DilConv
 from torch import Tensor, nn
 
@@ -55,21 +56,6 @@ def change_output(cell):
 
 def count_padding(cell):
     cell._ops[0]._ops[2][0].count_include_pad = True
-
-
-def evaluate_one_norm(cell):
-    cell._ops[0]._ops[1][1].eval()
-
-
-def forget_statistics(cell):
-    norm = cell._ops[0]._ops[1][1]
-    norm.track_running_stats, norm.running_mean, norm.running_var = False, None, None
-
-
-def average_statistics(cell):
-    for norm in cell.modules():
-        if isinstance(norm, nn.BatchNorm2d):
-            norm.momentum = None
 
 
 def replace_forward(cell):

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from adarts_ext import accelerate
 from adarts_ext.compat import acceleration_report
+from adarts_ext.nn import fused
 
 DOUBLE = torch.float64
 CLOSE = {"rtol": 1e-8, "atol": 1e-10}
@@ -81,6 +82,27 @@ def test_an_output_changed_in_place_is_respected(change, batch):
         torch.testing.assert_close(network(x), plain(x), **CLOSE)
     assert_exact(results(network, x), results(plain, x))
     assert acceleration_report(network).levels() == {"node": 3}
+
+
+@pytest.mark.parametrize("change", [in_place, through_detach, by_index])
+def test_an_input_changed_in_place_between_two_cells_is_respected(change):
+    """The stem's output, which the second cell takes too."""
+    network, plain = both("pc_darts")
+    for each in (network, plain):
+        each.cells[1].register_forward_pre_hook(lambda cell, inputs: change(inputs[0]))
+    assert_same(network, plain, "pc_darts")
+    assert acceleration_report(network).levels() == {"node": 3}
+
+
+def test_the_stems_output_is_laid_out_once_in_a_pass(monkeypatch):
+    seen = []
+    lay_out = fused.to_image_blocks
+    monkeypatch.setattr(fused, "to_image_blocks", lambda x: lay_out(seen.append(x.shape) or x))
+    network = accelerate(make("darts"))
+    x = images("darts")
+    seen.clear()
+    network(x).sum().backward()
+    assert seen == [(3, 12, 16, 16)]
 
 
 @pytest.mark.parametrize("style", STYLES)

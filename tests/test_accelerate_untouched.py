@@ -2,51 +2,18 @@
 
 from __future__ import annotations
 
-import copy
-import pickle
-import warnings
-from abc import ABC, abstractmethod
-
 import pytest
 import torch
-from acceleration_case import images, results, scramble
-from comparison import assert_exact
+from acceleration_case import accelerated, build, images
 from old_code import adarts, darts, pc_darts
-from old_code.operations import PRIMITIVES
 from torch import nn
 
 from adarts_ext import accelerate
-from adarts_ext.compat import AccelerationReport, acceleration_report
+from adarts_ext.compat import acceleration_report
 from adarts_ext.genotype import PC_DARTS
 from adarts_ext.nn import DerivedNetwork
 
 DOUBLE = torch.float64
-
-
-def build(base, mixed_op=None, cell=None, multiplier: int = 2, steps: int = 2) -> nn.Module:
-    """A network of ``base``'s code with another mixed operation or cell, in float64."""
-    torch.manual_seed(0)
-    cell = cell or type("Cell", (base.Cell,), {"mixed_op": mixed_op or base.MixedOp})
-    network = type("Network", (base.Network,), {"cell": cell})
-    channels = 4 if base is darts else 8
-    made = network(channels, 4, 2, nn.CrossEntropyLoss(), steps, multiplier)
-    return scramble(made, DOUBLE)
-
-
-def accelerated(network: nn.Module) -> AccelerationReport:
-    """Accelerate a copy, see that it computes the same, and give its report."""
-    ours = copy.deepcopy(network)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "accelerate: nothing was accelerated")
-        accelerate(ours)
-    report = acceleration_report(ours)
-    x = images("", dtype=DOUBLE)
-    expected, actual = results(network, x), results(ours, x)
-    if set(report.levels()) == {"untouched"}:
-        assert all(torch.equal(actual[name], value) for name, value in expected.items())
-    else:
-        assert_exact(actual, expected)
-    return report
 
 
 class AnotherShuffle(pc_darts.MixedOp):
@@ -253,84 +220,6 @@ def test_a_cell_that_computes_something_else_keeps_fused_mixed_operations(base, 
     report = accelerated(build(base, cell=cell))
     assert report.levels() == {"untouched": 2, "mixed op": 10}
     assert all(reason in entry.reason for entry in report.entries if entry.level == "untouched")
-
-
-class ScaledByAttribute(darts.MixedOp):
-    """Two of them are alike in all but an attribute that is no number."""
-
-    def __init__(self, scale):
-        super().__init__(4, 1)
-        self.scale = scale
-
-    def forward(self, x, weights):
-        (scale,) = self.scale
-        return scale * super().forward(x, weights)
-
-
-@pytest.mark.parametrize("kind", [list, torch.tensor, lambda values: {values[0]: None}])
-def test_modules_that_differ_in_an_attribute_are_told_apart(kind):
-    right, wrong = ScaledByAttribute(kind([1.0])), ScaledByAttribute(kind([2.0]))
-    report = acceleration_report(accelerate(nn.ModuleList([right, wrong, right])))
-    assert [entry.level for entry in report.entries] == ["mixed op", "untouched"]
-    x, weights = torch.randn(3, 4, 8, 8), torch.rand(8)
-    assert torch.equal(wrong(x, weights), 2.0 * darts.MixedOp.forward(wrong, x, weights))
-
-
-def test_a_list_that_is_written_to_is_a_changed_attribute():
-    mixed_op = accelerate(ScaledByAttribute([1.0]))
-    mixed_op.scale[0] = 3.0
-    (entry,) = acceleration_report(mixed_op).entries
-    assert entry.reason == "an attribute of ScaledByAttribute was changed"
-    x, weights = torch.randn(3, 4, 8, 8), torch.rand(8)
-    torch.testing.assert_close(
-        mixed_op(x, weights), 3.0 * darts.MixedOp.forward(mixed_op, x, weights)
-    )
-
-
-class AbstractNetwork(ABC, darts.Network):
-    @abstractmethod
-    def forward(self, x): ...
-
-
-class AbstractBaseClass(AbstractNetwork):
-    def forward(self, x):
-        return darts.Network.forward(self, x)
-
-
-def test_classes_may_have_abstract_bases():
-    torch.manual_seed(0)
-    network = scramble(AbstractBaseClass(4, 4, 1, nn.CrossEntropyLoss(), 1, 1), DOUBLE)
-    assert accelerated(network).levels() == {"node": 1}
-    made = pickle.loads(pickle.dumps(accelerate(network))).new()
-    assert isinstance(made, AbstractNetwork)
-    assert acceleration_report(made).levels() == {"node": 1}
-
-
-class AnotherOrder(darts.MixedOp):
-    primitives = tuple(reversed(PRIMITIVES))
-
-
-class NoNone(pc_darts.MixedOp):
-    primitives = tuple(PRIMITIVES[1:])
-
-
-class NoNoneAndAnotherOrder(adarts.MixedOp):
-    primitives = (*PRIMITIVES[4:], *PRIMITIVES[1:4])
-
-
-@pytest.mark.parametrize(
-    ("base", "mixed_op"),
-    [(darts, AnotherOrder), (pc_darts, NoNone), (adarts, NoNoneAndAnotherOrder)],
-    ids=lambda given: given.__name__,
-)
-def test_another_order_and_a_missing_none_are_fused(base, mixed_op):
-    report = accelerated(build(base, mixed_op))
-    assert report.levels() == {"node": 2}
-    assert all(not entry.reason for entry in report.entries)
-
-
-def test_fewer_nodes_in_the_output_are_fused():
-    assert accelerated(build(pc_darts, multiplier=2, steps=4)).levels() == {"node": 2}
 
 
 def test_a_forward_function_of_an_object_is_left():

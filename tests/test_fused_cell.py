@@ -8,6 +8,7 @@ import pickle
 
 import pytest
 import torch
+from norm_changes import average_statistics, evaluate_one_norm, forget_statistics
 from torch import Tensor, nn
 from torch.nn.utils import parametrize, prune
 
@@ -81,21 +82,6 @@ def scale_output(cell):
 
 def scale_edge(cell):
     cell._ops[0].register_forward_hook(lambda module, inputs, output: 2 * output)
-
-
-def evaluate_one_norm(cell):
-    cell._ops[0]._ops[1][1].eval()
-
-
-def forget_statistics(cell):
-    norm = cell._ops[0]._ops[1][1]
-    norm.track_running_stats, norm.running_mean, norm.running_var = False, None, None
-
-
-def average_statistics(cell):
-    for norm in cell.modules():
-        if isinstance(norm, nn.BatchNorm2d):
-            norm.momentum = None
 
 
 def change_selection(cell):

@@ -3,16 +3,18 @@
 A batch fits if a whole search step does. Batches are doubled and then bisected, to a multiple of
 16. On a GPU every one is tried, until memory runs out. On the CPU, where that would stop the
 machine, the peak of two small batches in fresh processes predicts those of others; the answer is
-measured, in a fresh process too, and corrected where it takes more than predicted.
+measured, in a fresh process too, and corrected where it takes more than predicted. A process whose
+peak is exact is slow there (see :mod:`adarts_ext.bench.memory`): a step of a quarter of the batch
+is timed in another.
 """
 
 from __future__ import annotations
 
 import functools
 import gc
-import time
+import sys
 from collections.abc import Callable, Iterator
-from dataclasses import astuple, replace
+from dataclasses import astuple
 
 import torch
 
@@ -27,8 +29,9 @@ MULTIPLE = 16
 MOST = 2**16  # images
 SMALL = (32, 64)  # the batches that predict others
 PART_OF_AVAILABLE = 0.8
+TIMED_PART = 4  # on the CPU
 
-Cost = dict[str, float]  # peak_bytes, seconds
+Cost = dict[str, float]  # peak_bytes, on a GPU also seconds
 
 
 def largest_batch(fits: Callable[[int], bool], most: int = MOST) -> int:
@@ -51,7 +54,7 @@ def largest_batch(fits: Callable[[int], bool], most: int = MOST) -> int:
 
 
 def measure_step(arm: str, size: list[int], device: str, threads: int) -> Cost:
-    """Measure the peak and the seconds of a warm search step."""
+    """Measure the peak of a warm search step, and on a GPU its seconds."""
     torch.set_num_threads(threads)
     step = SearchStep(COMPARED[arm], Size(*size), device, batches=1)
     batches = step.next_batches()
@@ -59,9 +62,15 @@ def measure_step(arm: str, size: list[int], device: str, threads: int) -> Cost:
     if device == "cuda":
         peak = peak_allocated(lambda: step.step(*batches))
         return {"peak_bytes": peak, "seconds": stopwatch(device)(step, 3) / 3}
-    started = time.perf_counter()
-    peak = peak_resident(lambda: step.step(*batches))
-    return {"peak_bytes": peak, "seconds": time.perf_counter() - started}
+    return {"peak_bytes": peak_resident(lambda: step.step(*batches))}
+
+
+def time_step(arm: str, size: list[int], device: str, threads: int) -> float:
+    """Measure the seconds of a warm search step."""
+    torch.set_num_threads(threads)
+    step = SearchStep(COMPARED[arm], Size(*size), device, batches=1)
+    step()
+    return stopwatch(device)(step, 1)
 
 
 def search_by_trying(measure: Callable[[int], Cost], limit: float) -> tuple[int, Cost]:
@@ -113,7 +122,7 @@ def measure(options: Options) -> dict[str, Measured]:
     for arm in COMPARED:
 
         def at(batch: int, arm: str = arm) -> Cost:
-            arguments = arm, astuple(replace(options.size(0), batch=batch)), device
+            arguments = arm, astuple(options.size(batch)), device
             if device == "cuda":
                 return measure_step(*arguments, options.threads)
             return fresh.call(measure_step, *arguments, options.threads, environment=ENVIRONMENT)
@@ -123,8 +132,15 @@ def measure(options: Options) -> dict[str, Measured]:
         if batch == 0:
             found[arm] = Measured([], missing=f"not even {MULTIPLE} images fit")
             continue
+        if device == "cuda":
+            timed, seconds = batch, cost["seconds"]
+        else:
+            timed = max(1, batch // MULTIPLE // TIMED_PART) * MULTIPLE
+            size = astuple(options.size(timed))
+            seconds = fresh.call(time_step, arm, size, device, options.threads)
         info = {"batch": batch, "peak_bytes": cost["peak_bytes"], "limit_bytes": int(limit)}
-        found[arm] = Measured([cost["seconds"]], info)
+        found[arm] = Measured([seconds], {**info, "timed_batch": timed})
+        print(f"  {arm}: {batch} images", file=sys.stderr, flush=True)
     return found
 
 

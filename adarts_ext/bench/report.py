@@ -118,8 +118,9 @@ SECTIONS = {
     ),
     "fit": Section(
         "Which batch fits",
-        "The largest batch, a multiple of 16, whose search step stays below the limit, and that "
-        "step, measured once. On a CPU all resident memory of the process counts.",
+        "The largest batch, a multiple of 16, whose search step stays below the limit, and the "
+        "speed of a warm step, measured once: on a CPU that of a quarter of the batch, as the peak "
+        "(of all resident memory) is taken with an allocator that is exact and slow.",
         "",
         fit_table,
     ),

@@ -122,11 +122,12 @@ def fit_table(results: Results) -> list[str]:
     """Write a row for each memory mode."""
     rows = []
     for entry in next(iter(results.groups("fit").values())).values():
-        batch, limit = entry.info["batch"], entry.info["limit_bytes"]
-        peak = f"{mebibytes(entry.info['peak_bytes'])} of {mebibytes(limit)}"
-        rows.append([entry.arm, batch, f"{entry.median:.2f}", f"{batch / entry.median:.1f}", peak])
-    columns = ["memory mode", "largest batch", "s a search step", "images a second"]
-    return table([*columns, "peak, MiB"], rows)
+        batch, timed = entry.info["batch"], entry.info["timed_batch"]
+        peak, limit = (mebibytes(entry.info[what]) for what in ("peak_bytes", "limit_bytes"))
+        speed = f"{timed / entry.median:.1f}"
+        rows.append([entry.arm, batch, f"{peak} of {limit}", timed, f"{entry.median:.2f}", speed])
+    columns = ["memory mode", "largest batch", "peak, MiB"]
+    return table([*columns, "timed batch", "s a search step", "images a second"], rows)
 
 
 def roofline_table(results: Results) -> list[str]:

@@ -1,5 +1,7 @@
 """Feature maps whose image blocks are remembered, so that later cells need not make them again.
 
+Those are what a cell gives, and what a cell takes from elsewhere, as the stem's, for backward.
+
 They are kept beside the feature maps, which are saved and copied without them. A change in place
 is noticed by the version that torch counts. As torch's own gradients, this does not see what is
 written through ``.data``.
@@ -48,14 +50,19 @@ def lay_out(x: Tensor) -> ImageBlocks:
     Gradients go through x in any case, so hooks on it, and gradients with respect to it, are what
     they would be without.
     """
-    memory = None if torch.compiler.is_compiling() else _memories.get(x)
+    if torch.compiler.is_compiling():
+        return fused.lay_out(x)
+    needs_gradient = torch.is_grad_enabled() and x.requires_grad
+    memory = _memories.get(x)
     if (
         memory is None
         or memory.version != x._version
         or memory.blocks.dtype != fused.compute_dtype(x)
     ):
-        return fused.lay_out(x)
-    if not (torch.is_grad_enabled() and x.requires_grad):
+        if x.is_leaf or not needs_gradient:  # nobody else's, or there for long
+            return fused.lay_out(x)
+        memory = _memories[x] = _Memory(x._version, fused.lay_out(x.detach()).blocks)
+    if not needs_gradient:
         return ImageBlocks(memory.blocks, x.size(0))
     shared = memory.shared
     if shared is None:

@@ -63,6 +63,17 @@ inline void check_normalized(const char* op, const Tensor& like, const Tensor& w
                  dtype == ScalarType::Double ? "float64" : "float32");
 }
 
+// The same for the backward pass, whose inputs are there where it needs their sums.
+inline void check_normalized_backward(const char* op, const Tensor& grad, const Tensors& inputs,
+                                      const Tensor& weights, const std::vector<bool>& normalized,
+                                      const Tensor& norms, const std::vector<bool>& needs_inputs,
+                                      bool sums) {
+  check_normalized(op, grad, weights, normalized, norms);
+  const size_t count = normalized.size();
+  ADARTS_CHECK(needs_inputs.size() == count && (!sums || inputs.size() == count), op, ": got ",
+               inputs.size(), " inputs and ", needs_inputs.size(), " flags, expected ", count);
+}
+
 // The two layers of channel_attention, for `channels` channels.
 inline void check_layers(const char* op, const Tensor& w1, const Tensor& w2, int64_t channels,
                          const Tensor& like) {

@@ -85,12 +85,8 @@ Tensors normalized_mixed_sum_backward(const Tensor& grad, const Tensors& inputs,
                                       const std::vector<bool>& needs_inputs, bool needs_weights) {
   constexpr const char* op = "normalized_mixed_sum_backward";
   const int64_t count = normalized.size();
-  check_normalized(op, grad, weights, normalized, norms);
   const bool sums = needs_weights || training;
-  ADARTS_CHECK(static_cast<int64_t>(needs_inputs.size()) == count &&
-                   (!sums || static_cast<int64_t>(inputs.size()) == count),
-               op, ": got ", inputs.size(), " inputs and ", needs_inputs.size(),
-               " flags, expected ", count);
+  check_normalized_backward(op, grad, inputs, weights, normalized, norms, needs_inputs, sums);
   const Tensor grad_out = dense(grad), used = dense(norms), factors = dense(weights);
   const Tensors laid_out = checked_inputs(op, sums ? inputs : Tensors(), grad_out);
   const cpu::Planes planes = planes_of(grad_out);
