@@ -3,7 +3,7 @@
 // the Backend for it.
 #pragma once
 
-#include "search_cell.h"
+#include "search_cell_backward.h"
 
 namespace adarts {
 
