@@ -20,7 +20,7 @@ import torch
 
 from adarts_ext.bench import fresh
 from adarts_ext.bench.groups import Group, Measured, Options, Size
-from adarts_ext.bench.machine import available_bytes
+from adarts_ext.bench.machine import PART_OF_AVAILABLE, available_bytes
 from adarts_ext.bench.memory import COMPARED, ENVIRONMENT, peak_allocated, peak_resident
 from adarts_ext.bench.search_step import SearchStep
 from adarts_ext.bench.timing import stopwatch
@@ -28,7 +28,6 @@ from adarts_ext.bench.timing import stopwatch
 MULTIPLE = 16
 MOST = 2**16  # images
 SMALL = (32, 64)  # the batches that predict others
-PART_OF_AVAILABLE = 0.8
 TIMED_PART = 4  # on the CPU
 
 Cost = dict[str, float]  # peak_bytes, on a GPU also seconds

@@ -15,6 +15,7 @@ from adarts_ext.bench.groups import Options
 CPU_INFO = Path("/proc/cpuinfo")
 FREQUENCY = Path("/sys/devices/system/cpu/cpu0/cpufreq")
 MEMORY_INFO = Path("/proc/meminfo")
+PART_OF_AVAILABLE = 0.8  # that a benchmark may fill
 UNREADABLE = "not readable here"
 MAKERS = ("intel", "amd", "nvidia", "processor", "cpu", "geforce")
 

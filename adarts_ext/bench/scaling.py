@@ -21,7 +21,7 @@ import torch
 
 from adarts_ext.bench import fresh
 from adarts_ext.bench.groups import Group, Measured, Options, Size
-from adarts_ext.bench.machine import available_bytes
+from adarts_ext.bench.machine import PART_OF_AVAILABLE, available_bytes
 from adarts_ext.bench.memory import kept_by_network
 from adarts_ext.bench.search_step import ARMS, SearchStep
 from adarts_ext.bench.timing import stopwatch, take_turns
@@ -41,7 +41,6 @@ VALUES = {
     "image": (16, 32, 48, 64),
 }
 MOST_SECONDS = 30.0  # of a plain step
-PART_OF_AVAILABLE = 0.8
 
 
 def work(size: Size) -> int:
@@ -66,6 +65,7 @@ def measure_size(
         process.
     """
     torch.set_num_threads(threads)
+    torch.backends.cudnn.benchmark = True
     shape = Size(*size)
     kept = {name: kept_by_network(ARMS[name], shape, device) for name in names}
     steps = {name: SearchStep(ARMS[name], shape, device) for name in names}
