@@ -17,11 +17,8 @@ export GOMP_SPINCOUNT ?= 10000
 BIN := $(VENV)/bin
 NATIVE := $(wildcard csrc/*.* csrc/*/*.* csrc/*/*/*.*) setup.py pyproject.toml
 
-CPP := $(wildcard csrc/*/*.* csrc/*/*/*.* tests/emulator/*.cpp tests/emulator/*.h tests/emulator/*.cuh)
+CPP := $(wildcard csrc/*.h csrc/*/*.* csrc/*/*/*.* tests/emulator/*.cpp tests/emulator/*.h tests/emulator/*.cuh)
 OUT ?= build/gpu
-OPERATOR_TESTS := $(addprefix tests/test_,$(addsuffix .py,\
-  channel_attention select_channels gather_channels scatter_channels mixed_sum \
-  normalized_mixed_sum image_blocks preprocess_cell search_cell_operator))
 # Where the libraries were built elsewhere there is no environment of ours.
 GPU_PYTHON := PYTHONPATH=. $(PYTHON)
 SANITIZE := PYTORCH_NO_CUDA_MEMORY_CACHING=1 PYTHONPATH=. compute-sanitizer --error-exitcode 1
@@ -57,10 +54,10 @@ kernel-report: $(VENV)/.installed
 
 test-gpu:
 	mkdir -p $(OUT)
-	$(GPU_PYTHON) -m pytest -q --device cuda $(OPERATOR_TESTS) tests/test_cuda.py | tee $(OUT)/tests.log
-	$(SANITIZE) --tool memcheck $(PYTHON) -m pytest -q tests/test_cuda.py -k bit_identical \
+	$(GPU_PYTHON) -m pytest -q --device cuda tests/ops | tee $(OUT)/tests.log
+	$(SANITIZE) --tool memcheck $(PYTHON) -m pytest -q tests/ops/test_cuda.py -k bit_identical \
 	  | tee $(OUT)/memcheck.log
-	$(SANITIZE) --tool racecheck $(PYTHON) -m pytest -q tests/test_cuda.py -k bit_identical \
+	$(SANITIZE) --tool racecheck $(PYTHON) -m pytest -q tests/ops/test_cuda.py -k bit_identical \
 	  | tee $(OUT)/racecheck.log
 
 bench-gpu:

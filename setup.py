@@ -93,7 +93,7 @@ extensions = [
             [
                 "csrc/torch/library.cpp",
                 *glob.glob("csrc/torch/cpu/*.cpp"),
-                *glob.glob("csrc/cpu/*.cpp"),
+                *glob.glob("csrc/cpu/**/*.cpp", recursive=True),
             ]
         ),
         extra_compile_args={"cxx": CXX_FLAGS},
@@ -104,7 +104,12 @@ if with_cuda:
     extensions.append(
         CUDAExtension(
             "adarts_ext._cuda",
-            sorted([*glob.glob("csrc/torch/cuda/*.cpp"), *glob.glob("csrc/kernels/*.cu")]),
+            sorted(
+                [
+                    *glob.glob("csrc/torch/cuda/*.cpp"),
+                    *glob.glob("csrc/cuda/**/*.cu", recursive=True),
+                ]
+            ),
             extra_compile_args={"cxx": [*CXX_FLAGS, "-DUSE_CUDA"], "nvcc": NVCC_FLAGS},
             py_limited_api=True,
         )

@@ -1,7 +1,7 @@
 """What each launch of the fused cell's CUDA kernels has to read, write and compute.
 
-The order of the launches is that of csrc/torch/search_cell.h, the rest follows the head comments of
-csrc/kernels/cell_*.cu. Calculated for float32, ADARTS's attention and batches that fill their
+The order of the launches is that of csrc/torch/cell/forward.h, the rest follows the head comments
+of csrc/cuda/cell/*.cu. Calculated for float32, ADARTS's attention and batches that fill their
 blocks of 16 images. Bytes are those that the thread blocks of a launch ask for when they see them
 first: taps and windows that overlap come from L1 and do not count, but what several blocks read
 (sums in parts, the input of several works) counts for each. FLOPs are additions, multiplications

@@ -2,7 +2,7 @@
 
     python benchmarks/kernel_report.py [--out benchmarks/results/kernels.md]
 
-For each kernel of csrc/kernels: registers, spills, static shared memory, the occupancy they allow,
+For each kernel of csrc/cuda: registers, spills, static shared memory, the occupancy they allow,
 and the widest global load and store in the machine code; for each operator the bytes it must move
 at the supernet's shapes and the time that takes at 3.0 TB/s. (What the fused cell should cost is in
 predict_cell.py.) Ends with an error if a kernel spills, or if a float32 kernel that works on packs
@@ -25,7 +25,7 @@ from pathlib import Path
 
 from adarts_ext.bench.operators import OPERATORS, PROPORTION, STAGES
 
-KERNELS = Path(__file__).parents[1] / "csrc" / "kernels"
+KERNELS = Path(__file__).parents[1] / "csrc" / "cuda"
 ARCHITECTURES = ("sm_80", "sm_90", "sm_100", "sm_120")
 SHOWN = "sm_90"
 BANDWIDTH = 3.0e12  # bytes a second, read and written: the copy rate of an H100
@@ -95,7 +95,8 @@ def tool(name: str) -> str:
 def compile_kernels(source: Path, architecture: str, folder: Path) -> list[Kernel]:
     """Compile one source with warnings as errors and read the compiler's report and the code."""
     include = Path(find_spec("torch").origin).parent / "include"
-    cubin = folder / f"{source.stem}-{architecture}.cubin"
+    name = str(source.relative_to(KERNELS))
+    cubin = folder / f"{name.replace('/', '-')}-{architecture}.cubin"
     command = [tool("nvcc"), "-std=c++20", "-O3", "--expt-relaxed-constexpr", "-cubin"]
     command += [f"-arch={architecture}", "-Xptxas", "-v", "-Werror", "all-warnings"]
     command += [f"-isystem={include}", "-o", str(cubin), str(source)]
@@ -108,7 +109,7 @@ def compile_kernels(source: Path, architecture: str, folder: Path) -> list[Kerne
     elf = subprocess.run(
         [tool("cuobjdump"), "-elf", str(cubin)], capture_output=True, text=True, check=True
     ).stdout
-    return parse(source.name, made.stderr, code, elf)
+    return parse(name, made.stderr, code, elf)
 
 
 def parse(source: str, report: str, code: str, elf: str) -> list[Kernel]:
@@ -171,7 +172,7 @@ def demangle(name: str) -> str:
 
 def compile_all() -> Iterator[tuple[str, Kernel]]:
     """Compile every source for every architecture, as many at once as there are processors."""
-    tasks = [(s, a) for s in sorted(KERNELS.glob("*.cu")) for a in ARCHITECTURES]
+    tasks = [(s, a) for s in sorted(KERNELS.rglob("*.cu")) for a in ARCHITECTURES]
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(os.cpu_count()) as pool:
         made = pool.map(lambda task: compile_kernels(*task, Path(folder)), tasks)
         for (_, architecture), kernels in zip(tasks, made, strict=True):
@@ -225,7 +226,7 @@ def faults_of(kernel: Kernel, architecture: str) -> list[str]:
 
 def wide_accesses(kernel: Kernel) -> tuple[str, ...]:
     """Say which accesses of a kernel of the fused cell must be made by 128 bits."""
-    if not kernel.source.startswith("cell_") or not kernel.single or kernel.plain_name in NO_MAPS:
+    if not kernel.source.startswith("cell/") or not kernel.single or kernel.plain_name in NO_MAPS:
         return ()
     return ("load",) if kernel.plain_name in ONLY_SUMS else ("load", "store")
 

@@ -144,7 +144,7 @@ ADARTS_CELL(c10::BFloat16)
 template void add_parts(const float*, int64_t, int64_t, float*);
 template void add_parts(const double*, int64_t, int64_t, double*);
 
-// One table of kernels for each level, made in search_cell_<level>.cpp.
+// One table of kernels for each level, made in cell/level_<level>.cpp.
 #define ADARTS_LEVEL_TABLE(level)  \
   namespace level {                \
   template <class T>               \

@@ -1,8 +1,8 @@
-// The phases of search_cell.h on the CPU: each runs a range of tasks. Compiled once for each x86-64
+// The phases of csrc/cell.h on the CPU: each runs a range of tasks. Compiled once for each x86-64
 // level from csrc/cpu/cell/ and chosen when first called.
 #pragma once
 
-#include "../search_cell.h"
+#include "../cell.h"
 
 namespace adarts::cpu {
 

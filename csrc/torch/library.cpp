@@ -43,7 +43,7 @@ STABLE_TORCH_LIBRARY(ADARTS_NAMESPACE, m) {
       "bool[] normalized, Tensor norms, bool training, bool[] needs_inputs, bool needs_weights) "
       "-> Tensor[]");
 
-  // Image blocks, see csrc/search_cell.h. `stored` is empty unless `store`; `norms` are given where
+  // Image blocks, see csrc/cell.h. `stored` is empty unless `store`; `norms` are given where
   // the running statistics are used, and then no others are returned.
   m.def(
       "search_cell(Tensor[] states, Tensor weights, Tensor alphas, Tensor? betas, Tensor? index, "

@@ -66,10 +66,10 @@ def sources(name: str) -> list[Path]:
     found = [path for path in HERE.glob("*.cpp") if not path.name.startswith(NAMES[1:])]
     found += HERE.glob(f"{name}*.cpp")
     if name != "planted":  # CUDA's compiler alone knows the architectures
-        kernels = (ROOT / "csrc" / "kernels").glob("*.cu")
+        kernels = (ROOT / "csrc" / "cuda").rglob("*.cu")
         found += [path for path in kernels if path.name != "architectures.cu"]
     if name == "launchers":  # the search cell's kernels are called by its operators alone
-        found = [path for path in found if not path.name.startswith("cell_")]
+        found = [path for path in found if path.parent.name != "cell"]
     if name == "adarts_emulated":
         bindings = (ROOT / "csrc" / "torch" / "cuda").glob("*.cpp")
         found += [path for path in bindings if path.name != "library.cpp"]

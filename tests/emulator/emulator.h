@@ -1,4 +1,5 @@
-// The stand-in for the CUDA runtime: what csrc/kernels/portable.cuh lists, for the host compiler.
+// The stand-in for the CUDA runtime: what csrc/cuda/device/portable.cuh lists, for the host
+// compiler.
 //
 // Blocks run one after another, the threads of a block one at a time, both in an order that a seed
 // shuffles (ADARTS_EMULATOR_SEED). Whatever goes wrong is an exception whose message names kernel,

@@ -1,7 +1,7 @@
 // Small kernels with a planted fault each, for one block of 64 threads and 64 numbers.
 #pragma once
 
-#include "kernels/portable.cuh"
+#include "cuda/device/portable.cuh"
 
 namespace adarts::cuda {
 

@@ -8,11 +8,11 @@
 #include <stdexcept>
 #include <string>
 
-#include "kernels/channel_attention.cuh"
-#include "kernels/gather_channels.cuh"
-#include "kernels/mixed_sum.cuh"
-#include "kernels/scatter_channels.cuh"
-#include "kernels/select_channels.cuh"
+#include "cuda/channel_attention.cuh"
+#include "cuda/gather_channels.cuh"
+#include "cuda/mixed_sum.cuh"
+#include "cuda/scatter_channels.cuh"
+#include "cuda/select_channels.cuh"
 
 namespace py = pybind11;
 

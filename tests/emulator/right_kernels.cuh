@@ -1,7 +1,7 @@
 // Small kernels that are right: what the emulator must compute as a GPU does.
 #pragma once
 
-#include "kernels/portable.cuh"
+#include "cuda/device/portable.cuh"
 
 namespace adarts::cuda {
 

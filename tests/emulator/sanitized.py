@@ -34,7 +34,7 @@ def run_module(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 def run_tests(file: str, names: str) -> subprocess.CompletedProcess[str]:
     """Run the tests of a file that ``names``, as pytest's -k, chooses, on sanitized operators."""
-    chosen = ("--device", "sanitized", "-k", names, f"tests/{file}")
+    chosen = ("--device", "sanitized", "-k", names, f"tests/ops/{file}")
     # A report ends the process: what pytest had captured of it would be lost.
     return _run("pytest", "-q", "-p", "no:cacheprovider", "--capture", "no", *chosen)
 

@@ -44,8 +44,8 @@ def operators() -> Path:
     [
         ("test_normalized_mixed_sum.py", "many_inputs or misaligned or given_norms"),
         ("test_preprocess_cell.py", "matches_reference or any_size"),
-        ("test_search_cell_operator.py", "matches_reference and True or recomputing_changes"),
-        ("test_search_cell_operator.py", "any_structure and False and (all or block or wide)"),
+        ("test_search_cell.py", "matches_reference and True or recomputing_changes"),
+        ("test_search_cell.py", "any_structure and False and (all or block or wide)"),
     ],
 )
 def test_operators(file, names):

@@ -1,4 +1,4 @@
-// The candidates' convolutions, forward: first_half and second_half of search_cell.h. A task is one
+// The candidates' convolutions, forward: first_half and second_half of csrc/cell.h. A task is one
 // edge and one block of images.
 
 // The chosen channels of a state: plane a of an edge is channel selected[a], times its score.

@@ -1,8 +1,8 @@
 // The search cell and its preprocessing on the CPU: each phase over torch's threads. The order of
-// the phases is in csrc/torch/search_cell.h, the loops are in csrc/cpu/cell/.
+// the phases is in csrc/torch/cell/forward.h, the loops are in csrc/cpu/cell/.
 #include "../../cpu/search_cell.h"
 
-#include "../search_cell_ops.h"
+#include "../cell/operators.h"
 #include "common.h"
 
 namespace adarts {

@@ -1,6 +1,6 @@
 // channel_attention on the GPU: checks, allocation and launches; the kernels are in
-// csrc/kernels/channel_attention.cu and channel_attention_backward.cu.
-#include "../../kernels/channel_attention.cuh"
+// csrc/cuda/channel_attention.cu and channel_attention_backward.cu.
+#include "../../cuda/channel_attention.cuh"
 
 #include "feature_map.h"
 

@@ -9,7 +9,7 @@
 #include <torch/csrc/stable/library.h>
 #include <torch/csrc/stable/macros.h>
 
-#include "../../kernels/portable.cuh"
+#include "../../cuda/device/portable.cuh"
 #include "../checks.h"
 
 #ifdef ADARTS_EMULATED

@@ -1,7 +1,7 @@
 // Feature maps as the kernels take them.
 #pragma once
 
-#include "../../kernels/access.cuh"
+#include "../../cuda/device/access.cuh"
 #include "common.h"
 
 namespace adarts {

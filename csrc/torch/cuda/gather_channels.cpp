@@ -1,6 +1,6 @@
 // gather_channels on the GPU: checks, allocation and launches; the kernels are in
-// csrc/kernels/gather_channels.cu.
-#include "../../kernels/gather_channels.cuh"
+// csrc/cuda/gather_channels.cu.
+#include "../../cuda/gather_channels.cuh"
 
 #include "feature_map.h"
 

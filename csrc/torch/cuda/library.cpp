@@ -2,7 +2,7 @@
 #include <cuda_runtime_api.h>
 #include <torch/csrc/stable/library.h>
 
-#include "../../kernels/architectures.h"
+#include "../../cuda/architectures.h"
 
 namespace adarts {
 

@@ -1,6 +1,6 @@
 // mixed_sum on the GPU: checks, allocation and launches; the kernels are in
-// csrc/kernels/mixed_sum.cu.
-#include "../../kernels/mixed_sum.cuh"
+// csrc/cuda/mixed_sum.cu.
+#include "../../cuda/mixed_sum.cuh"
 
 #include <algorithm>
 

@@ -1,6 +1,6 @@
 // normalized_mixed_sum on the GPU: checks, allocation and launches; the kernels are in
-// csrc/kernels/normalized_mixed_sum.cu.
-#include "../../kernels/normalized_mixed_sum.cuh"
+// csrc/cuda/normalized_mixed_sum.cu.
+#include "../../cuda/normalized_mixed_sum.cuh"
 
 #include <algorithm>
 #include <limits>

@@ -1,6 +1,6 @@
 // scatter_channels on the GPU: checks, allocation and launches; the kernels are in
-// csrc/kernels/scatter_channels.cu and scatter_channels_backward.cu.
-#include "../../kernels/scatter_channels.cuh"
+// csrc/cuda/scatter_channels.cu and scatter_channels_backward.cu.
+#include "../../cuda/scatter_channels.cuh"
 
 #include "feature_map.h"
 

@@ -1,8 +1,7 @@
 // The search cell and its preprocessing on the GPU: launches and the room that they need. The order
-// of the phases is in csrc/torch/search_cell.h, the kernels are in csrc/kernels/cell_*.cu.
-#include "../../kernels/search_cell.cuh"
-
-#include "../search_cell_ops.h"
+// of the phases is in csrc/torch/cell/forward.h, the kernels are in csrc/cuda/cell/*.cu.
+#include "../../cuda/cell/launchers.cuh"
+#include "../cell/operators.h"
 #include "common.h"
 
 namespace adarts {

@@ -1,6 +1,6 @@
 // select_channels on the GPU: checks, allocation and launch; the kernel is in
-// csrc/kernels/select_channels.cu.
-#include "../../kernels/select_channels.cuh"
+// csrc/cuda/select_channels.cu.
+#include "../../cuda/select_channels.cuh"
 
 #include "common.h"
 

@@ -1,5 +1,0 @@
-// The search cell's kernels for any processor.
-#include "cell/shared.h"
-#define ADARTS_LEVEL baseline
-#define ADARTS_UNROLL(count) ADARTS_PRAGMA(GCC unroll 1)  // compiles in a quarter of the time
-#include "cell/level.h"

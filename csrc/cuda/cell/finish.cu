@@ -1,0 +1,152 @@
+// What the phases of the search cell left in parts is added up, in double and in a fixed order.
+#include <algorithm>
+#include <cmath>
+
+#include "../device/reduce.cuh"
+#include "lanes.cuh"
+#include "launchers.cuh"
+
+namespace adarts::cuda {
+
+namespace {
+
+constexpr int kWarps = kCellThreads / kWarp;
+constexpr int kSumsThreads = 1024;
+
+// The sum of a row of `partial` over the parts of an edge, in all lanes of the warp.
+template <class T>
+__device__ __forceinline__ double row_sum(const Group<T>& group, int64_t e, int64_t rows,
+                                          int64_t row) {
+  const double* from = group.partial + e * group.parts * rows + row;
+  double sum = 0;
+#pragma unroll 4
+  for (int64_t part = int64_t(threadIdx.x) % kWarp; part < group.parts; part += kWarp)
+    sum += from[part * rows];
+  return group_sum(sum);
+}
+
+// Mean, rstd and variance of every norm. A warp adds up the two sums of one channel (8 * blockIdx.x
+// and on) of one norm (y) of one edge (z): 2 * parts numbers, all loaded at once.
+template <class T>
+__global__ void __launch_bounds__(kCellThreads, 3) finish_norms_kernel(const Group<T> group) {
+  using A = Accumulate<T>;
+  const Sizes& z = group.sizes;
+  const Edge<T>& edge = group.edge[blockIdx.z];
+  const int norm = blockIdx.y;
+  const int64_t c = z.selected, a = int64_t(blockIdx.x) * kWarps + threadIdx.x / kWarp;
+  if (norm >= norms(edge.stride) || a >= c) return;
+  const int64_t row = norm * 2 * c + a, rows = moment_rows(c);
+  const double sum = row_sum(group, blockIdx.z, rows, row);
+  const double square = row_sum(group, blockIdx.z, rows, row + c);
+  if (threadIdx.x % kWarp > 0) return;
+  const Moments moments(sum, square, z.count());
+  A* statistic = edge.norms + norm * kStatistics * c + a;
+  statistic[kMean * c] = A(moments.mean);
+  statistic[kRstd * c] = A(1 / std::sqrt(moments.variance + z.eps));
+  statistic[kVariance * c] = A(moments.unbiased);
+}
+
+// An edge's sums of g and g * u, d alpha and d beta. A thread block takes one edge: a warp adds up
+// one row after the other, then one operation's share of d alpha over the channels.
+template <class T>
+__global__ void __launch_bounds__(kSumsThreads, 1) finish_sums_kernel(const FinishSums<T> finish) {
+  using A = Accumulate<T>;
+  ADARTS_SHARED(double, to_beta, kOperations);  // in kNone's place: of the channels that pass by
+  const Group<T>& group = finish.group;
+  const int e = blockIdx.x, lane = int(threadIdx.x) % kWarp, warp = int(threadIdx.x) / kWarp;
+  const Edge<T>& edge = group.edge[e];
+  const int64_t c = group.sizes.selected, rows = sum_rows(c);
+#pragma unroll 1
+  for (int64_t row = warp; row < rows; row += kSumsThreads / kWarp) {
+    const double sum = row_sum(group, e, rows, row);
+    if (lane > 0) continue;
+    if (row < kSums * c)
+      edge.sums[row] = sum;
+    else
+      to_beta[kNone] = sum;
+  }
+  __syncthreads();
+  if (warp < kOperations) {
+    double sum = 0;  // of g times the operation's output
+    for (int64_t a = lane; a < c && warp != kNone; a += kWarp)
+      sum += operation_sum(edge, c, warp, a);
+    sum = group_sum(sum);
+    if (lane == 0) {
+      const double beta = edge.beta == nullptr ? 1 : double(*edge.beta);
+      if (finish.grad_alphas[e] != nullptr) finish.grad_alphas[e][warp] = A(beta * sum);
+      if (warp != kNone) to_beta[warp] = double(edge.alphas[warp]) * sum;
+    }
+  }
+  __syncthreads();
+  if (threadIdx.x > 0 || finish.grad_beta[e] == nullptr) return;
+  double total = 0;
+  for (int operation = 0; operation < kOperations; ++operation) {
+    const double share = to_beta[operation];
+    total += share;
+  }
+  *finish.grad_beta[e] = A(total);
+}
+
+constexpr int kColumns = 32;  // of a thread block
+
+// out[i] = sum over the parts of table[part, i]. A warp reads a part of 32 neighbouring columns,
+// each of a block's eight warps every eighth part. Bytes: all parts once.
+template <class A>
+__global__ void __launch_bounds__(kCellThreads, 3) add_parts_kernel(const AddParts<A> args) {
+  ADARTS_SHARED(double, sums, kCellThreads);
+  const int thread = threadIdx.x, warp = thread / kColumns;
+  const int64_t column = int64_t(blockIdx.x) * kColumns + thread % kColumns;
+  double sum = 0;
+  if (column < args.begin[args.tables]) {
+    int table = 0;
+    while (column >= args.begin[table + 1]) ++table;
+    const int64_t first = args.begin[table], columns = args.begin[table + 1] - first;
+    const A* from = args.partial + args.parts * first + (column - first);
+#pragma unroll 8
+    for (int64_t part = warp; part < args.parts; part += kCellThreads / kColumns)
+      sum += double(from[part * columns]);
+  }
+  sums[thread] = sum;
+  __syncthreads();
+  if (warp > 0 || column >= args.begin[args.tables]) return;
+  for (int other = thread + kColumns; other < kCellThreads; other += kColumns) {
+    const double share = sums[other];
+    sum += share;
+  }
+  args.out[column] = A(sum);
+}
+
+}  // namespace
+
+template <class T>
+cudaError_t finish_norms(const Group<T>& group, cudaStream_t stream) {
+  int most = 0;
+  for (int e = 0; e < group.edges; ++e) most = std::max(most, norms(group.edge[e].stride));
+  return launch(finish_norms_kernel<T>,
+                dim3(divide_up(group.sizes.selected, kWarps), most, group.edges),
+                dim3(kCellThreads), 0, stream, group);
+}
+
+template <class T>
+cudaError_t finish_sums(const FinishSums<T>& finish, cudaStream_t stream) {
+  return launch(finish_sums_kernel<T>, dim3(finish.group.edges), dim3(kSumsThreads), 0, stream,
+                finish);
+}
+
+template <class A>
+cudaError_t add_parts(const AddParts<A>& args, cudaStream_t stream) {
+  return launch(add_parts_kernel<A>, dim3(divide_up(args.begin[args.tables], kColumns)),
+                dim3(kCellThreads), 0, stream, args);
+}
+
+#define ADARTS_INSTANTIATE(T)                                       \
+  template cudaError_t finish_norms(const Group<T>&, cudaStream_t); \
+  template cudaError_t finish_sums(const FinishSums<T>&, cudaStream_t);
+
+ADARTS_INSTANTIATE(float)
+ADARTS_INSTANTIATE(double)
+ADARTS_INSTANTIATE(c10::BFloat16)
+template cudaError_t add_parts(const AddParts<float>&, cudaStream_t);
+template cudaError_t add_parts(const AddParts<double>&, cudaStream_t);
+
+}  // namespace adarts::cuda

@@ -1,0 +1,265 @@
+// The candidates of the edges that enter a node, up to their BatchNorms.
+#include <algorithm>
+#include <cmath>
+
+#include "convolve.cuh"
+#include "groups.cuh"
+#include "launchers.cuh"
+#include "pools.cuh"
+#include "sums.cuh"
+
+namespace adarts::cuda {
+
+namespace {
+
+constexpr int kOutputs = 4;  // channels of a thread
+
+// Where a convolution's outputs and their sums go.
+template <class T>
+struct Keep {
+  T* u;             // planes of the outputs, of the block of images
+  double* moments;  // rows of its part: sum u, and `selected` further sum u^2; or null
+  int64_t selected;
+};
+
+template <class T>
+__device__ __forceinline__ Keep<T> keep_of(const Group<T>& group, const Edge<T>& edge, int64_t e,
+                                           int64_t part, int64_t block, int norm) {
+  const int64_t c = group.sizes.selected;
+  double* moments = group.partial == nullptr
+                        ? nullptr
+                        : group.partial + (e * group.parts + part) * moment_rows(c) + norm * 2 * c;
+  return {stored_planes(edge, group.sizes, norm, block), moments, c};
+}
+
+// u = pointwise convolution of what input(channel, y, x, quad) gives, for the pixels of a part, run
+// by run. First a thread makes every 256th input of the run and leaves it in shared memory; then it
+// makes kOutputs channels of a pixel's quad from all inputs of the pixel. `w` is (outs, selected).
+template <class T, class Input, class Run, class Partial>
+__device__ __forceinline__ void convolve_part(const Sizes& z, const Part& part, const Input& input,
+                                              const Accumulate<T>* __restrict__ w, int outs,
+                                              const Keep<T>& keep, Run run, Partial partial) {
+  using A = Accumulate<T>;
+  using Q = Quad<A>;
+  const int c = int(z.selected), width = int(z.width), step = run_pixels(c);
+  ADARTS_ASSERT(c <= kMostSelected);
+  const Grouping grouping(divide_up(outs, kOutputs));
+  const int first_out = grouping.group() * kOutputs;
+  Shifted<A, kOutputs> moments;
+  const int real = real_images(z.lanes(part.block), int(threadIdx.x) % kQuads);
+  for (int first = part.first; first < part.last; first += step) {
+    const int count = std::min(step, part.last - first), quads = count * kQuads;
+#pragma unroll 1
+    for (int at = threadIdx.x; at < c * quads; at += kCellThreads) {
+      const int a = at / quads, pixel = first + at % quads / kQuads;
+      run[at] = input(a, pixel / width, pixel % width);
+    }
+    __syncthreads();
+#pragma unroll 1
+    for (int at = grouping.slot(); at < quads && first_out < outs; at += grouping.slots) {
+      Q u[kOutputs];
+      pointwise(w + first_out * c, c, 1, outs - first_out, c, run, at, quads, u);
+      T* to =
+          keep.u + (first_out * z.pixels() + first + at / kQuads) * kLanes + at % kQuads * kQuad;
+      for (int k = 0; k < kOutputs; ++k) {
+        if (first_out + k < outs) store_quad(to + k * z.pixels() * kLanes, u[k]);
+        moments.add(k, u[k], real);
+      }
+      ++moments.quads;
+    }
+    __syncthreads();
+  }
+  if (keep.moments == nullptr) return;
+  double sums[2 * kOutputs];
+  moments.totals(real, sums);
+  group_sums(grouping, sums, partial, [&](int group, int i, double sum) {
+    const int out = group * kOutputs + i % kOutputs;
+    if (out < outs) keep.moments[out + (i < kOutputs ? 0 : keep.selected)] = sum;
+  });
+}
+
+// Sums of the two pools: no output is kept, the node makes them again.
+template <class T, class Partial>
+__device__ __forceinline__ void pool_moments(const Sizes& z, const Part& part,
+                                             const ChosenPlanes<T>& chosen, double* moments,
+                                             Partial partial) {
+  using A = Accumulate<T>;
+  const int c = int(z.selected), width = int(z.width), quads = (part.last - part.first) * kQuads;
+  const Grouping grouping(c);
+  const int real = real_images(z.lanes(part.block), int(threadIdx.x) % kQuads);
+  for (int base = 0; base < c; base += grouping.groups) {
+    const int a = base + grouping.group();
+    Shifted<A, 2> both;  // maximum and average
+#pragma unroll 1
+    for (int at = grouping.slot(); at < quads && a < c; at += grouping.slots) {
+      const int pixel = part.first + at / kQuads;
+      const Pools<A> pools = pools_at(chosen.plane(a), chosen.height, chosen.width, chosen.stride,
+                                      pixel / width, pixel % width);
+      const Quad<A> scale = chosen.factor(a);
+      const Quad<A> maximum = scale * pools.maximum, average = scale * pools.average;
+      both.add(0, maximum, real);
+      both.add(1, average, real);
+      ++both.quads;
+    }
+    double sums[4];  // sum of both, then squares of both
+    both.totals(real, sums);
+    group_sums(grouping, sums, partial, [&](int group, int i, double sum) {
+      static_assert(kNormMax == 0 && kNormAvg == 1);  // rows (norm, sum or square, channel)
+      if (base + group < c) moments[(i % 2 * 2 + i / 2) * c + base + group] = sum;
+    });
+  }
+}
+
+// The works of first_half, the longest first.
+enum FirstWork { kWorkDil5, kWorkSep5, kWorkDil3, kWorkSep3, kWorkPools, kWorkEven, kWorkOdd };
+
+// x = M * h[selected]; u = pointwise(depthwise(relu(x))) of four convolutions, at stride 2 also of
+// the two of FactorizedReduce, and the sums of u, u^2 and of both pools.
+//
+// A thread block takes the pixels of one part (blockIdx.x) of one edge (y) and one of the works
+// (z). A thread makes depthwise outputs of a pixel's four images from 9 or 25 loads of 16 bytes,
+// which its neighbours in the row and the column load as well, so that all but the first come from
+// L1; gather, M and ReLU cost no pass of their own. The outputs of all channels meet in shared
+// memory, where the pointwise convolution finds them. Bytes: each work reads the selected channels
+// once, c * pixels * 64 bytes a block of images in float32, and writes as many, but the pools
+// nothing and the two of FactorizedReduce a half each; at stride 2 the pools and the separable
+// convolutions read four times as many, the others every second row and column. A second reading
+// would come from L2. The works are separate blocks, although they read the same, because a cell
+// has too few pixels to fill a GPU otherwise.
+template <class T>
+__global__ void __launch_bounds__(kCellThreads, sizeof(T) == 8 ? 1 : 2)
+    first_half_kernel(const Group<T> group) {
+  using A = Accumulate<T>;
+  using Q = Quad<A>;
+  ADARTS_SHARED(Q, run, kRun);
+  ADARTS_SHARED(double, partial, group_sums_size(2 * kOutputs));
+  const Sizes& z = group.sizes;
+  const int64_t e = blockIdx.y;
+  const Edge<T>& edge = group.edge[e];
+  const int work = blockIdx.z;
+  if (work >= kWorkEven && edge.stride == 1) return;
+  const Part part = part_of(z, blockIdx.x);
+  const ChosenPlanes<T> chosen(edge, z, part.block, int(threadIdx.x) % kQuads);
+  const EdgeWeights at = z.weights();
+  const int c = int(z.selected);
+  const auto keep = [&](int norm) { return keep_of(group, edge, e, blockIdx.x, part.block, norm); };
+  const auto convolve = [&]<int K>(int norm, int dilation) {
+    const A* w = edge.weights + at.depthwise(norm);
+    convolve_part<T>(
+        z, part,
+        [&](int a, int y, int x) {
+          return chosen.template convolve<K>(a, y, x, dilation, w + a * K * K);
+        },
+        w + c * K * K, c, keep(norm), run, partial);
+  };
+  if (work == kWorkPools) {
+    const Keep<T> pools = keep(kNormMax);
+    if (pools.moments != nullptr && z.training)
+      pool_moments(z, part, chosen, pools.moments, partial);
+  } else if (work == kWorkDil5 || work == kWorkSep5) {
+    convolve.template operator()<5>(work == kWorkDil5 ? kNormDil5 : kNormSep5First,
+                                    work == kWorkDil5 ? 2 : 1);
+  } else if (work == kWorkDil3 || work == kWorkSep3) {
+    convolve.template operator()<3>(work == kWorkDil3 ? kNormDil3 : kNormSep3First,
+                                    work == kWorkDil3 ? 2 : 1);
+  } else {
+    const int odd = work == kWorkOdd, half = c / 2;
+    Keep<T> to = keep(kNormSkip);
+    to.u += odd * half * z.pixels() * kLanes;
+    if (to.moments != nullptr) to.moments += odd * half;
+    convolve_part<T>(
+        z, part,
+        [&](int a, int y, int x) {
+          const int64_t pixel = (2 * y + odd) * chosen.width + 2 * x + odd;
+          return chosen.factor(a) * relu(load_quad(chosen.plane(a) + pixel * kLanes));
+        },
+        edge.weights + at.skip() + odd * half * c, half, to, run, partial);
+  }
+}
+
+// u = pointwise(depthwise(relu(BatchNorm(u of the first half)))) of the two separable convolutions;
+// as first_half_kernel, the works are sep_conv_5x5 and sep_conv_3x3.
+//
+// Each thread block adds up the parts of its BatchNorm's sums itself: that takes less time than a
+// launch that does it for all.
+// Bytes: each work reads and writes c * pixels * 64 bytes a block of images in float32.
+template <class T>
+__global__ void __launch_bounds__(kCellThreads, sizeof(T) == 8 ? 1 : 2)
+    second_half_kernel(const Group<T> group) {
+  using A = Accumulate<T>;
+  using Q = Quad<A>;
+  ADARTS_SHARED(Q, run, kRun);
+  ADARTS_SHARED(double, partial, group_sums_size(2 * kOutputs));
+  ADARTS_SHARED(double, totals, 2 * kMostSelected);
+  ADARTS_SHARED(A, slopes, kMostSelected);
+  ADARTS_SHARED(A, shifts, kMostSelected);
+  const Sizes& z = group.sizes;
+  const int64_t e = blockIdx.y, rows = moment_rows(z.selected);
+  const Edge<T>& edge = group.edge[e];
+  const Part part = part_of(z, blockIdx.x);
+  const int c = int(z.selected), quad = int(threadIdx.x) % kQuads;
+  const int first = blockIdx.z == 0 ? kNormSep5First : kNormSep3First;
+  const bool of_batch = z.training && group.partial != nullptr;
+  if (of_batch)
+    total_rows(group.partial + e * group.parts * rows, group.parts, rows, first * 2 * c, 2 * c,
+               totals);
+  for (int a = threadIdx.x; a < c; a += kCellThreads) {
+    const A* statistic = edge.norms + first * kStatistics * c + a;
+    A mean = statistic[kMean * c], rstd = statistic[kRstd * c];
+    if (of_batch) {
+      const double sum = totals[a], square = totals[c + a];
+      const Moments moments(sum, square, z.count());
+      mean = A(moments.mean);
+      rstd = A(1 / std::sqrt(moments.variance + z.eps));
+    }
+    slopes[a] = rstd;
+    shifts[a] = -mean * rstd;
+  }
+  __syncthreads();
+  const NormalisedPlanes<T> planes(edge, z, first, part.block, quad);
+  const auto convolve = [&]<int K>(int second) {
+    const A* w = edge.weights + z.weights().depthwise(second);
+    convolve_part<T>(
+        z, part,
+        [&](int a, int y, int x) {
+          const A slope = slopes[a], shift = shifts[a];
+          const Q shift_of_lanes = shift * planes.real;
+          return depthwise<K>(planes.plane(a), planes.height, planes.width, y - K / 2, x - K / 2, 1,
+                              w + a * K * K,
+                              [&](const Q& u) { return planes.value(slope, shift_of_lanes, u); });
+        },
+        w + c * K * K, c, keep_of(group, edge, e, blockIdx.x, part.block, second), run, partial);
+  };
+  if (blockIdx.z == 0)
+    convolve.template operator()<5>(kNormSep5);
+  else
+    convolve.template operator()<3>(kNormSep3);
+}
+
+}  // namespace
+
+int64_t parts(const Sizes& sizes) { return sizes.blocks * tiles_of(sizes); }
+
+template <class T>
+cudaError_t first_half(const Group<T>& group, cudaStream_t stream) {
+  bool reduces = false;
+  for (int e = 0; e < group.edges; ++e) reduces |= group.edge[e].stride == 2;
+  const dim3 grid(group.parts, group.edges, reduces ? kWorkOdd + 1 : kWorkPools + 1);
+  return launch(first_half_kernel<T>, grid, dim3(kCellThreads), 0, stream, group);
+}
+
+template <class T>
+cudaError_t second_half(const Group<T>& group, cudaStream_t stream) {
+  return launch(second_half_kernel<T>, dim3(group.parts, group.edges, 2), dim3(kCellThreads), 0,
+                stream, group);
+}
+
+#define ADARTS_INSTANTIATE(T)                                     \
+  template cudaError_t first_half(const Group<T>&, cudaStream_t); \
+  template cudaError_t second_half(const Group<T>&, cudaStream_t);
+
+ADARTS_INSTANTIATE(float)
+ADARTS_INSTANTIATE(double)
+ADARTS_INSTANTIATE(c10::BFloat16)
+
+}  // namespace adarts::cuda

@@ -1,0 +1,112 @@
+// How the search cell's kernels hold image blocks (csrc/cell.h): a thread holds four of the
+// 16 images of a pixel, one access of 16 bytes in float32, and four threads hold a pixel. A warp
+// then covers eight neighbouring pixels of a row, 512 bytes in a row, and needs no shuffle for
+// windows.
+#pragma once
+
+#include "../../cell.h"
+#include "../device/access.cuh"
+
+namespace adarts::cuda {
+
+using namespace cell;  // Sizes, Edge, Group, ...; Accumulate is the same there and in access.cuh
+
+constexpr int kQuad = 4;                // images of a thread
+constexpr int kQuads = kLanes / kQuad;  // threads of a pixel
+constexpr int kCellThreads = 256;       // of a block
+
+template <class A>
+struct alignas(16) Quad {
+  A value[kQuad];
+
+  __host__ __device__ __forceinline__ A& operator[](int i) { return value[i]; }
+  __host__ __device__ __forceinline__ const A& operator[](int i) const { return value[i]; }
+
+  __device__ __forceinline__ Quad& operator+=(const Quad& other) {
+    for (int i = 0; i < kQuad; ++i) value[i] += other[i];
+    return *this;
+  }
+  // this += factor * other
+  __device__ __forceinline__ void add(A factor, const Quad& other) {
+    for (int i = 0; i < kQuad; ++i) value[i] += factor * other[i];
+  }
+  __device__ __forceinline__ void add(const Quad& factor, const Quad& other) {
+    for (int i = 0; i < kQuad; ++i) value[i] += factor[i] * other[i];
+  }
+  __device__ __forceinline__ A sum() const { return (value[0] + value[1]) + (value[2] + value[3]); }
+};
+
+template <class A>
+__device__ __forceinline__ Quad<A> splat(A value) {
+  return {{value, value, value, value}};
+}
+
+template <class A>
+__device__ __forceinline__ Quad<A> operator*(Quad<A> a, const Quad<A>& b) {
+  for (int i = 0; i < kQuad; ++i) a[i] *= b[i];
+  return a;
+}
+
+template <class A>
+__device__ __forceinline__ Quad<A> operator*(A factor, Quad<A> quad) {
+  for (int i = 0; i < kQuad; ++i) quad[i] *= factor;
+  return quad;
+}
+
+// As torch's relu, a not-a-number stays one.
+template <class A>
+__device__ __forceinline__ Quad<A> relu(Quad<A> quad) {
+  for (int i = 0; i < kQuad; ++i) quad[i] = quad[i] < 0 ? A(0) : quad[i];
+  return quad;
+}
+
+template <class A>
+__device__ __forceinline__ Quad<A> larger(Quad<A> a, const Quad<A>& b) {
+  for (int i = 0; i < kQuad; ++i) a[i] = a[i] > b[i] ? a[i] : b[i];
+  return a;
+}
+
+// 1 in the lanes of images, 0 beyond the batch; `lanes` are the images of the block.
+template <class A>
+__device__ __forceinline__ Quad<A> real_lanes(int64_t lanes, int quad) {
+  Quad<A> real;
+  for (int i = 0; i < kQuad; ++i) real[i] = quad * kQuad + i < lanes ? A(1) : A(0);
+  return real;
+}
+
+template <class T>
+__device__ __forceinline__ Quad<cell::Accumulate<T>> load_quad(const T* from) {
+  const Pack<T, kQuad> pack = load<kQuad>(from);
+  Quad<cell::Accumulate<T>> quad;
+  for (int i = 0; i < kQuad; ++i) quad[i] = cell::Accumulate<T>(pack[i]);
+  return quad;
+}
+
+template <class T>
+__device__ __forceinline__ void store_quad(T* to, const Quad<cell::Accumulate<T>>& quad) {
+  Pack<T, kQuad> pack;
+  for (int i = 0; i < kQuad; ++i) pack[i] = T(quad[i]);
+  store(to, pack);
+}
+
+// The part of a launch that a thread block works on: pixels first ... last - 1 of one block of
+// images. A group's phases leave their sums in blocks * tiles parts, numbered so.
+struct Part {
+  int64_t block;
+  int first, last;
+};
+
+// Into how many parts the pixels of a block of images are divided: about 64 parts in all, none with
+// less than a value of a thread block's threads each. Depends on the shape only.
+__host__ __device__ inline int64_t tiles_of(const Sizes& z) {
+  const int64_t wanted = z.blocks < 64 ? 64 / z.blocks : 1;
+  const int64_t most = divide_up(z.pixels() * z.selected * kQuads, kCellThreads);
+  return wanted < most ? wanted : most;
+}
+
+__device__ __forceinline__ Part part_of(const Sizes& z, int64_t part) {
+  const int64_t tiles = tiles_of(z), tile = part % tiles;
+  return {part / tiles, int(z.pixels() * tile / tiles), int(z.pixels() * (tile + 1) / tiles)};
+}
+
+}  // namespace adarts::cuda

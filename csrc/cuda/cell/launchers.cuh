@@ -1,0 +1,79 @@
+// The phases of the search cell (csrc/cell.h) on the GPU, one launch each unless it says
+// otherwise. Nothing is allocated and nobody waits; sums are made in a fixed order.
+#pragma once
+
+#include "../../cell.h"
+#include "../device/portable.cuh"
+
+namespace adarts::cuda {
+
+// In how many parts the phases of a group leave their sums, and the gradient of its weights.
+// Depends on the shape only, so sums are the same on all cards.
+int64_t parts(const cell::Sizes& sizes);
+
+template <class T>
+cudaError_t pool_state(const cell::State<T>& state, cudaStream_t stream);
+// Scores, where there is an attention, and the choice of channels.
+template <class T>
+cudaError_t score_and_select(const cell::State<T>& state, const cell::Selection<T>& selection,
+                             cudaStream_t stream);
+
+template <class T>
+cudaError_t first_half(const cell::Group<T>& group, cudaStream_t stream);
+template <class T>
+cudaError_t second_half(const cell::Group<T>& group, cudaStream_t stream);
+// Of both halves, after the second: second_half itself adds up the sums it needs.
+template <class T>
+cudaError_t finish_norms(const cell::Group<T>& group, cudaStream_t stream);
+template <class T>
+cudaError_t node(const cell::Node<T>& node, cudaStream_t stream);
+
+template <class T>
+cudaError_t node_backward(const cell::Group<T>& group, cudaStream_t stream);
+template <class T>
+cudaError_t finish_sums(const cell::FinishSums<T>& finish, cudaStream_t stream);
+// Two launches.
+template <class T>
+cudaError_t second_half_backward(const cell::Group<T>& group, cudaStream_t stream);
+// Adds up the sums of q and q * u itself: there is no finish_first. Three launches.
+template <class T>
+cudaError_t first_half_backward(const cell::Group<T>& group, cudaStream_t stream);
+template <class T>
+cudaError_t attention_backward(const cell::Attention<T>& attention, cudaStream_t stream);
+template <class T>
+cudaError_t state_backward(const cell::StateBackward<T>& backward, cudaStream_t stream);
+
+constexpr int kMostTables = 32;
+
+// out[begin[k] + i] = sum over the parts of table k[part, i], for several tables: table k has
+// begin[k + 1] - begin[k] columns and starts at element parts * begin[k].
+template <class A>
+struct AddParts {
+  const A* partial;
+  int64_t parts;
+  int tables;
+  int64_t begin[kMostTables + 1];
+  A* out;
+};
+
+template <class A>
+cudaError_t add_parts(const AddParts<A>& args, cudaStream_t stream);
+
+// The preprocessing of a cell. Its sums forward are in preprocess_parts parts, those of
+// preprocess_sums in blocks * kBands, and the gradient of the weights in preprocess_weight_parts.
+template <class T>
+int64_t preprocess_parts(const cell::Preprocess<T>& args);
+template <class T>
+int64_t preprocess_weight_parts(const cell::Preprocess<T>& args);
+template <class T>
+cudaError_t preprocess(const cell::Preprocess<T>& args, cudaStream_t stream);
+// Finishes the statistics, where they are of the batch, and normalises h in place.
+template <class T>
+cudaError_t preprocess_normalise(const cell::Preprocess<T>& args, double eps, cudaStream_t stream);
+template <class T>
+cudaError_t preprocess_sums(const cell::Preprocess<T>& args, cudaStream_t stream);
+// A launch for each of grad_in and grad_weights that is not null.
+template <class T>
+cudaError_t preprocess_backward(const cell::Preprocess<T>& args, cudaStream_t stream);
+
+}  // namespace adarts::cuda

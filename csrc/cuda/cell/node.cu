@@ -1,0 +1,141 @@
+// A node: the sum over its incoming edges of what their operations give.
+#include "convolve.cuh"
+#include "launchers.cuh"
+#include "pools.cuh"
+
+namespace adarts::cuda {
+
+namespace {
+
+// Factors of one edge for one of its chosen channels: of each norm's input, of x, and of 1.
+constexpr int kFactorSkip = kNorms, kFactorShift = kNorms + 1, kFactors = kNorms + 2;
+
+template <class A>
+__device__ __forceinline__ A beta_of(const A* beta) {
+  return beta == nullptr ? A(1) : *beta;
+}
+
+template <class T, class Factors>
+__device__ __forceinline__ void find_factors(const Edge<T>& edge, int64_t c, int a, Factors factors,
+                                             int at) {
+  using A = Accumulate<T>;
+  const A beta = beta_of(edge.beta);
+  A shift = 0;
+#pragma unroll
+  for (int operation = kMaxPool; operation < kOperations; ++operation) {
+    const A weight = beta * edge.alphas[operation];
+    if (operation == kSkip && edge.stride == 1) {
+      factors[at + kFactorSkip] = weight;
+      continue;
+    }
+    const Norm norm = norm_of(operation);
+    const A* statistic = edge.norms + norm * kStatistics * c + a;
+    const A factor = weight * statistic[kRstd * c];
+    factors[at + norm] = factor;
+    shift -= factor * statistic[kMean * c];
+  }
+  factors[at + kFactorShift] = shift;
+}
+
+// sum += what chosen channel a of an edge adds at output pixel (y, x).
+template <class T, class Factors>
+__device__ __forceinline__ void add_chosen(const Edge<T>& edge, const Sizes& z, int64_t block,
+                                           int a, int y, int x, int quad, Factors factors, int at,
+                                           Quad<Accumulate<T>>& sum) {
+  using A = Accumulate<T>;
+  const ChosenPlanes<T> chosen(edge, z, block, quad);
+  const int64_t pixel = y * z.width + x;
+  constexpr int kRead[] = {kNormSep3, kNormSep5, kNormDil3, kNormDil5};
+  Quad<A> u[4];
+#pragma unroll
+  for (int i = 0; i < 4; ++i)
+    u[i] = load_quad(stored_planes(edge, z, kRead[i], block) + (a * z.pixels() + pixel) * kLanes +
+                     quad * kQuad);
+  const T* plane = chosen.plane(a);
+  const Quad<A> scale = chosen.factor(a);
+  const Pools<A> pools = pools_at(plane, chosen.height, chosen.width, edge.stride, y, x);
+  Quad<A> x_terms{};
+  x_terms.add(factors[at + kNormMax], pools.maximum);
+  x_terms.add(factors[at + kNormAvg], pools.average);
+  if (edge.stride == 1) {
+    x_terms.add(factors[at + kFactorSkip], load_quad(plane + pixel * kLanes));
+  } else {
+    sum.add(factors[at + kNormSkip], load_quad(stored_planes(edge, z, kNormSkip, block) +
+                                               (a * z.pixels() + pixel) * kLanes + quad * kQuad));
+  }
+  sum.add(scale, x_terms);
+#pragma unroll
+  for (int i = 0; i < 4; ++i) sum.add(factors[at + kRead[i]], u[i]);
+  sum.add(factors[at + kFactorShift], real_lanes<A>(z.lanes(block), quad));
+}
+
+// sum += beta * M * h, or its 2x2 maximum, of channel r of an edge's state.
+template <class T>
+__device__ __forceinline__ void add_passing(const Edge<T>& edge, const Sizes& z, int64_t block,
+                                            int64_t r, int y, int x, int quad,
+                                            Quad<Accumulate<T>>& sum) {
+  using A = Accumulate<T>;
+  const int width = int(z.width);
+  const T* h = edge.state + block * edge.state_block +
+               r * z.pixels() * (edge.stride * edge.stride) * kLanes + quad * kQuad;
+  Quad<A> factor = splat(beta_of(edge.beta));
+  if (edge.scale != nullptr)
+    factor = factor * load_quad(edge.scale + (block * z.channels + r) * kLanes + quad * kQuad);
+  sum.add(factor, edge.stride == 1 ? load_quad(h + (int64_t(y) * width + x) * kLanes)
+                                   : maximum_of_four(h, 2 * width, y, x));
+}
+
+// out = sum_e beta_e * y_e with, for a chosen channel, y = sum_o alpha_o * BatchNorm_o(u_o), a
+// linear combination of the u_o, the pools of x, x itself and 1; for the others y = M * h or its
+// 2x2 maximum.
+//
+// A thread block makes 64 pixels (blockIdx.x) of one output channel (y) of one block of images (z),
+// a thread a pixel's four images over all edges. One thread for each edge finds its factors first.
+// Whether the channel is one of the chosen is the same for the whole block.
+// Bytes: an edge reads 5 planes for a chosen channel (6 at stride 2, the state's fourfold) and one
+// for the others; the pools' windows overlap in L1. `out` is written once.
+template <class T>
+__global__ void __launch_bounds__(kCellThreads, sizeof(T) == 8 ? 1 : 3)
+    node_kernel(const Node<T> node) {
+  using A = Accumulate<T>;
+  ADARTS_SHARED(A, factors, kGroup * kFactors);
+  const Group<T>& group = node.group;
+  const Sizes& z = group.sizes;
+  const int64_t block = blockIdx.z, q = blockIdx.y;
+  const int thread = threadIdx.x, quad = thread % kQuads;
+  if (thread < group.edges) {
+    const int32_t a = group.edge[thread].source[q];
+    if (a >= 0) find_factors(group.edge[thread], z.selected, a, factors, thread * kFactors);
+  }
+  __syncthreads();
+  const int pixel = int(blockIdx.x) * (kCellThreads / kQuads) + thread / kQuads;
+  if (pixel >= z.pixels()) return;
+  const int y = pixel / int(z.width), x = pixel % int(z.width);
+  T* out = node.out + block * node.out_block + (q * z.pixels() + pixel) * kLanes + quad * kQuad;
+  Quad<A> sum = node.add ? load_quad(out) : Quad<A>{};
+#pragma unroll 1
+  for (int e = 0; e < group.edges; ++e) {
+    const Edge<T>& edge = group.edge[e];
+    const int32_t a = edge.source[q];
+    if (a < 0)
+      add_passing(edge, z, block, -1 - a, y, x, quad, sum);
+    else
+      add_chosen(edge, z, block, a, y, x, quad, factors, e * kFactors, sum);
+  }
+  store_quad(out, sum);
+}
+
+}  // namespace
+
+template <class T>
+cudaError_t node(const Node<T>& node, cudaStream_t stream) {
+  const Sizes& z = node.group.sizes;
+  const dim3 grid(divide_up(z.pixels(), kCellThreads / kQuads), z.channels, z.blocks);
+  return launch(node_kernel<T>, grid, dim3(kCellThreads), 0, stream, node);
+}
+
+template cudaError_t node(const Node<float>&, cudaStream_t);
+template cudaError_t node(const Node<double>&, cudaStream_t);
+template cudaError_t node(const Node<c10::BFloat16>&, cudaStream_t);
+
+}  // namespace adarts::cuda

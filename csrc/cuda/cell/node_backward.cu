@@ -1,0 +1,141 @@
+// What a node's gradient sums up to for each incoming edge.
+#include "convolve.cuh"
+#include "launchers.cuh"
+#include "pools.cuh"
+#include "sums.cuh"
+
+namespace adarts::cuda {
+
+namespace {
+
+// The sums of g times each operation's input to its norm over one team's pixels of channel a.
+template <int S, class T>
+__device__ __forceinline__ void chosen_sums(const Edge<T>& edge, const Sizes& z, const Part& part,
+                                            int a, int rank, int team,
+                                            Accumulate<T> (&sums)[kSums]) {
+  using A = Accumulate<T>;
+  const int quad = rank % kQuads, height = int(z.height), width = int(z.width);
+  const int64_t pixels = z.pixels();
+  const ChosenPlanes<T> chosen(edge, z, part.block, quad);
+  const T* h = chosen.plane(a);
+  const Quad<A> factor = chosen.factor(a);
+  const T* g =
+      edge.grad + part.block * edge.grad_block + edge.output[a] * pixels * kLanes + quad * kQuad;
+  const T* u = stored_planes(edge, z, kPools, part.block) + a * pixels * kLanes + quad * kQuad;
+  const int64_t step = z.blocks * z.selected * pixels * kLanes;  // from norm to norm
+  const int64_t c = z.selected;
+  A means[kNorms];
+  for (int norm = 0; norm < norms(S); ++norm)
+    means[norm] = edge.norms[(norm * kStatistics + kMean) * c + a];
+  if (S == 1) means[kNormSkip] = 0;
+#pragma unroll 1
+  for (int p = part.first + rank / kQuads; p < part.last; p += team / kQuads) {
+    const int64_t at = int64_t(p) * kLanes;
+    const Quad<A> gradient = load_quad(g + at);
+    const auto add = [&](int operation, const Quad<A>& value) {
+      const A mean = means[norm_of(operation)];
+      for (int i = 0; i < kQuad; ++i) sums[operation] += gradient[i] * (value[i] - mean);
+    };
+    const auto stored = [&](Norm norm) { return load_quad(u + (norm - kPools) * step + at); };
+    const Quad<A> sep3 = stored(kNormSep3), sep5 = stored(kNormSep5);
+    const Quad<A> dil3 = stored(kNormDil3), dil5 = stored(kNormDil5);
+    const Quad<A> skip = S == 1 ? factor * load_quad(h + at) : stored(kNormSkip);
+    const Pools<A> pools = pools_at(h, height * S, width * S, S, p / width, p % width);
+    sums[kNone] += gradient.sum();
+    add(kMaxPool, factor * pools.maximum);
+    add(kAvgPool, factor * pools.average);
+    add(kSkip, skip);
+    add(kSep3, sep3);
+    add(kSep5, sep5);
+    add(kDil3, dil3);
+    add(kDil5, dil5);
+  }
+}
+
+// The sums of g * h over a plane of a passing channel, of the quad of images of a thread.
+template <int S, class T>
+__device__ __forceinline__ Quad<Accumulate<T>> passing_sums(const T* g, const T* h, int pixels,
+                                                            int width) {
+  using A = Accumulate<T>;
+  Quad<A> sum{};
+#pragma unroll 4
+  for (int p = threadIdx.x / kQuads; p < pixels; p += kTeamThreads / kQuads) {
+    const int64_t at = int64_t(p) * kLanes;
+    sum.add(load_quad(g + at),
+            S == 1 ? load_quad(h + at) : maximum_of_four(h, S * width, p / width, p % width));
+  }
+  return sum;
+}
+
+// sums[o, a] = sum of g * (u_o - mean_o) for each chosen channel a and operation o (sum of g for
+// none); grad_scale = beta * sum of g * h for the channels that pass by, and its share of d beta.
+//
+// blockIdx.x is a part, blockIdx.z an edge. blockIdx.y = 0 takes the passing channels: tile t of a
+// block of images those whose number in the output is t modulo the tiles, with all their pixels,
+// since each image of a passing channel has a sum of its own. The other blocks take the chosen
+// channels, a team of threads for each, and their part's pixels. A thread holds a quad of images of
+// a pixel. The pools are made again from h.
+// Bytes: per chosen value g, four or five u and one to four h (nine loads, of which the first-level
+// cache serves most), per passing value g and one to four h.
+template <class T>
+__global__ void __launch_bounds__(kTeamThreads, kTeamResident<T>)
+    node_backward_kernel(const Group<T> group) {
+  using A = Accumulate<T>;
+  const Sizes& z = group.sizes;
+  const Edge<T>& edge = group.edge[blockIdx.z];
+  const Part part = part_of(z, blockIdx.x);
+  const int thread = threadIdx.x;
+  const int64_t c = z.selected, pixels = z.pixels();
+  double* to = group.partial + (blockIdx.z * group.parts + blockIdx.x) * sum_rows(c);
+  if (blockIdx.y > 0) {
+    const int team = team_of(z);
+    const int a = (int(blockIdx.y) - 1) * (kTeamThreads / team) + thread / team;
+    A sums[kSums] = {};
+    if (a < c) {
+      if (edge.stride == 1)
+        chosen_sums<1>(edge, z, part, a, thread % team, team, sums);
+      else
+        chosen_sums<2>(edge, z, part, a, thread % team, team, sums);
+    }
+    join_warps(spread_sums(sums), team, kSums, [&](int operation, double sum) {
+      if (a < c) to[operation * c + a] = sum;
+    });
+    return;
+  }
+
+  const int quad = thread % kQuads;
+  const A beta = edge.beta == nullptr ? A(1) : *edge.beta;
+  const int64_t tiles = tiles_of(z);
+  double passing = 0;
+  for (int64_t q = blockIdx.x % tiles; q < z.channels; q += tiles) {
+    const int64_t r = -1 - int64_t(edge.source[q]);
+    if (r < 0) continue;
+    const T* g = edge.grad + part.block * edge.grad_block + q * pixels * kLanes + quad * kQuad;
+    const T* h = edge.state + part.block * edge.state_block +
+                 r * pixels * edge.stride * edge.stride * kLanes + quad * kQuad;
+    const Quad<A> sum = edge.stride == 1 ? passing_sums<1>(g, h, int(pixels), int(z.width))
+                                         : passing_sums<2>(g, h, int(pixels), int(z.width));
+    join_warps(spread_sums<kQuads>(sum.value), kTeamThreads, kLanes, [&](int lane, double total) {
+      const int64_t at = (part.block * z.channels + r) * kLanes + image_of(lane);
+      if (edge.grad_scale != nullptr) edge.grad_scale[at] = beta * A(total);
+      passing += edge.scale == nullptr ? total : total * double(edge.scale[at]);
+    });
+  }
+  passing = group_sum(passing);  // the first warp holds all
+  if (thread == 0) to[kSums * c] = passing;
+}
+
+}  // namespace
+
+template <class T>
+cudaError_t node_backward(const Group<T>& group, cudaStream_t stream) {
+  const Sizes& z = group.sizes;
+  return launch(node_backward_kernel<T>, dim3(group.parts, 1 + team_groups(z), group.edges),
+                dim3(kTeamThreads), 0, stream, group);
+}
+
+template cudaError_t node_backward(const Group<float>&, cudaStream_t);
+template cudaError_t node_backward(const Group<double>&, cudaStream_t);
+template cudaError_t node_backward(const Group<c10::BFloat16>&, cudaStream_t);
+
+}  // namespace adarts::cuda

@@ -1,0 +1,114 @@
+// Sums over the threads of a block that work on one channel: its team, a whole number of warps.
+//
+// A thread that holds many sums does not send each through all steps of a warp's reduction: in
+// every step it sends away the half that another lane will own. Count sums take about Count
+// shuffles in place of 5 * Count.
+#pragma once
+
+#include "../device/reduce.cuh"
+#include "lanes.cuh"
+
+namespace adarts::cuda {
+
+constexpr int kTeamThreads = 128;  // of a block of teams
+
+// Blocks on a multiprocessor, as __launch_bounds__ takes it: 168 registers for a thread that holds
+// the sums of 25 taps and what it loads, 255 where the numbers are twice as large.
+template <class T>
+constexpr int kTeamResident = std::is_same_v<T, double> ? 1 : 3;
+
+// The threads of a team: enough for the quads of a part of one channel, at most a block.
+__host__ __device__ __forceinline__ int team_of(const Sizes& z) {
+  const int64_t quads = divide_up(z.pixels(), tiles_of(z)) * kQuads;
+  const int team = power_of_two(quads, kTeamThreads);
+  return team < kWarp ? kWarp : team;
+}
+
+// How many groups of channels there are, each the work of the teams of one block.
+__host__ __device__ __forceinline__ int64_t team_groups(const Sizes& z) {
+  return divide_up(z.selected, kTeamThreads / team_of(z));
+}
+
+// Every lane gives half of its `kSize` sums away, until it holds one.
+template <int kSize, int kStep, int N, class A>
+__device__ __forceinline__ void halve(A (&sums)[N]) {
+  if constexpr (kSize > 1) {
+    constexpr int kHalf = kSize / 2;
+    const bool upper = (threadIdx.x & (kHalf * kStep)) != 0;
+#pragma unroll
+    for (int i = 0; i < kHalf; ++i) {
+      const A kept = upper ? sums[i + kHalf] : sums[i];
+      const A given = upper ? sums[i] : sums[i + kHalf];
+      sums[i] = kept + __shfl_xor_sync(kAllLanes, given, kHalf * kStep);
+    }
+    halve<kHalf, kStep>(sums);
+  }
+}
+
+// The sums of `Count` values over every kStep-th of kWidth lanes: lane l holds that of value l /
+// kStep modulo the power of two that Count is rounded up to.
+template <int kStep = 1, int kWidth = kWarp, int Count, class A>
+__device__ __forceinline__ A spread_sums(const A (&values)[Count]) {
+  constexpr int kSize = power_of_two(Count);
+  A sums[kSize] = {};
+#pragma unroll
+  for (int i = 0; i < Count; ++i) sums[i] = values[i];
+  halve<kSize, kStep>(sums);
+#pragma unroll
+  for (int offset = kSize * kStep; offset < kWidth; offset *= 2)
+    sums[0] += __shfl_xor_sync(kAllLanes, sums[0], offset);
+  return sums[0];
+}
+
+// Adds what every warp of a team holds in a lane; put(lane, sum) is called by one thread of the
+// team for each of the first `count` lanes. All threads of the block must call it.
+template <class A, class Put>
+__device__ __forceinline__ void join_warps(A value, int team, int count, const Put& put) {
+  ADARTS_SHARED(A, warps, kTeamThreads);
+  const int thread = threadIdx.x, rank = thread % team;
+  warps[thread] = value;
+  __syncthreads();
+  if (rank < count) {
+    double sum = 0;
+    for (int other = thread; other < thread - rank + team; other += kWarp) {
+      const A of_warp = warps[other];
+      sum += of_warp;
+    }
+    put(rank, sum);
+  }
+  __syncthreads();
+}
+
+// The image of a block whose sum spread_sums<kQuads> of a quad leaves in a lane.
+__device__ __forceinline__ int image_of(int lane) { return lane % kQuads * kQuad + lane / kQuads; }
+
+// totals[i] = the sum of row first + i over an edge's parts, for `count` rows; made by all threads
+// of the block. `partial` is (parts, rows).
+template <class Totals>
+__device__ __forceinline__ void total_rows(const double* partial, int64_t parts, int64_t rows,
+                                           int64_t first, int count, Totals totals) {
+  ADARTS_SHARED(double, shares, kCellThreads);
+  const int thread = threadIdx.x;
+  for (int begin = 0; begin < count; begin += kCellThreads) {
+    const int some = count - begin < kCellThreads ? count - begin : kCellThreads;
+    const int sharers = kCellThreads / some, row = begin + thread % some;
+    double sum = 0;
+    if (thread / some < sharers)
+#pragma unroll 4
+      for (int64_t part = thread / some; part < parts; part += sharers)
+        sum += partial[part * rows + first + row];
+    shares[thread] = sum;
+    __syncthreads();
+    if (thread < some) {
+      double total = 0;
+      for (int other = thread; other < some * sharers; other += some) {
+        const double share = shares[other];
+        total += share;
+      }
+      totals[row] = total;
+    }
+    __syncthreads();
+  }
+}
+
+}  // namespace adarts::cuda

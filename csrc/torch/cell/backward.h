@@ -1,0 +1,185 @@
+// The search cell's phases in order: backward.
+#pragma once
+
+#include "forward.h"
+
+namespace adarts {
+
+// Which gradients are asked for, and where they go.
+template <class T>
+struct CellGradients {
+  using A = cell::Accumulate<T>;
+  Tensor grad;                         // of the nodes, contiguous
+  std::vector<OptionalTensor> states;  // of the inputs, each contiguous
+  OptionalTensor weights;              // flat
+  OptionalTensor alphas, betas;
+};
+
+// The work of one backward pass: temporaries of all edges, and the nodes' gradients.
+template <class T, class Backend>
+class CellBackward {
+ public:
+  using A = cell::Accumulate<T>;
+
+  CellBackward(CellTensors<T>& tensors, CellGradients<T>& gradients, const Backend& backend)
+      : tensors_(tensors), gradients_(gradients), plan_(tensors.plan), backend_(backend) {
+    const cell::Sizes& z = plan_.sizes;
+    const Tensor& like = tensors.nodes;
+    const ScalarType accumulate = accumulate_dtype(like.scalar_type());
+    partial_ = partial_sums(plan_, like, backend);
+    sums_ = empty_tensor(like, {plan_.edges(), cell::kSums * z.selected}, ScalarType::Double);
+    first_sums_ = empty_tensor(like, {plan_.edges(), 4 * z.selected}, ScalarType::Double);
+    if (z.hidden > 0) {
+      grad_scores_ = empty_tensor(like, {plan_.edges(), tensors.plane_elements()}, accumulate);
+      grad_pools_ = empty_tensor(like, {plan_.edges(), 2 * tensors.plane_elements()}, accumulate);
+    }
+    const int64_t scale_parts = z.hidden > 0 ? backend.scale_parts(z) : 0;
+    scale_parts_ = empty_tensor(like, {plan_.edges(), scale_parts}, ScalarType::Double);
+    if (gradients.weights.has_value())
+      weight_parts_ = backend.zeros(like, backend.parts(z) * plan_.weights, accumulate);
+    dx_.resize(plan_.edges(), like);
+    node_grads_.resize(plan_.nodes, like);
+  }
+
+  void run() {
+    for (int64_t node = plan_.nodes; node-- > 0;) {
+      const std::vector<int64_t> edges = plan_.leaving(plan_.inputs + node);
+      if (!edges.empty()) {
+        node_grads_[node] = empty_blocks<T>(tensors_.nodes, node_elements());
+        arrive(plan_.inputs + node, edges, data<T>(node_grads_[node]));
+      }
+      CellPlan::each_group(plan_.entering(node),
+                           [&](const std::vector<int64_t>& some) { enter(some); });
+    }
+    for (int64_t i = 0; i < plan_.inputs; ++i) {
+      T* to = data<T>(gradients_.states[i]);
+      const std::vector<int64_t> edges = plan_.leaving(i);
+      if (to != nullptr || gradients_.weights.has_value()) arrive(i, edges, to);
+    }
+    if (gradients_.weights.has_value())
+      backend_.finish_weights(plan_, data<A>(*weight_parts_), data<A>(*gradients_.weights));
+  }
+
+ private:
+  int64_t node_elements() const {
+    return tensors_.chosen_elements(1) / plan_.sizes.selected * plan_.sizes.channels;
+  }
+  A* weight_part(int64_t e) const {
+    return data<A>(weight_parts_) + backend_.parts(plan_.sizes) * plan_.weights_at[e];
+  }
+  bool needs_input(int64_t e) const {
+    const int64_t from = plan_.sources[e];
+    return from >= plan_.inputs || gradients_.states[from].has_value();
+  }
+
+  // The edges with all their temporaries.
+  cell::Group<T> group(const std::vector<int64_t>& edges) {
+    cell::Group<T> made = tensors_.group(edges, backend_);
+    made.partial = data<double>(partial_);
+    const int64_t c = plan_.sizes.selected;
+    for (size_t k = 0; k < edges.size(); ++k) {
+      const int64_t e = edges[k], target = plan_.targets[e];
+      cell::Edge<T>& edge = made.edge[k];
+      const int64_t elements = node_elements();
+      if (plan_.leaving(plan_.inputs + target).empty()) {  // the gradient of the output itself
+        edge.grad = data<T>(gradients_.grad) + target * (elements / plan_.sizes.blocks);
+        edge.grad_block = plan_.nodes * (elements / plan_.sizes.blocks);
+      } else {
+        edge.grad = data<T>(node_grads_[target]);
+        edge.grad_block = elements / plan_.sizes.blocks;
+      }
+      edge.sums = data<double>(sums_) + e * cell::kSums * c;
+      edge.first_sums = data<double>(first_sums_) + e * 4 * c;
+      edge.dx = data<T>(dx_[e]);
+      if (plan_.sizes.hidden > 0) {
+        edge.grad_scale = data<A>(*grad_scores_) + e * tensors_.plane_elements();
+        edge.scale_parts = data<double>(scale_parts_) + e * scale_parts_.size(1);
+        if (needs_input(e))
+          edge.grad_pools = data<A>(*grad_pools_) + 2 * e * tensors_.plane_elements();
+      }
+      if (gradients_.weights.has_value()) edge.grad_weights = weight_part(e);
+    }
+    return made;
+  }
+
+  // d L / d h of a state from the edges that leave it, and the attention's gradients.
+  void arrive(int64_t i, const std::vector<int64_t>& edges, T* to) {
+    const cell::State<T> state = tensors_.state(i);
+    const int64_t node = i - plan_.inputs;
+    const int64_t plane = plan_.state_pixels(i) * plan_.sizes.channels * kLanes;
+    bool add = false;
+    CellPlan::each_group(edges, [&](const std::vector<int64_t>& some) {
+      const cell::Group<T> leaving = group(some);
+      if (plan_.sizes.hidden > 0) backend_.attention_backward({state, leaving});
+      if (to != nullptr)
+        backend_.state_backward({state, leaving,
+                                 node < 0 ? nullptr : data<T>(gradients_.grad) + node * plane,
+                                 plan_.nodes * plane, add, to, plane});
+      add = true;
+    });
+    if (!edges.empty() || to == nullptr) return;
+    cell::Group<T> none{};
+    none.sizes = plan_.sizes;
+    backend_.state_backward({state, none, nullptr, 0, false, to, plane});
+  }
+
+  // Backward through the edges that enter a node, whose gradient is known.
+  void enter(const std::vector<int64_t>& edges) {
+    cell::Group<T> entering = group(edges);
+    if (tensors_.stored.empty()) {
+      rooms(u_, edges, [&](int64_t e) { return tensors_.stored_elements(e); });
+      for (size_t k = 0; k < edges.size(); ++k) entering.edge[k].u = data<T>(u_[k]);
+      few_at_a_time(entering, backend_, [&](const cell::Group<T>& few) {
+        backend_.first_half(few);  // the statistics are known
+        backend_.second_half(few);
+      });
+    }
+    backend_.node_backward(entering);
+    cell::FinishSums<T> finish{entering, {}, {}};
+    for (size_t k = 0; k < edges.size(); ++k) {
+      if (gradients_.alphas.has_value())
+        finish.grad_alphas[k] = data<A>(*gradients_.alphas) + edges[k] * cell::kOperations;
+      if (gradients_.betas.has_value()) finish.grad_beta[k] = data<A>(*gradients_.betas) + edges[k];
+    }
+    backend_.finish_sums(finish);
+
+    std::vector<int64_t> needed;  // whose inputs or weights somebody asks for
+    for (const int64_t e : edges)
+      if (gradients_.weights.has_value() || needs_input(e)) needed.push_back(e);
+    if (needed.empty()) return;
+    for (const int64_t e : needed)
+      dx_[e] = empty_blocks<T>(tensors_.nodes, tensors_.chosen_elements(plan_.edge_stride(e)));
+    rooms(q_, needed, [&](int64_t) { return 2 * tensors_.chosen_elements(1); });
+    cell::Group<T> back = group(needed);
+    for (size_t k = 0; k < needed.size(); ++k) {
+      back.edge[k].q = data<T>(q_[k]);
+      for (size_t from = 0; from < edges.size(); ++from)
+        if (edges[from] == needed[k]) back.edge[k].u = entering.edge[from].u;
+    }
+    few_at_a_time(back, backend_, [&](const cell::Group<T>& few) {
+      backend_.second_half_backward(few);
+      backend_.finish_first(few);
+      backend_.first_half_backward(few);
+    });
+  }
+
+  template <class Size>
+  void rooms(Tensors& kept, const std::vector<int64_t>& edges, const Size& size) {
+    for (size_t k = 0; k < edges.size(); ++k) {
+      if (k < kept.size() && kept[k].numel() >= size(edges[k])) continue;
+      kept.resize(std::max(kept.size(), k + 1), tensors_.nodes);
+      kept[k] = empty_blocks<T>(tensors_.nodes, size(edges[k]));
+    }
+  }
+
+  CellTensors<T>& tensors_;
+  CellGradients<T>& gradients_;
+  const CellPlan& plan_;
+  const Backend& backend_;
+  Tensor partial_, sums_, first_sums_, scale_parts_;
+  OptionalTensor grad_scores_, grad_pools_, weight_parts_;
+  Tensors dx_, node_grads_;  // of each edge, of each node
+  Tensors u_, q_;            // of the edges of the present group
+};
+
+}  // namespace adarts
