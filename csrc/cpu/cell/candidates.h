@@ -39,19 +39,18 @@ ADARTS_INLINE void fill_chosen(const Chosen<T>& chosen, int64_t count, int64_t i
   }
 }
 
-// Of a first half's BatchNorm: output a * u + b in real lanes.
+// Of a first half's BatchNorm: (u - mean) * rstd in real lanes.
 template <class T>
 struct Normalise {
   using A = Accumulate<T>;
-  Lanes<A> slope, shift;
+  Lanes<A> rstd, mean;
 
   Normalise(const Edge<T>& edge, const Sizes& sizes, int norm, int64_t channel, int64_t block) {
     const A* statistic = edge.norms + norm * kStatistics * sizes.selected + channel;
-    const A mean = statistic[kMean * sizes.selected], rstd = statistic[kRstd * sizes.selected];
-    slope = splat(rstd);
-    shift = -mean * rstd * real_lanes<A>(sizes.lanes(block));
+    rstd = splat(statistic[kRstd * sizes.selected]);
+    mean = statistic[kMean * sizes.selected] * real_lanes<A>(sizes.lanes(block));
   }
-  Lanes<A> operator()(Lanes<A> u) const { return slope * u + shift; }
+  Lanes<A> operator()(Lanes<A> u) const { return rstd * (u - mean); }
 };
 
 // relu(BatchNorm(u)) of all channels.

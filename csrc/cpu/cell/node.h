@@ -11,13 +11,14 @@ ADARTS_INLINE Lanes<Accumulate<T>> maximum_of_four(const T* plane, int64_t in_wi
   return larger(larger(load(below + kLanes), load(below)), larger(load(from + kLanes), load(from)));
 }
 
-// What channel a of the chosen ones adds to its output channel: coefficients of each u, and 1.
+// What channel a of the chosen ones adds to its output channel: sum_o factor_o * (u_o - mean_o).
+// With the means in one common shift its rounding would be the same in a whole channel, and
+// averages over the plane would be wrong by it.
 template <class T>
 struct Mix {
   using A = Accumulate<T>;
-  A factor[kNorms] = {};  // of the norm's input
-  A skip = 0;             // of x, at stride 1
-  A shift = 0;
+  A factor[kNorms] = {}, mean[kNorms] = {};
+  A skip = 0;  // of x, at stride 1
 
   Mix(const Edge<T>& edge, int64_t c, int64_t a) {
     const A beta = edge.beta == nullptr ? A(1) : *edge.beta;
@@ -30,9 +31,11 @@ struct Mix {
       const Norm norm = norm_of(operation);
       const A* statistic = edge.norms + norm * kStatistics * c + a;
       factor[norm] = weight * statistic[kRstd * c];
-      shift -= factor[norm] * statistic[kMean * c];
+      mean[norm] = statistic[kMean * c];
     }
   }
+
+  ADARTS_INLINE Lanes<A> of(int norm, Lanes<A> u) const { return factor[norm] * (u - mean[norm]); }
 };
 
 template <int S, class T>
@@ -46,19 +49,20 @@ ADARTS_INLINE void add_chosen_row(const Edge<T>& edge, const Sizes& z, int64_t b
   const T* h = chosen.plane(a);
   const Lanes<A> scale = chosen.scale(a);
   pools.template row<S>(h, z.height * S, z.width * S, scale, y, maxima, averages);
-  const Lanes<A> shift = mix.shift * real_lanes<A>(z.lanes(block));
+  const Lanes<A> real = real_lanes<A>(z.lanes(block));
   const auto u = [&](int norm) {
     return stored_planes(edge, z, norm, block) + (a * z.pixels() + y * z.width) * kLanes;
   };
   const T *sep3 = u(kNormSep3), *sep5 = u(kNormSep5), *dil3 = u(kNormDil3), *dil5 = u(kNormDil5);
   const T* skip = S == 1 ? h + y * z.width * kLanes : u(kNormSkip);
-  const Lanes<A> skip_factor = S == 1 ? mix.skip * scale : splat(mix.factor[kNormSkip]);
+  const Lanes<A> skip_factor = mix.skip * scale;
   for (int64_t x = 0; x < z.width; ++x) {
     const int64_t at = x * kLanes;
-    sum[x] += shift + mix.factor[kNormMax] * maxima[x] + mix.factor[kNormAvg] * averages[x] +
-              skip_factor * load(skip + at) + mix.factor[kNormSep3] * load(sep3 + at) +
-              mix.factor[kNormSep5] * load(sep5 + at) + mix.factor[kNormDil3] * load(dil3 + at) +
-              mix.factor[kNormDil5] * load(dil5 + at);
+    const Lanes<A> skipped = load(skip + at);
+    sum[x] += real * (mix.of(kNormMax, maxima[x]) + mix.of(kNormAvg, averages[x]) +
+                      (S == 1 ? skip_factor * skipped : mix.of(kNormSkip, skipped)) +
+                      mix.of(kNormSep3, load(sep3 + at)) + mix.of(kNormSep5, load(sep5 + at)) +
+                      mix.of(kNormDil3, load(dil3 + at)) + mix.of(kNormDil5, load(dil5 + at)));
   }
 }
 

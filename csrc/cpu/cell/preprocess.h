@@ -57,9 +57,9 @@ void preprocess_normalise(const Preprocess<T>& z, int64_t begin, int64_t end) {
     for (int64_t a = 0; a < z.channels; ++a) {
       T* h = z.h + (block * z.channels + a) * z.pixels() * kLanes;
       const Lanes<A> rstd = splat(z.norms[kRstd * z.channels + a]);
-      const Lanes<A> shift = -z.norms[kMean * z.channels + a] * rstd * real;
+      const Lanes<A> mean = z.norms[kMean * z.channels + a] * real;
       for (int64_t p = z.band_begin(band); p < z.band_begin(band + 1); ++p)
-        store(h + p * kLanes, rstd * load(h + p * kLanes) + shift);
+        store(h + p * kLanes, rstd * (load(h + p * kLanes) - mean));
     }
   }
 }

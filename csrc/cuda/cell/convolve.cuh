@@ -99,24 +99,23 @@ struct NormalisedPlanes {
   __device__ __forceinline__ const T* plane(int a) const {
     return u + int64_t(a) * (int64_t(height) * width) * kLanes;
   }
-  // BatchNorm's output slope * u + shift for channel a.
-  __device__ __forceinline__ A slope(int a) const { return statistic[kRstd * selected + a]; }
-  __device__ __forceinline__ Quad<A> shift(int a) const {
-    return (-statistic[kMean * selected + a] * slope(a)) * real;
+  // BatchNorm's statistics of channel a; the mean is 0 beyond the batch.
+  __device__ __forceinline__ A rstd(int a) const { return statistic[kRstd * selected + a]; }
+  __device__ __forceinline__ Quad<A> mean(int a) const {
+    return statistic[kMean * selected + a] * real;
   }
   // relu(BatchNorm) of a value of u.
-  static __device__ __forceinline__ Quad<A> value(A slope, Quad<A> shift, const Quad<A>& v) {
-    shift.add(slope, v);
-    return relu(shift);
+  static __device__ __forceinline__ Quad<A> value(A rstd, const Quad<A>& mean, const Quad<A>& v) {
+    return relu(rstd * (v - mean));
   }
   template <int K>
   __device__ __forceinline__ Quad<A> convolve(int a, int y, int x, int dilation,
                                               const A* __restrict__ w) const {
     const int pad = dilation * (K / 2);
-    const A s = slope(a);
-    const Quad<A> b = shift(a);
+    const A factor = rstd(a);
+    const Quad<A> center = mean(a);
     return depthwise<K>(plane(a), height, width, y - pad, x - pad, dilation, w,
-                        [s, b](const Quad<A>& v) { return value(s, b, v); });
+                        [=](const Quad<A>& v) { return value(factor, center, v); });
   }
 };
 

@@ -191,8 +191,8 @@ __global__ void __launch_bounds__(kCellThreads, sizeof(T) == 8 ? 1 : 2)
   ADARTS_SHARED(Q, run, kRun);
   ADARTS_SHARED(double, partial, group_sums_size(2 * kOutputs));
   ADARTS_SHARED(double, totals, 2 * kMostSelected);
-  ADARTS_SHARED(A, slopes, kMostSelected);
-  ADARTS_SHARED(A, shifts, kMostSelected);
+  ADARTS_SHARED(A, rstds, kMostSelected);
+  ADARTS_SHARED(A, means, kMostSelected);
   const Sizes& z = group.sizes;
   const int64_t e = blockIdx.y, rows = moment_rows(z.selected);
   const Edge<T>& edge = group.edge[e];
@@ -212,8 +212,8 @@ __global__ void __launch_bounds__(kCellThreads, sizeof(T) == 8 ? 1 : 2)
       mean = A(moments.mean);
       rstd = A(1 / std::sqrt(moments.variance + z.eps));
     }
-    slopes[a] = rstd;
-    shifts[a] = -mean * rstd;
+    rstds[a] = rstd;
+    means[a] = mean;
   }
   __syncthreads();
   const NormalisedPlanes<T> planes(edge, z, first, part.block, quad);
@@ -222,11 +222,11 @@ __global__ void __launch_bounds__(kCellThreads, sizeof(T) == 8 ? 1 : 2)
     convolve_part<T>(
         z, part,
         [&](int a, int y, int x) {
-          const A slope = slopes[a], shift = shifts[a];
-          const Q shift_of_lanes = shift * planes.real;
+          const A rstd = rstds[a], mean = means[a];
+          const Q mean_of_lanes = mean * planes.real;
           return depthwise<K>(planes.plane(a), planes.height, planes.width, y - K / 2, x - K / 2, 1,
                               w + a * K * K,
-                              [&](const Q& u) { return planes.value(slope, shift_of_lanes, u); });
+                              [&](const Q& u) { return planes.value(rstd, mean_of_lanes, u); });
         },
         w + c * K * K, c, keep_of(group, edge, e, blockIdx.x, part.block, second), run, partial);
   };

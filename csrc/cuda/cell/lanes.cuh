@@ -53,6 +53,12 @@ __device__ __forceinline__ Quad<A> operator*(A factor, Quad<A> quad) {
   return quad;
 }
 
+template <class A>
+__device__ __forceinline__ Quad<A> operator-(Quad<A> a, const Quad<A>& b) {
+  for (int i = 0; i < kQuad; ++i) a[i] -= b[i];
+  return a;
+}
+
 // As torch's relu, a not-a-number stays one.
 template <class A>
 __device__ __forceinline__ Quad<A> relu(Quad<A> quad) {

@@ -7,8 +7,9 @@ namespace adarts::cuda {
 
 namespace {
 
-// Factors of one edge for one of its chosen channels: of each norm's input, of x, and of 1.
-constexpr int kFactorSkip = kNorms, kFactorShift = kNorms + 1, kFactors = kNorms + 2;
+// Of one edge and one of its chosen channels: the factor of each norm's input, its mean, and the
+// factor of x.
+constexpr int kFactorMean = kNorms, kFactorSkip = 2 * kNorms, kFactors = 2 * kNorms + 1;
 
 template <class A>
 __device__ __forceinline__ A beta_of(const A* beta) {
@@ -20,7 +21,6 @@ __device__ __forceinline__ void find_factors(const Edge<T>& edge, int64_t c, int
                                              int at) {
   using A = Accumulate<T>;
   const A beta = beta_of(edge.beta);
-  A shift = 0;
 #pragma unroll
   for (int operation = kMaxPool; operation < kOperations; ++operation) {
     const A weight = beta * edge.alphas[operation];
@@ -30,11 +30,9 @@ __device__ __forceinline__ void find_factors(const Edge<T>& edge, int64_t c, int
     }
     const Norm norm = norm_of(operation);
     const A* statistic = edge.norms + norm * kStatistics * c + a;
-    const A factor = weight * statistic[kRstd * c];
-    factors[at + norm] = factor;
-    shift -= factor * statistic[kMean * c];
+    factors[at + norm] = weight * statistic[kRstd * c];
+    factors[at + kFactorMean + norm] = statistic[kMean * c];
   }
-  factors[at + kFactorShift] = shift;
 }
 
 // sum += what chosen channel a of an edge adds at output pixel (y, x).
@@ -54,19 +52,22 @@ __device__ __forceinline__ void add_chosen(const Edge<T>& edge, const Sizes& z, 
   const T* plane = chosen.plane(a);
   const Quad<A> scale = chosen.factor(a);
   const Pools<A> pools = pools_at(plane, chosen.height, chosen.width, edge.stride, y, x);
-  Quad<A> x_terms{};
-  x_terms.add(factors[at + kNormMax], pools.maximum);
-  x_terms.add(factors[at + kNormAvg], pools.average);
+  Quad<A> mixed{};
+  const auto add = [&](int norm, const Quad<A>& u) {
+    const A mean = factors[at + kFactorMean + norm];
+    mixed.add(factors[at + norm], u - splat(mean));
+  };
+  add(kNormMax, scale * pools.maximum);
+  add(kNormAvg, scale * pools.average);
   if (edge.stride == 1) {
-    x_terms.add(factors[at + kFactorSkip], load_quad(plane + pixel * kLanes));
+    mixed.add(factors[at + kFactorSkip], scale * load_quad(plane + pixel * kLanes));
   } else {
-    sum.add(factors[at + kNormSkip], load_quad(stored_planes(edge, z, kNormSkip, block) +
-                                               (a * z.pixels() + pixel) * kLanes + quad * kQuad));
+    add(kNormSkip, load_quad(stored_planes(edge, z, kNormSkip, block) +
+                             (a * z.pixels() + pixel) * kLanes + quad * kQuad));
   }
-  sum.add(scale, x_terms);
 #pragma unroll
-  for (int i = 0; i < 4; ++i) sum.add(factors[at + kRead[i]], u[i]);
-  sum.add(factors[at + kFactorShift], real_lanes<A>(z.lanes(block), quad));
+  for (int i = 0; i < 4; ++i) add(kRead[i], u[i]);
+  sum.add(real_lanes<A>(z.lanes(block), quad), mixed);
 }
 
 // sum += beta * M * h, or its 2x2 maximum, of channel r of an edge's state.
@@ -85,9 +86,10 @@ __device__ __forceinline__ void add_passing(const Edge<T>& edge, const Sizes& z,
                                    : maximum_of_four(h, 2 * width, y, x));
 }
 
-// out = sum_e beta_e * y_e with, for a chosen channel, y = sum_o alpha_o * BatchNorm_o(u_o), a
-// linear combination of the u_o, the pools of x, x itself and 1; for the others y = M * h or its
-// 2x2 maximum.
+// out = sum_e beta_e * y_e with, for a chosen channel, y = sum_o factor_o * (u_o - mean_o) over the
+// stored u_o and the pools of x, and x itself; for the others y = M * h or its 2x2 maximum. With
+// the means in one common shift its rounding would be the same in a whole channel, and averages
+// over the plane would be wrong by it.
 //
 // A thread block makes 64 pixels (blockIdx.x) of one output channel (y) of one block of images (z),
 // a thread a pixel's four images over all edges. One thread for each edge finds its factors first.

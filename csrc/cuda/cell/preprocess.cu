@@ -122,14 +122,12 @@ __global__ void __launch_bounds__(kCellThreads, 4)
     rstd = a.norms[kRstd * c + channel];
   }
   const int quad = thread % kQuads, first = int(blockIdx.x) * kNormalised;
-  const Quad<A> shift = (-mean * rstd) * real_lanes<A>(a.lanes(block), quad);
+  const Quad<A> mean_of_lanes = mean * real_lanes<A>(a.lanes(block), quad);
   T* h = a.h + (block * c + channel) * a.pixels() * kLanes + quad * kQuad;
   const int64_t last = std::min(a.pixels(), int64_t(first + kNormalised));
 #pragma unroll 4
   for (int64_t p = first + thread / kQuads; p < last; p += kCellThreads / kQuads) {
-    Quad<A> value = shift;
-    value.add(rstd, load_quad(h + p * kLanes));
-    store_quad(h + p * kLanes, value);
+    store_quad(h + p * kLanes, rstd * (load_quad(h + p * kLanes) - mean_of_lanes));
   }
 }
 

@@ -81,23 +81,22 @@ __device__ __forceinline__ void depthwise_backward(const Edge<T>& edge, const Si
   if (a < c) {
     const NormalisedPlanes<T> input(edge, z, first_norm(sep), part.block, quad);
     const T* u = input.plane(a);
-    const A slope = input.slope(a);
-    const A mean = edge.norms[(first_norm(sep) * kStatistics + kMean) * c + a];
-    const Quad<A> shift = input.shift(a);
+    const A rstd = input.rstd(a);
+    const Quad<A> mean = input.mean(a);
     const T* dv = edge.room + chosen_plane(z, sep, part.block, a) + lanes;
     T* q = edge.q + chosen_plane(z, sep, part.block, a) + lanes;
     const A* taps = edge.weights + z.weights().depthwise(second_norm(sep)) + a * K * K;
 #pragma unroll 1
     for (int p = part.first + rank / kQuads; p < part.last; p += team / kQuads) {
       const Quad<A> from = load_quad(u + int64_t(p) * kLanes);
-      const Quad<A> in[1] = {input.value(slope, shift, from)};
+      const Quad<A> in[1] = {input.value(rstd, mean, from)};
       Quad<A> dx[1] = {};
       transposed<K, 1, 1, 0, kWeights>(dv, int(z.height), width, p / width, p % width, taps, in, dx,
                                        dw);
       for (int i = 0; i < kQuad; ++i) dx[0][i] = in[0][i] > 0 ? dx[0][i] : A(0);
       store_quad(q + int64_t(p) * kLanes, dx[0]);
       moments[0] += dx[0].sum();
-      for (int i = 0; i < kQuad; ++i) moments[1] += dx[0][i] * (from[i] - mean);
+      for (int i = 0; i < kQuad; ++i) moments[1] += dx[0][i] * (from[i] - mean[i]);
     }
   }
   join_warps(spread_sums(moments), team, 2, [&](int i, double sum) {
