@@ -40,6 +40,19 @@ def _load_cpu() -> None:
             f"adarts_ext: {reason}; it is built for torch 2.11 and later and found torch "
             f"{torch.__version__}. Build it again for this torch: {REBUILD}"
         )
+    cpu_level()  # raises where ADARTS_CPU_LEVEL asks for something else than there is
+
+
+def cpu_level() -> str:
+    """Return the x86-64 level that the CPU kernels run at: baseline, v3 (AVX2) or v4 (AVX-512).
+
+    It is the highest that the processor has, or that of the environment variable
+    ``ADARTS_CPU_LEVEL``.
+
+    Raises:
+        RuntimeError: If that variable has another value, or the processor has no such level.
+    """
+    return {1: "baseline", 3: "v3", 4: "v4"}[torch.ops.adarts_ext.cpu_level()]
 
 
 _load_cpu()

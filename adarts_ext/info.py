@@ -40,7 +40,11 @@ def rows() -> list[tuple[str, str]]:
 
 
 def _cpu() -> str:
-    return f"loaded ({torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads)"
+    torchs = torch.backends.cpu.get_cpu_capability()
+    return (
+        f"loaded (x86-64 level {_library.cpu_level()}, see ADARTS_CPU_LEVEL; torch runs at {torchs}; "
+        f"{torch.get_num_threads()} threads)"
+    )
 
 
 def _cuda() -> str:

@@ -111,7 +111,7 @@ ADARTS_INLINE void hidden_layer(A* y, const A* wt, const A* x, int64_t columns, 
 }  // namespace
 
 template <class T>
-ADARTS_MULTIVERSION void PoolPlanes<T>::run(int64_t begin, int64_t end) const {
+ADARTS_INLINE void PoolPlanes<T>::compute(int64_t begin, int64_t end) const {
   for (int64_t n = begin; n < end; ++n) {
     if (strides.pixel == 1) {
       for (int64_t c = 0; c < channels; ++c)
@@ -124,7 +124,7 @@ ADARTS_MULTIVERSION void PoolPlanes<T>::run(int64_t begin, int64_t end) const {
 }
 
 template <class T>
-ADARTS_MULTIVERSION void ChannelAttention<T>::run(int64_t begin, int64_t end) const {
+ADARTS_INLINE void ChannelAttention<T>::compute(int64_t begin, int64_t end) const {
   const std::vector<A> first = transposed(w1, hidden, channels);
   const std::vector<A> second = transposed(w2, channels, hidden);
   std::vector<A> logits(channels);
@@ -141,7 +141,7 @@ ADARTS_MULTIVERSION void ChannelAttention<T>::run(int64_t begin, int64_t end) co
 }
 
 template <class T>
-ADARTS_MULTIVERSION void ChannelAttentionBackward<T>::run(int64_t begin, int64_t end) const {
+ADARTS_INLINE void ChannelAttentionBackward<T>::compute(int64_t begin, int64_t end) const {
   for (int64_t n = begin; n < end; ++n) {
     A* logits = grad_logits + n * channels;
     A *ga = grad_hidden_average + n * hidden, *gm = grad_hidden_maximum + n * hidden;
@@ -173,7 +173,7 @@ ADARTS_MULTIVERSION void ChannelAttentionBackward<T>::run(int64_t begin, int64_t
 }
 
 template <class T>
-ADARTS_MULTIVERSION void WeightGradient<T>::run(int64_t begin, int64_t end) const {
+ADARTS_INLINE void WeightGradient<T>::compute(int64_t begin, int64_t end) const {
   std::vector<A> sum(columns);
   for (int64_t r = begin; r < end; ++r) {
     std::fill(sum.begin(), sum.end(), A(0));
@@ -186,7 +186,7 @@ ADARTS_MULTIVERSION void WeightGradient<T>::run(int64_t begin, int64_t end) cons
 }
 
 template <class T>
-ADARTS_MULTIVERSION void UnpoolPlanes<T>::run(int64_t begin, int64_t end) const {
+ADARTS_INLINE void UnpoolPlanes<T>::compute(int64_t begin, int64_t end) const {
   for (int64_t n = begin; n < end; ++n) {
     const A *da = grad_average + n * channels, *dm = grad_maximum + n * channels;
     const int64_t* where = position + n * channels;

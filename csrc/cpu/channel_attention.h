@@ -20,7 +20,8 @@ struct PoolPlanes {
   A* maximum;         // (batch, channels)
   int64_t* position;  // (batch, channels)
 
-  void run(int64_t begin, int64_t end) const;  // a range of images
+  void run(int64_t begin, int64_t end) const;      // a range of images
+  void compute(int64_t begin, int64_t end) const;  // run, inlined for each level
 };
 
 template <class T>
@@ -36,7 +37,8 @@ struct ChannelAttention {
   A* hidden_maximum;
   T* scores;  // (batch, channels)
 
-  void run(int64_t begin, int64_t end) const;  // a range of images
+  void run(int64_t begin, int64_t end) const;      // a range of images
+  void compute(int64_t begin, int64_t end) const;  // run, inlined for each level
 };
 
 // Gradients of one image's pooled values and hidden units.
@@ -57,7 +59,8 @@ struct ChannelAttentionBackward {
   A* grad_average;  // (batch, channels), or null where the gradient of x is not needed
   A* grad_maximum;
 
-  void run(int64_t begin, int64_t end) const;  // a range of images
+  void run(int64_t begin, int64_t end) const;      // a range of images
+  void compute(int64_t begin, int64_t end) const;  // run, inlined for each level
 };
 
 // out = sum over the batch of a1^T b1 + a2^T b2: the gradient of a weight, one row at a time.
@@ -73,7 +76,8 @@ struct WeightGradient {
   int64_t columns;
   T* out;  // (rows, columns)
 
-  void run(int64_t begin, int64_t end) const;  // a range of rows
+  void run(int64_t begin, int64_t end) const;      // a range of rows
+  void compute(int64_t begin, int64_t end) const;  // run, inlined for each level
 };
 
 // The gradient of x: average's share everywhere, maximum's at its position.
@@ -88,7 +92,8 @@ struct UnpoolPlanes {
   T* grad_x;
   Strides strides;
 
-  void run(int64_t begin, int64_t end) const;  // a range of images
+  void run(int64_t begin, int64_t end) const;      // a range of images
+  void compute(int64_t begin, int64_t end) const;  // run, inlined for each level
 };
 
 }  // namespace adarts::cpu

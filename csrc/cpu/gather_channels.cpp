@@ -6,7 +6,7 @@
 namespace adarts::cpu {
 
 template <class T>
-ADARTS_MULTIVERSION void GatherChannels<T>::run(int64_t begin, int64_t end) const {
+ADARTS_INLINE void GatherChannels<T>::compute(int64_t begin, int64_t end) const {
   using A = Accumulate<T>;
   for (int64_t n = begin; n < end; ++n) {
     const T* image = x + n * x_strides.batch;
@@ -99,7 +99,7 @@ ADARTS_INLINE void backward_strided(const GatherChannelsBackward<T>& a, int64_t 
 }  // namespace
 
 template <class T>
-ADARTS_MULTIVERSION void GatherChannelsBackward<T>::run(int64_t begin, int64_t end) const {
+ADARTS_INLINE void GatherChannelsBackward<T>::compute(int64_t begin, int64_t end) const {
   const bool planar = grad_strides.pixel == 1 && (grad_scale == nullptr || x_strides.pixel == 1) &&
                       (grad_x == nullptr || grad_x_strides.pixel == 1);
   for (int64_t n = begin; n < end; ++n) {

@@ -20,7 +20,8 @@ struct GatherChannels {
   T* out;
   Strides out_strides;
 
-  void run(int64_t begin, int64_t end) const;  // a range of images
+  void run(int64_t begin, int64_t end) const;      // a range of images
+  void compute(int64_t begin, int64_t end) const;  // run, inlined for each level
 };
 
 // Gradients of x and scale. The chosen places of each channel are listed, so a channel that was
@@ -42,7 +43,8 @@ struct GatherChannelsBackward {
   Strides grad_x_strides;
   T* grad_scale;  // (batch, channels), or null
 
-  void run(int64_t begin, int64_t end) const;  // a range of images
+  void run(int64_t begin, int64_t end) const;      // a range of images
+  void compute(int64_t begin, int64_t end) const;  // run, inlined for each level
 };
 
 }  // namespace adarts::cpu

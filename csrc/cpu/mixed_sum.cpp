@@ -9,7 +9,7 @@ namespace adarts::cpu {
 // A block of the output stays in the first-level cache while four inputs at a time are added to it:
 // every input is read once, the output written once.
 template <class T>
-ADARTS_MULTIVERSION void MixedSum<T>::run(int64_t begin, int64_t end) const {
+ADARTS_INLINE void MixedSum<T>::compute(int64_t begin, int64_t end) const {
   using A = Accumulate<T>;
   constexpr int64_t kBlock = 1024;
   A sum[kBlock];
@@ -39,7 +39,7 @@ ADARTS_MULTIVERSION void MixedSum<T>::run(int64_t begin, int64_t end) const {
 // A chunk of the gradient stays in the first-level cache while it is used for every input: each
 // tensor is read once. The chunks, and so the sums, do not depend on the number of threads.
 template <class T>
-ADARTS_MULTIVERSION void MixedSumBackward<T>::run(int64_t begin, int64_t end) const {
+ADARTS_INLINE void MixedSumBackward<T>::compute(int64_t begin, int64_t end) const {
   using A = Accumulate<T>;
   for (int64_t chunk = begin; chunk < end; ++chunk) {
     const int64_t first = chunk * kMixedSumChunk;

@@ -15,7 +15,8 @@ struct MixedSum {
   int64_t size;   // elements of one input
   T* out;
 
-  void run(int64_t begin, int64_t end) const;  // a range of elements
+  void run(int64_t begin, int64_t end) const;      // a range of elements
+  void compute(int64_t begin, int64_t end) const;  // run, inlined for each level
 };
 
 template <class T>
@@ -28,7 +29,8 @@ struct MixedSumBackward {
   T* const* grad_inputs;  // an entry is null where that gradient is not needed
   double* partial;        // (chunks, count), or null where the gradient of weights is not needed
 
-  void run(int64_t begin, int64_t end) const;  // a range of chunks
+  void run(int64_t begin, int64_t end) const;      // a range of chunks
+  void compute(int64_t begin, int64_t end) const;  // run, inlined for each level
 };
 
 }  // namespace adarts::cpu

@@ -60,7 +60,7 @@ struct Item {
 // A chunk of a channel is small enough to be read from a cache the second time. The mean of the
 // first reading is rounded; what it misses is made good by the sum of the second.
 template <class T>
-ADARTS_MULTIVERSION void ChunkMoments<T>::run(int64_t begin, int64_t end) const {
+ADARTS_INLINE void ChunkMoments<T>::compute(int64_t begin, int64_t end) const {
   using A = Accumulate<T>;
   for (int64_t task = begin; task < end; ++task) {
     const T* x = inputs[task / planes.items()];
@@ -107,7 +107,7 @@ void finish_moments(const double* partial, const Planes& planes, double eps, Acc
 // A block of a plane stays in the first-level cache while four inputs at a time are added to it:
 // every input is read once, the output written once.
 template <class T>
-ADARTS_MULTIVERSION void NormalizedMixedSum<T>::run(int64_t begin, int64_t end) const {
+ADARTS_INLINE void NormalizedMixedSum<T>::compute(int64_t begin, int64_t end) const {
   using A = Accumulate<T>;
   constexpr int64_t kBlock = 1024;
   A sum[kBlock];
@@ -144,7 +144,7 @@ ADARTS_MULTIVERSION void NormalizedMixedSum<T>::run(int64_t begin, int64_t end) 
 }
 
 template <class T>
-ADARTS_MULTIVERSION void ChunkProducts<T>::run(int64_t begin, int64_t end) const {
+ADARTS_INLINE void ChunkProducts<T>::compute(int64_t begin, int64_t end) const {
   using A = Accumulate<T>;
   for (int64_t task = begin; task < end; ++task) {
     const Item item(planes, task);
@@ -161,7 +161,7 @@ ADARTS_MULTIVERSION void ChunkProducts<T>::run(int64_t begin, int64_t end) const
 }
 
 template <class T>
-ADARTS_MULTIVERSION void NormalizedMixedSumBackward<T>::run(int64_t begin, int64_t end) const {
+ADARTS_INLINE void NormalizedMixedSumBackward<T>::compute(int64_t begin, int64_t end) const {
   using A = Accumulate<T>;
   for (int64_t plane = begin; plane < end; ++plane) {
     const int64_t first = plane * planes.pixels;

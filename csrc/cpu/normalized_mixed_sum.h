@@ -28,7 +28,8 @@ struct ChunkMoments {
   Planes planes;
   double* partial;  // (inputs, items, 2)
 
-  void run(int64_t begin, int64_t end) const;  // a range of inputs x items
+  void run(int64_t begin, int64_t end) const;      // a range of inputs x items
+  void compute(int64_t begin, int64_t end) const;  // run, inlined for each level
 };
 
 // Of one input: mean, 1 / sqrt(variance + eps) and unbiased variance (3, channels).
@@ -44,7 +45,8 @@ struct NormalizedMixedSum {
   const Accumulate<T>* means;    // (count, channels), 0 where an input is not normalized
   T* out;
 
-  void run(int64_t begin, int64_t end) const;  // a range of images x channels
+  void run(int64_t begin, int64_t end) const;      // a range of images x channels
+  void compute(int64_t begin, int64_t end) const;  // run, inlined for each level
 };
 
 // sum g, and sum g * (x_i - mean_i) for each input, of every chunk of every channel.
@@ -57,7 +59,8 @@ struct ChunkProducts {
   const Accumulate<T>* means;
   double* partial;  // (items, 1 + count)
 
-  void run(int64_t begin, int64_t end) const;  // a range of items
+  void run(int64_t begin, int64_t end) const;      // a range of items
+  void compute(int64_t begin, int64_t end) const;  // run, inlined for each level
 };
 
 // The gradient of an input in one channel: factor * (g - offset) + slope * (x - mean).
@@ -75,7 +78,8 @@ struct NormalizedMixedSumBackward {
   const InputGradient<T>* gradients;  // (count, channels)
   T* const* grad_inputs;              // an entry is null where that gradient is not needed
 
-  void run(int64_t begin, int64_t end) const;  // a range of images x channels
+  void run(int64_t begin, int64_t end) const;      // a range of images x channels
+  void compute(int64_t begin, int64_t end) const;  // run, inlined for each level
 };
 
 }  // namespace adarts::cpu

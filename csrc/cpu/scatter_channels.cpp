@@ -58,7 +58,7 @@ ADARTS_INLINE void pool_plane(T* to, int64_t to_pixel, const T* from, int64_t fr
 }  // namespace
 
 template <class T>
-ADARTS_MULTIVERSION void ScatterChannels<T>::run(int64_t begin, int64_t end) const {
+ADARTS_INLINE void ScatterChannels<T>::compute(int64_t begin, int64_t end) const {
   using A = Accumulate<T>;
   const int64_t pixels = shape.out_height() * shape.out_width();
   for (int64_t row = begin; row < end; ++row) {
@@ -130,7 +130,7 @@ ADARTS_INLINE double backward_pool(T* grad_x, int64_t grad_x_pixel, const T* gra
 }  // namespace
 
 template <class T>
-ADARTS_MULTIVERSION void ScatterChannelsBackward<T>::run(int64_t begin, int64_t end) const {
+ADARTS_INLINE void ScatterChannelsBackward<T>::compute(int64_t begin, int64_t end) const {
   using A = Accumulate<T>;
   const int64_t pixels = shape.out_height() * shape.out_width();
   for (int64_t row = begin; row < end; ++row) {

@@ -30,7 +30,8 @@ struct ScatterChannels {
   T* out;
   Strides out_strides;
 
-  void run(int64_t begin, int64_t end) const;  // a range of batch * channels
+  void run(int64_t begin, int64_t end) const;      // a range of batch * channels
+  void compute(int64_t begin, int64_t end) const;  // run, inlined for each level
 };
 
 template <class T>
@@ -48,7 +49,8 @@ struct ScatterChannelsBackward {
   Strides grad_update_strides;
   T* grad_scale;  // (batch, channels), or null
 
-  void run(int64_t begin, int64_t end) const;  // a range of batch * channels
+  void run(int64_t begin, int64_t end) const;      // a range of batch * channels
+  void compute(int64_t begin, int64_t end) const;  // run, inlined for each level
 };
 
 }  // namespace adarts::cpu

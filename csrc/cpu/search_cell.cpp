@@ -151,19 +151,16 @@ template void add_parts(const double*, int64_t, int64_t, double*);
   const CellKernels<T>& kernels(); \
   }
 ADARTS_LEVEL_TABLE(baseline)
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+#if ADARTS_LEVELS
 ADARTS_LEVEL_TABLE(x86_64_v3)
 ADARTS_LEVEL_TABLE(x86_64_v4)
 #endif
 
 template <class T>
 const CellKernels<T>& cell_kernels() {
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
-  static const int level = __builtin_cpu_supports("x86-64-v4")   ? 4
-                           : __builtin_cpu_supports("x86-64-v3") ? 3
-                                                                 : 0;
-  if (level == 4) return x86_64_v4::kernels<T>();
-  if (level == 3) return x86_64_v3::kernels<T>();
+#if ADARTS_LEVELS
+  if (level() == Level::kV4) return x86_64_v4::kernels<T>();
+  if (level() == Level::kV3) return x86_64_v3::kernels<T>();
 #endif
   return baseline::kernels<T>();
 }

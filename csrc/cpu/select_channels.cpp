@@ -10,7 +10,7 @@ namespace adarts::cpu {
 // Sums in double, so that the order of summation does not decide between channels. Not-a-number
 // counts as largest, as in torch.topk, and equal sums fall back to the lower index.
 template <class T>
-ADARTS_MULTIVERSION void SelectChannels<T>::run() const {
+void SelectChannels<T>::run() const {
   std::fill(sums, sums + channels, 0.0);
   for (int64_t n = 0; n < batch; ++n) {
     const T* row = scores + n * channels;
@@ -27,6 +27,9 @@ ADARTS_MULTIVERSION void SelectChannels<T>::run() const {
   std::copy(order, order + k, out);
 }
 
-ADARTS_INSTANTIATE(SelectChannels)
+template struct SelectChannels<float>;
+template struct SelectChannels<double>;
+template struct SelectChannels<c10::BFloat16>;
+template struct SelectChannels<c10::Half>;
 
 }  // namespace adarts::cpu

@@ -1,4 +1,4 @@
-// What the CPU kernels share: the accumulation type, function multiversioning, small vector loops.
+// What the CPU kernels share: the accumulation type, a copy for each x86-64 level, small loops.
 #pragma once
 
 #include <torch/headeronly/util/BFloat16.h>
@@ -8,25 +8,44 @@
 #include <cstdint>
 #include <type_traits>
 
-// One copy of a function per x86-64 level, chosen by the loader on the machine it runs on, so a
-// wheel built anywhere uses AVX2 or AVX-512 where there is one. Elsewhere the plain loop.
-#if defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__) && !defined(__clang__)
-#define ADARTS_MULTIVERSION \
-  __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
-#else
-#define ADARTS_MULTIVERSION
-#endif
+#include "level.h"
 
 #define ADARTS_INLINE inline __attribute__((always_inline))
 
-// Instantiates a kernel class for every dtype the operators take.
-#define ADARTS_INSTANTIATE(kernel)       \
-  template struct kernel<float>;         \
-  template struct kernel<double>;        \
-  template struct kernel<c10::BFloat16>; \
+// Instantiates a kernel class for every dtype the operators take: run() is compute() at the level
+// chosen.
+#define ADARTS_INSTANTIATE(kernel)                                                 \
+  template <class T>                                                               \
+  void kernel<T>::run(int64_t begin, int64_t end) const {                          \
+    at_level([=, this]() __attribute__((always_inline)) { compute(begin, end); }); \
+  }                                                                                \
+  template struct kernel<float>;                                                   \
+  template struct kernel<double>;                                                  \
+  template struct kernel<c10::BFloat16>;                                           \
   template struct kernel<c10::Half>;
 
 namespace adarts::cpu {
+
+// Calls f, which must be always inlined, compiled for the level chosen: AVX2 or AVX-512 where there
+// is one.
+#if ADARTS_LEVELS
+template <class F>
+__attribute__((target("arch=x86-64-v4"))) void at_v4(const F& f) {
+  f();
+}
+template <class F>
+__attribute__((target("arch=x86-64-v3"))) void at_v3(const F& f) {
+  f();
+}
+#endif
+template <class F>
+void at_level(const F& f) {
+#if ADARTS_LEVELS
+  if (level() == Level::kV4) return at_v4(f);
+  if (level() == Level::kV3) return at_v3(f);
+#endif
+  f();
+}
 
 // The type sums are made in: double for double, float for everything else.
 template <class T>

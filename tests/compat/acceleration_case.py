@@ -8,6 +8,7 @@ import warnings
 import torch
 from comparison import assert_exact
 from old_code import adarts, darts, pc_darts, pc_darts_imagenet
+from running_statistics import draw_running_statistics
 from torch import Tensor, nn
 
 from adarts_ext import accelerate
@@ -27,17 +28,16 @@ def make(style: str, seed: int = 0, dtype=torch.float32, layers: int = 3, steps:
     """A network with architecture parameters and running statistics that matter."""
     torch.manual_seed(seed)
     criterion = nn.CrossEntropyLoss()
-    return scramble(STYLES[style](CHANNELS[style], 4, layers, criterion, steps, steps), dtype)
+    network = STYLES[style](CHANNELS[style], 4, layers, criterion, steps, steps)
+    return scramble(network, dtype, SIZES[style])
 
 
-def scramble(network: nn.Module, dtype=torch.float32) -> nn.Module:
+def scramble(network: nn.Module, dtype=torch.float32, size: int = 16) -> nn.Module:
     """Draw architecture parameters and running statistics; convert all to ``dtype``."""
     with torch.no_grad():
         for tensor in network.arch_parameters():
             tensor.normal_()
-        for name, buffer in network.named_buffers():
-            if "running" in name:
-                buffer.uniform_(0.5, 1.5)
+    draw_running_statistics(network, torch.randn(5, 3, size, size))
     return convert(network, dtype)
 
 

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 import pytest
 import torch
 from comparison import Errors, assert_exact
+from running_statistics import draw_running_statistics
 from torch import Tensor
 
 from adarts_ext import reference
@@ -69,18 +70,16 @@ def pinned(chosen: list[Tensor] | None) -> Iterator[list[Tensor]]:
         yield record
 
 
-def make(seed: int, **choices) -> tuple[SearchNetwork, SearchNetwork]:
+def make(seed: int, images: Tensor, **choices) -> tuple[SearchNetwork, SearchNetwork]:
     """A fused and a plain network of the same state, with architecture parameters that matter."""
     torch.manual_seed(seed)
     fused = SearchNetwork(**(SMALL | choices))
     plain = SearchNetwork(**(SMALL | choices), backend="reference")
     with torch.no_grad():
-        for tensor in fused.arch_parameters():
+        for tensor in plain.arch_parameters():
             tensor.normal_()
-        for name, buffer in fused.named_buffers():
-            if "running" in name:
-                buffer.uniform_(0.5, 1.5)
-    plain.load_state_dict(fused.state_dict())
+    draw_running_statistics(plain, images)
+    fused.load_state_dict(plain.state_dict())
     return fused, plain
 
 
@@ -106,22 +105,22 @@ def kind_of(name: str) -> str:
     return f"{what} of {part}"
 
 
+def draw_images(seed: int, batch: int, size: tuple[int, int] = (16, 16)) -> Tensor:
+    return torch.randn(batch, 3, *size, generator=torch.Generator().manual_seed(seed))
+
+
 def compare(errors: Errors, seed: int, training: bool, images: Tensor, **choices) -> None:
-    fused, plain = (network.train(training) for network in make(seed, **choices))
+    fused, plain = (network.train(training) for network in make(seed, images, **choices))
     exact = copy.deepcopy(plain).double()
-    recomputing = copy.deepcopy(fused)
-    for cell in recomputing.cells:
-        cell.memory = "recompute"
     truth, chosen = run(exact, images.double(), None)
     plain_results, _ = run(plain, images, chosen)
     actual, _ = run(fused, images, chosen)
-    again, _ = run(recomputing, images, chosen)
     for name, expected in truth.items():
-        assert torch.equal(again[name], actual[name]), f"{name}: recomputing changes it"
         if name.endswith("num_batches_tracked"):
             assert torch.equal(actual[name], expected)
         else:
             errors.add(kind_of(name), actual[name], plain_results[name], expected)
+    assert truth["gradient of stem.0.weight"].any(), "nothing reaches the stem"
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -130,25 +129,39 @@ def test_as_exact_as_plain_torch(name, training):
     choices = dict(CASES[name])
     batch, size = choices.pop("batch"), choices.pop("size", (16, 16))
     errors = Errors()
-    for seed in range(3):
-        images = torch.randn(batch, 3, *size)
-        compare(errors, seed, training, images, **choices)
+    for seed in errors.until_clear():
+        compare(errors, seed, training, draw_images(seed, batch, size), **choices)
     errors.assert_at_most_twice()
 
 
 def test_the_default_network_is_as_exact_as_plain_torch():
     errors = Errors()
     choices = {"init_channels": 16, "layers": 8, "steps": 4, "num_classes": 10}
-    compare(errors, 0, True, torch.randn(4, 3, 32, 32), **choices)
+    for seed in errors.until_clear():
+        compare(errors, seed, True, draw_images(seed, 2), **choices)
     errors.assert_at_most_twice()
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("name", CASES)
+def test_recomputing_changes_no_bit(name, training):
+    choices = dict(CASES[name])
+    images = draw_images(0, choices.pop("batch"), choices.pop("size", (16, 16)))
+    storing, _ = make(0, images, **choices)
+    recomputing, _ = make(0, images, **choices, memory="recompute")
+    expected, _ = run(storing.train(training), images, None)
+    actual, _ = run(recomputing.train(training), images, None)
+    assert actual.keys() == expected.keys()
+    assert all(torch.equal(actual[name], value) for name, value in expected.items())
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_in_double_precision_the_difference_is_rounding(name):
     choices = dict(CASES[name])
     batch, size = choices.pop("batch"), choices.pop("size", (16, 16))
-    fused, plain = (network.double() for network in make(0, **choices))
-    images = torch.randn(batch, 3, *size, dtype=torch.float64)
+    images = draw_images(0, batch, size)
+    fused, plain = (network.double() for network in make(0, images, **choices))
+    images = images.double()
     expected, chosen = run(plain, images, None)
     actual, _ = run(fused, images, chosen)
     assert_exact(actual, expected)
@@ -156,9 +169,9 @@ def test_in_double_precision_the_difference_is_rounding(name):
 
 @pytest.mark.parametrize("memory", ["store", "recompute"])
 def test_torch_compile_changes_nothing(memory):
-    network, _ = make(0, steps=1, memory=memory)
+    images = draw_images(0, 2)
+    network, _ = make(0, images, steps=1, memory=memory)
     compiled = copy.deepcopy(network)
-    images = torch.randn(2, 3, 16, 16)
     logits = torch.compile(compiled, backend="aot_eager", fullgraph=True)(images)
     expected = network(images)
     torch.testing.assert_close(logits, expected)

@@ -1,7 +1,7 @@
 // The search cell's kernels for x86-64-v4.
 #include "shared.h"
 
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+#if ADARTS_LEVELS
 #pragma GCC target("arch=x86-64-v4")
 #define ADARTS_LEVEL x86_64_v4
 #define ADARTS_UNROLL(count) ADARTS_PRAGMA(GCC unroll count)
