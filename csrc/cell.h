@@ -22,8 +22,8 @@
 //   finish_sums, finish_first, finish_weights   add up the parts; d alpha, d beta
 //   attention_backward    d weights of the attention, d pools, for all edges that leave a state
 //   state_backward        d L / d h of a state, from all edges that leave it
-// du_o = A_o * (g - S0 / n - u_hat_o * rstd_o * S1_o / n) is a linear combination of g, u_o and
-// 1 with coefficients per channel (see Gradient); it is never stored.
+// du_o = A_o * (g - S0 / n - u_hat_o * rstd_o * S1_o / n) is a linear combination of g and u_o
+// with coefficients per channel (see Gradient); it is never stored.
 #pragma once
 
 #include <cstdint>
@@ -331,11 +331,12 @@ ADARTS_BOTH inline double operation_sum(const Edge<T>& edge, int64_t c, int oper
   return double(statistic[kRstd * c]) * s1;
 }
 
-// The linear combination of g, u and 1 that is d L / d u: P * g + Q * (u - mean) + S. In lanes
-// beyond the batch, mean and S are 0.
+// The linear combination of g and u that is d L / d u: factor * (g - offset) + slope * (u - mean).
+// In lanes beyond the batch, offset and mean are 0. With both in one constant its rounding would be
+// the same in a whole channel, and the weights' gradients wrong by it.
 template <class A>
 struct Gradient {
-  A p, q, mean, s;
+  A factor, offset, slope, mean;
 };
 
 // With y = scale * BatchNorm(u): s0 = sum g, s1 = sum g * (u - mean) over `count` values. Sums of
@@ -343,10 +344,10 @@ struct Gradient {
 template <class A>
 ADARTS_BOTH inline Gradient<A> norm_gradient(A scale, A mean, A rstd, double s0, double s1,
                                              int64_t count, bool training) {
-  const A p = scale * rstd;
-  if (!training) return {p, A(0), A(0), A(0)};
-  const double slope = double(p) * double(rstd) * double(rstd) * s1 / double(count);
-  return {p, A(-slope), mean, A(-double(p) * s0 / double(count))};
+  const A factor = scale * rstd;
+  if (!training) return {factor, A(0), A(0), A(0)};
+  const double slope = double(factor) * double(rstd) * double(rstd) * s1 / double(count);
+  return {factor, A(s0 / double(count)), A(-slope), mean};
 }
 
 }  // namespace adarts::cell

@@ -23,14 +23,14 @@ Level highest() {
 Level wanted() {
   const char* value = std::getenv("ADARTS_CPU_LEVEL");
   if (value == nullptr || *value == '\0') return highest();
-  const std::string name = value;
-  if (name != "baseline" && name != "v3" && name != "v4")
-    throw std::runtime_error("ADARTS_CPU_LEVEL is " + name + ", expected baseline, v3 or v4");
-  const Level level = name == "v4" ? Level::kV4 : name == "v3" ? Level::kV3 : Level::kBaseline;
-  if (level > highest())
-    throw std::runtime_error("ADARTS_CPU_LEVEL is " + name +
-                             ", which this processor does not have");
-  return level;
+  for (const Level level : {Level::kBaseline, Level::kV3, Level::kV4}) {
+    if (std::string(value) != name(level)) continue;
+    if (level <= highest()) return level;
+    throw std::runtime_error(std::string("ADARTS_CPU_LEVEL is ") + value +
+                             ", but this processor has " + name(highest()) + " at most");
+  }
+  throw std::runtime_error(std::string("ADARTS_CPU_LEVEL is ") + value +
+                           ", expected baseline, v3 or v4");
 }
 
 }  // namespace

@@ -30,7 +30,7 @@ CASES = {
     "K = 1": {"proportion": 1, "init_channels": 4, "batch": 2},
     "K = 2": {"proportion": 2, "batch": 1, "size": (32, 16)},
     "K = 8": {"proportion": 8, "batch": 1, "size": (64, 64)},
-    "four nodes": {"steps": 4, "init_channels": 4, "batch": 2},
+    "four nodes": {"steps": 4, "batch": 2},
 }
 PARTS = {
     "logits": "network",

@@ -5,12 +5,15 @@
 // d L / d u of one norm and channel as a combination of vectors.
 template <class A>
 struct LanesGradient {
-  Lanes<A> p, q, mean, s;
+  Lanes<A> factor, offset, slope, mean;
 
   LanesGradient(const Gradient<A>& g, Lanes<A> real)
-      : p(splat(g.p)), q(splat(g.q)), mean(g.mean * real), s(g.s * real) {}
+      : factor(splat(g.factor)),
+        offset(g.offset * real),
+        slope(splat(g.slope)),
+        mean(g.mean * real) {}
   ADARTS_INLINE Lanes<A> operator()(Lanes<A> g, Lanes<A> u) const {
-    return p * g + q * (u - mean) + s;
+    return factor * (g - offset) + slope * (u - mean);
   }
 };
 

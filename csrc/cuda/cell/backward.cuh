@@ -37,14 +37,14 @@ __device__ __forceinline__ Gradient<Accumulate<T>> operation_gradient(const Edge
                        edge.sums[operation * c + a], z.count(), z.training);
 }
 
-// p * g + q * (u - mean) + s
+// factor * (g - offset) + slope * (u - mean)
 template <class A>
 __device__ __forceinline__ Quad<A> combine(const Gradient<A>& gradient, const Quad<A>& g,
                                            const Quad<A>& u, const Quad<A>& real) {
   Quad<A> result;
   for (int i = 0; i < kQuad; ++i)
-    result[i] =
-        gradient.p * g[i] + gradient.q * (u[i] - gradient.mean * real[i]) + gradient.s * real[i];
+    result[i] = gradient.factor * (g[i] - gradient.offset * real[i]) +
+                gradient.slope * (u[i] - gradient.mean * real[i]);
   return result;
 }
 

@@ -1,7 +1,7 @@
 // Gradients of a cell's preprocessing h = BatchNorm(W relu(in)).
 #include <algorithm>
 
-#include "convolve.cuh"
+#include "backward.cuh"
 #include "groups.cuh"
 #include "launchers.cuh"
 #include "sums.cuh"
@@ -49,10 +49,9 @@ __device__ __forceinline__ Quad<Accumulate<T>> du_of(const Preprocess<T>& a, int
   using A = Accumulate<T>;
   const int64_t place = (o * a.pixels() + pixel) * kLanes + quad * kQuad;
   const Gradient<A> c = coefficients[at];
-  Quad<A> du = c.s * real_lanes<A>(a.lanes(block), quad);
-  du.add(c.p, load_quad(a.grad + block * a.grad_block + place));
-  du.add(c.q, load_quad(a.h + block * a.channels * a.pixels() * kLanes + place));
-  return du;
+  const Quad<A> g = load_quad(a.grad + block * a.grad_block + place);
+  const Quad<A> h = load_quad(a.h + block * a.channels * a.pixels() * kLanes + place);
+  return combine(c, g, h, real_lanes<A>(a.lanes(block), quad));
 }
 
 __host__ __device__ constexpr int input_run(int outs) { return outs < 128 ? 128 / outs : 1; }
