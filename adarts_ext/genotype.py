@@ -266,7 +266,7 @@ KNOWN = {
 
 
 def incoming_edges(steps: int) -> list[slice]:
-    """Say which rows of the alphas (entries of the betas) are the edges into each node.
+    """Return the rows of the alphas (entries of the betas) that are the edges into each node.
 
     Node 2, the first, has 2 incoming edges, each next node one more: one from every earlier state.
 
@@ -372,13 +372,13 @@ def _softmax(values: Sequence[float]) -> list[float]:
 
 
 def random_genotype(seed: int, steps: int = 4) -> Genotype:
-    """Draw a genotype at random: the baseline that a search has to beat.
+    """Make a genotype at random: the baseline that a search has to beat.
 
     Each node gets two different sources, all equally likely, each with an operation other than
     ``none``, all equally likely. The same seed gives the same genotype on every machine.
 
     Args:
-        seed: Seed of the draw.
+        seed: Seed of the random choices.
         steps: Number of nodes of each cell, at least 1.
 
     Raises:

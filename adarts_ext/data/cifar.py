@@ -24,17 +24,17 @@ class CifarLayout:
     """Where a CIFAR data set is published, and how its files are laid out.
 
     Attributes:
-        name: name of the data set.
-        url: where its archive is published.
-        md5: published checksum of the archive.
-        folder: the folder that the archive holds.
-        train_files: names of the files of training images.
-        test_file: name of the file of test images.
-        names_file: name of the text file with a class name a line.
-        label_bytes: bytes before an image's pixels; the last of them is its label.
-        num_classes: number of classes.
-        train_images: number of images in each of the training files.
-        test_images: number of images in the test file.
+        name: Name of the data set.
+        url: Where its archive is published.
+        md5: Published checksum of the archive.
+        folder: The folder that the archive holds.
+        train_files: Names of the files of training images.
+        test_file: Name of the file of test images.
+        names_file: Name of the text file with a class name a line.
+        label_bytes: Bytes before an image's pixels; the last of them is its label.
+        num_classes: Number of classes.
+        train_images: Number of images in each of the training files.
+        test_images: Number of images in the test file.
     """
 
     name: str
@@ -92,15 +92,15 @@ def load_cifar(layout: CifarLayout, data_dir: Path, download: bool = False) -> I
 
     Args:
         layout: ``CIFAR10`` or ``CIFAR100``.
-        data_dir: the folder that holds the unpacked folder ``cifar-10-batches-bin`` or
+        data_dir: The folder that holds the unpacked folder ``cifar-10-batches-bin`` or
             ``cifar-100-binary``.
-        download: fetch, check and unpack the published archive when a file is missing or has
+        download: Fetch, check and unpack the published archive when a file is missing or has
             not its full length.
 
     Raises:
-        FileNotFoundError: a file is missing, and ``download`` is False.
-        ValueError: a file is truncated or damaged.
-        OSError: the download failed.
+        FileNotFoundError: If a file is missing, and ``download`` is False.
+        ValueError: If a file is truncated or damaged.
+        OSError: If the download failed.
     """
     folder = data_dir / layout.folder
     if download and not _is_complete(layout, folder):

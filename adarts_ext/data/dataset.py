@@ -17,16 +17,16 @@ class ImageDataset:
     that uses a data set needs to know which one it is.
 
     Attributes:
-        name: what the data set is called in reports.
+        name: What the data set is called in reports.
         train_images: (N, C, H, W) uint8.
         train_labels: (N,) int64 in [0, classes).
         test_images: (M, C, H, W) uint8.
         test_labels: (M,) int64 in [0, classes).
-        class_names: one name for each label.
-        flip: whether an image keeps its label when it is mirrored left to right.
+        class_names: One name for each label.
+        flip: Whether an image keeps its label when it is mirrored left to right.
 
     Raises:
-        ValueError: a part is empty, or shapes, dtypes or labels do not fit together.
+        ValueError: If a part is empty, or shapes, dtypes or labels do not fit together.
 
     Example:
         >>> images = torch.arange(8, dtype=torch.uint8).reshape(2, 1, 2, 2)

@@ -20,10 +20,10 @@ def load_digits(image_size: int = 16) -> ImageDataset:
     images are always the same ones, with the classes in the proportions of the whole.
 
     Args:
-        image_size: side of the images, in pixels, at least 8.
+        image_size: Side of the images, in pixels, at least 8.
 
     Raises:
-        ValueError: ``image_size`` is below 8.
+        ValueError: If ``image_size`` is below 8.
 
     Example:
         >>> data = load_digits(image_size=8)

@@ -25,14 +25,14 @@ def load_folder(folder: Path, image_size: int | None = None) -> ImageDataset:
     three otherwise.
 
     Args:
-        folder: the folder that holds ``train/`` and ``test/``.
-        image_size: side of the square images to make: the shorter side is scaled to it, and what
+        folder: The folder that holds ``train/`` and ``test/``.
+        image_size: Side of the square images to make: the shorter side is scaled to it, and what
             the longer side has beyond it is cut off evenly. None keeps the images as they are.
 
     Raises:
-        FileNotFoundError: a folder is missing, or a class has no image.
-        ValueError: an image cannot be read, the classes of the two parts differ, or the images
-            differ in size and ``image_size`` is None.
+        FileNotFoundError: If a folder is missing, or a class has no image.
+        ValueError: If an image cannot be read, the classes of the two parts differ, the images
+            differ in size and ``image_size`` is None, or ``image_size`` is below 1.
     """
     if image_size is not None and image_size < 1:
         raise ValueError(f"folder: --image-size must be at least 1, got {image_size}")
@@ -68,7 +68,7 @@ def _find_images(folder: Path) -> ImageFolder:
 
 
 def _common_form(paths: list[Path], image_size: int | None) -> tuple[str, tuple[int, int]]:
-    """Read the images' headers; give the PIL mode and the (height, width) that all will have."""
+    """Read the images' headers; return the PIL mode and the (height, width) that all will have."""
     grey = True
     size: tuple[int, int] | None = None
     for path in paths:

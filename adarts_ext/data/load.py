@@ -21,18 +21,19 @@ def load_dataset(
     """Load a data set whole into memory.
 
     Args:
-        name: one of ``DATASETS``. ``digits`` comes with scikit-learn and needs no file;
+        name: One of ``DATASETS``. ``digits`` comes with scikit-learn and needs no file;
             ``folder`` is an image folder of one's own, see
             :func:`adarts_ext.data.folder.load_folder`.
-        data_dir: the folder that holds the files of CIFAR (by default ``data``), or the image
+        data_dir: The folder that holds the files of CIFAR (by default ``data``), or the image
             folder itself.
-        download: fetch CIFAR into ``data_dir`` when it is not there.
-        image_size: side of the square images to make of ``digits`` (by default 16) or of a
+        download: Fetch CIFAR into ``data_dir`` when it is not there.
+        image_size: Side of the square images to make of ``digits`` (by default 16) or of a
             ``folder`` (by default the size that all its images have).
 
     Raises:
-        ValueError: an unknown name, an option the data set has no use for, or damaged data.
-        FileNotFoundError: the data are not there.
+        ValueError: If the name is unknown, the data set has no use for an option, or its files are
+            damaged.
+        FileNotFoundError: If the data are not there.
 
     Example:
         >>> data = load_dataset("digits")

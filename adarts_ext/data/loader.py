@@ -24,20 +24,20 @@ class BatchLoader:
     Args:
         images: (N, C, H, W) uint8.
         labels: (N,) int64.
-        batch_size: images in a batch.
-        mean: mean of each channel, with pixel values in [0, 1].
-        std: standard deviation of each channel, likewise.
-        augment: whether to shift, mirror and cut out; without it a batch is only normalised.
-        flip: whether mirroring is among the augmentations.
-        padding: largest shift, in pixels.
-        cutout: side of the square that is cut out, in pixels; 0 for none.
-        device: where the images are kept and the batches made.
-        seed: seed of the order and of the augmentations.
-        shuffle: whether each epoch has a fresh order; without it images come as they lie.
-        drop_last: whether to leave out the last batch of an epoch when it is not full.
+        batch_size: Images in a batch.
+        mean: Mean of each channel, with pixel values in [0, 1].
+        std: Standard deviation of each channel, likewise.
+        augment: Whether to shift, mirror and cut out; without it a batch is only normalised.
+        flip: Whether mirroring is among the augmentations.
+        padding: Largest shift, in pixels.
+        cutout: Side of the square that is cut out, in pixels; 0 for none.
+        device: Where the images are kept and the batches made.
+        seed: Seed of the order and of the augmentations.
+        shuffle: Whether each epoch has a fresh order; without it images come as they lie.
+        drop_last: Whether to leave out the last batch of an epoch when it is not full.
 
     Raises:
-        ValueError: shapes or sizes do not fit together.
+        ValueError: If shapes or sizes do not fit together.
 
     Example:
         >>> images, labels = torch.zeros(10, 3, 8, 8, dtype=torch.uint8), torch.arange(10)
@@ -104,19 +104,19 @@ class BatchLoader:
         self._begin_epoch()
 
     def __len__(self) -> int:
-        """Give the number of batches in an epoch."""
+        """Return the number of batches in an epoch."""
         full, rest = divmod(len(self.images), self.batch_size)
         return full if self.drop_last or rest == 0 else full + 1
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Give the batches of a fresh epoch."""
+        """Yield the batches of a fresh epoch."""
         if self._position > 0:
             self._begin_epoch()
         while self._position < len(self):
             yield self.next()
 
     def next(self) -> tuple[Tensor, Tensor]:
-        """Give the next batch, beginning a new epoch when the last one is used up.
+        """Return the next batch, beginning a new epoch when the last one is used up.
 
         Returns:
             (N, C, H, W) float32 images and (N,) int64 labels, on the device.
@@ -136,7 +136,7 @@ class BatchLoader:
         return images, self.labels[index]
 
     def state_dict(self) -> dict[str, Any]:
-        """Give what a loader made alike needs to go on with the same batches."""
+        """Return what a loader made alike needs to go on with the same batches."""
         return {"generator": self._epoch_start, "position": self._position}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -146,7 +146,7 @@ class BatchLoader:
         self._position = state["position"]
 
     def _begin_epoch(self) -> None:
-        """Draw the epoch's plan: a column an image with index, shift, flip, and cutout's centre."""
+        """Make the epoch's plan: a column an image with index, shift, flip, and cutout's centre."""
         self._epoch_start = self._generator.get_state()
         self._position = 0
         count, _, height, width = self.images.shape
@@ -176,7 +176,7 @@ class BatchLoader:
         return picked.permute(0, 3, 1, 2).contiguous()
 
     def _cutout_mask(self, plan: Tensor) -> Tensor:
-        """Give (N, 1, H, W), True in the square; one over the border loses what lies outside."""
+        """Return (N, 1, H, W), True in the square; one over the border loses what lies outside."""
         top, left = (centre.unsqueeze(1) - self.cutout // 2 for centre in plan[4:6])
         rows = (self._rows >= top) & (self._rows < top + self.cutout)
         columns = (self._columns >= left) & (self._columns < left + self.cutout)

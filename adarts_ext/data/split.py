@@ -1,4 +1,4 @@
-"""Dividing a data set in two, with the classes in the same proportions in both parts."""
+"""Splitting a data set in two, with the classes in the same proportions in both parts."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from adarts_ext.data.dataset import ImageDataset
 
 
 def split(dataset: ImageDataset, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
-    """Divide the training images in two at random, class by class.
+    """Split the training images in two at random, class by class.
 
     Args:
-        dataset: the data set whose training images are divided.
-        fraction: the part of the images that goes into the first half, in (0, 1).
-        seed: the same seed gives the same halves.
+        dataset: The data set whose training images are split.
+        fraction: The part of the images that goes into the first half, in (0, 1).
+        seed: The same seed gives the same halves.
 
     Returns:
         Two int64 tensors of rising indices into the training images, without overlap, that
         together hold every index. Of each class the first has ``fraction``, to within one image.
 
     Raises:
-        ValueError: ``fraction`` is not in (0, 1), or leaves a half without an image.
+        ValueError: If ``fraction`` is not in (0, 1), or leaves a half without an image.
 
     Example:
         >>> from adarts_ext.data import load_dataset
