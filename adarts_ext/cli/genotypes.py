@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from adarts_ext.files import CONFIG_FILE, GENOTYPE_FILE
 from adarts_ext.genotype import KNOWN, Genotype, random_genotype
+from adarts_ext.runs.folder import CONFIG_FILE, GENOTYPE_FILE, GENOTYPES_FOLDER
 
 GENOTYPE_HELP = (
     f"a genotype: one of {', '.join(KNOWN)}, random:SEED for one drawn at random, a JSON file, or "
@@ -63,4 +63,4 @@ def genotype_file(folder: Path) -> Path:
 
 def latest_genotype_file(folder: Path) -> Path | None:
     """Find the genotype of the last epoch of a search that has not ended."""
-    return max((folder / "genotypes").glob("epoch-*.json"), default=None)
+    return max((folder / GENOTYPES_FOLDER).glob("epoch-*.json"), default=None)
