@@ -21,8 +21,8 @@ def write_atomic(path: str | os.PathLike[str], write: Callable[[BinaryIO], None]
     to the disk and renamed to ``path``. If anything fails the temporary file is removed.
 
     Raises:
-        OSError: the file cannot be written (full disk, no permission, missing folder), in one line
-            that names ``path``.
+        OSError: If the file cannot be written (full disk, no permission, missing folder), in one
+            line that names ``path``.
 
     Example:
         >>> import tempfile
@@ -51,7 +51,7 @@ def write_json(path: str | os.PathLike[str], value: Any) -> None:
     """Write ``value`` as indented JSON, atomically.
 
     Raises:
-        OSError: the file cannot be written.
+        OSError: If the file cannot be written.
 
     Example:
         >>> import tempfile
@@ -68,8 +68,8 @@ def read_json(path: str | os.PathLike[str]) -> Any:
     """Read a JSON file.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: the file is not JSON; the message names it and the place.
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file is not JSON; the message names it and the place.
 
     Example:
         >>> import tempfile

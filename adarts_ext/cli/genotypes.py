@@ -14,15 +14,15 @@ GENOTYPE_HELP = (
 
 
 def find_genotype(name: str) -> Genotype:
-    """Give the genotype that an argument names.
+    """Return the genotype that an argument names.
 
     Args:
         name: One of :data:`adarts_ext.genotype.KNOWN`, ``random:SEED``, the path of a JSON file, or
             the folder of a run.
 
     Raises:
-        ValueError: There is no such genotype, or the file is damaged.
-        FileNotFoundError: The folder holds no run, or no genotype yet.
+        ValueError: If there is no such genotype, or the file is damaged.
+        FileNotFoundError: If the folder holds no run, or no genotype yet.
 
     Example:
         >>> find_genotype("random:3") == random_genotype(3)
@@ -50,7 +50,7 @@ def genotype_file(folder: Path) -> Path:
     """Find the file with the genotype of a run.
 
     Raises:
-        FileNotFoundError: The folder holds no run, or its search has not ended.
+        FileNotFoundError: If the folder holds no run, or its search has not ended.
     """
     if not (folder / CONFIG_FILE).is_file():
         raise FileNotFoundError(f"{folder}: not the folder of a run, it holds no {CONFIG_FILE}")

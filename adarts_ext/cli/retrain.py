@@ -62,7 +62,7 @@ def dataset_options(folder: Path) -> dict[str, Any]:
     """Take the data set's options from the run in a folder; none where the path is no folder.
 
     Raises:
-        ValueError: The run's options are damaged.
+        ValueError: If the run's options are damaged.
     """
     if not folder.is_dir():
         return {}
@@ -94,7 +94,7 @@ def report(result: RetrainResult | SeedsResult) -> None:
 
 
 def describe_cost(parameters: int, flops: int) -> str:
-    """Say in one line how large a network is.
+    """Describe the size of a network in one line.
 
     Example:
         >>> describe_cost(parameters=2898306, flops=948000000)

@@ -40,7 +40,7 @@ def make_train_loader(
     """Make the loader of all training images.
 
     Raises:
-        ValueError: The batch is larger than the training images, or the cutout than an image.
+        ValueError: If the batch is larger than the training images, or the cutout than an image.
     """
     cutout = min(dataset.image_size) // 2 if config.cutout is None else config.cutout
     return BatchLoader(

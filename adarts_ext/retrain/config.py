@@ -37,7 +37,7 @@ class RetrainConfig(RunConfig):
         augment: shift, mirror (where the data set allows it) and cut out training images.
 
     Raises:
-        ValueError: a value is out of its range.
+        ValueError: If a value is out of its range.
 
     Example:
         >>> RetrainConfig(epochs=100).batch_size
@@ -83,8 +83,9 @@ class RetrainConfig(RunConfig):
         """Read the options of a run from its folder.
 
         Raises:
-            FileNotFoundError: There is no run in the folder.
-            ValueError: The run is of another kind or one of several seeds, or the file is damaged.
+            FileNotFoundError: If there is no run in the folder.
+            ValueError: If the run is of another kind or one of several seeds, or the file is
+                damaged.
         """
         if seeds := seed_folders(folder):
             raise ValueError(f"{folder}: holds a run for each seed; name one, such as {seeds[0]}")

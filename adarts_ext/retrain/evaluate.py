@@ -27,9 +27,9 @@ def evaluate(
     """Test the network of a retrain run as its last checkpoint holds it.
 
     Args:
-        run_folder: the folder of a run of :func:`adarts_ext.retrain.retrain`, ended or not.
-        data_dir: where the data set's files are; None for where they were in training.
-        download: fetch CIFAR when it is not there.
+        run_folder: The folder of a run of :func:`adarts_ext.retrain.retrain`, ended or not.
+        data_dir: Where the data set's files are; None for where they were in training.
+        download: Fetch CIFAR when it is not there.
         device: auto, cpu, cuda or cuda:<number>.
 
     Returns:
@@ -39,8 +39,8 @@ def evaluate(
         of :func:`adarts_ext.retrain.cost.network_cost`.
 
     Raises:
-        ValueError: the folder holds a run of another kind, or a damaged file.
-        FileNotFoundError: the folder holds no run or no checkpoint, or the data are not there.
+        ValueError: If the folder holds a run of another kind, or a damaged file.
+        FileNotFoundError: If the folder holds no run or no checkpoint, or the data are not there.
     """
     folder = Path(run_folder)
     config = RetrainConfig.load(folder)
@@ -67,7 +67,7 @@ def load_weights(network: nn.Module, checkpoint: dict[str, Any], path: Path) -> 
     """Put a checkpoint's weights into a network.
 
     Raises:
-        ValueError: they are not the weights of such a network; the message names ``path``.
+        ValueError: If they are not the weights of such a network; the message names ``path``.
     """
     try:
         network.load_state_dict(checkpoint["network"])

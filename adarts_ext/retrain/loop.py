@@ -75,9 +75,9 @@ def retrain(
         (counted from 1), parameters, floating-point operations of one image, seconds.
 
     Raises:
-        ValueError: The options do not fit the data or the run in the folder, a file is damaged,
+        ValueError: If the options do not fit the data or the run in the folder, a file is damaged,
             or the training diverged.
-        OSError: The data are not there, or a file cannot be written.
+        OSError: If the data are not there, or a file cannot be written.
     """
     folder = open_run_folder(run_folder, resume)
     if resume:
@@ -143,10 +143,10 @@ def retrain(
 def train_epoch(
     state: RetrainState, config: RetrainConfig, epoch: int, progress: Progress
 ) -> dict[str, float]:
-    """Train for one epoch; give the mean loss and the accuracy of the main head on the batches.
+    """Train for one epoch; return the mean loss and the accuracy of the main head on the batches.
 
     Raises:
-        ValueError: A loss is not finite.
+        ValueError: If a loss is not finite.
     """
     state.network.train()
     training = TrainingEpoch(epoch, len(state.loader), progress)
@@ -159,7 +159,7 @@ def train_epoch(
 def train_step(
     state: RetrainState, config: RetrainConfig, images: Tensor, labels: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Make one SGD step on a batch; give the main head's loss before it, and its logits."""
+    """Make one SGD step on a batch; return the main head's loss before it, and its logits."""
     network = state.network
     if config.auxiliary:
         logits, auxiliary_logits = network(images)
@@ -180,14 +180,14 @@ def check_same_genotype(folder: Path, genotype: Genotype) -> None:
     """Refuse to go on with a run under another genotype.
 
     Raises:
-        ValueError: The run trains another one, or its file is damaged.
+        ValueError: If the run trains another one, or its file is damaged.
     """
     if Genotype.load(folder / GENOTYPE_FILE) != genotype:
         raise ValueError(f"{folder}: the run trains another genotype than the one given")
 
 
 def summary(entry: dict[str, Any], epochs: int) -> str:
-    """Say in one line how an epoch went."""
+    """Describe an epoch in one line."""
     return (
         f"epoch {entry['epoch']}/{epochs}: train loss {entry['train_loss']:.4f}, "
         f"train accuracy {entry['train_accuracy']:.4f}, "

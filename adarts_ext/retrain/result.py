@@ -93,6 +93,6 @@ class SeedsResult(RunResult):
         )
 
     def record(self) -> dict[str, Any]:
-        """Give what ``result.json`` holds, with the records of the ``runs``."""
+        """Return what ``result.json`` holds, with the records of the ``runs``."""
         runs = [run.record() for run in self.runs]
         return super().record() | {"seeds": list(self.seeds), "runs": runs}

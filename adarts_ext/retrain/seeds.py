@@ -26,19 +26,19 @@ def retrain_seeds(
     ``run_folder/seed-<seed>``, and ``run_folder/result.json`` gets the summary.
 
     Args:
-        genotype: the two cells.
-        config: how to train; its own ``seed`` is not used.
-        run_folder: the folder of the run or runs.
-        seeds: the seeds, without repetition.
-        resume: go on with the runs that the folder holds; a seed that was not begun starts.
+        genotype: The two cells.
+        config: How to train; its own ``seed`` is not used.
+        run_folder: The folder of the run or runs.
+        seeds: The seeds, without repetition.
+        resume: Go on with the runs that the folder holds; a seed that was not begun starts.
 
     Returns:
         For one seed the result of :func:`adarts_ext.retrain.retrain`. For several their summary:
         mean and sample standard deviation of the accuracies, and the results of the ``runs``.
 
     Raises:
-        ValueError: no seed or a repeated one, or what :func:`adarts_ext.retrain.retrain` raises.
-        OSError: the data are not there, or a file cannot be written.
+        ValueError: If there is no seed or a repeated one, or as :func:`retrain` says.
+        OSError: If the data are not there, or a file cannot be written.
     """
     if not seeds or len(set(seeds)) != len(seeds):
         raise ValueError(f"seeds: expected different numbers, got {list(seeds)}")

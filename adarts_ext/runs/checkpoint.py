@@ -32,7 +32,7 @@ class RunState:
         """Write the checkpoint of a run, in one piece; ``history`` says which epochs are done.
 
         Raises:
-            OSError: The file cannot be written; the checkpoint before it is kept.
+            OSError: If the file cannot be written; the checkpoint before it is kept.
         """
         parts = {part.name: getattr(self, part.name).state_dict() for part in fields(self)}
         state = {"kind": self.kind, **parts, "rng": rng_state(), "history": history}
@@ -42,8 +42,8 @@ class RunState:
         """Put the checkpoint of a run back, and give the history that it holds.
 
         Raises:
-            FileNotFoundError: There is no checkpoint.
-            ValueError: It is damaged, or belongs to another network.
+            FileNotFoundError: If there is no checkpoint.
+            ValueError: If it is damaged, or belongs to another network.
         """
         path = folder / CHECKPOINT_FILE
         state = load_checkpoint(path, self.kind)
@@ -62,13 +62,13 @@ def save_checkpoint(path: str | os.PathLike[str], state: dict[str, Any]) -> None
     """Save a dictionary of tensors and plain values, atomically.
 
     Args:
-        path: the file to write.
-        state: nested dictionaries, lists and tuples of tensors, numbers, strings and None. Its
+        path: The file to write.
+        state: Nested dictionaries, lists and tuples of tensors, numbers, strings and None. Its
             entry ``"kind"`` says what made it: ``"search"`` or ``"retrain"``.
 
     Raises:
-        ValueError: ``state`` has no ``"kind"``.
-        OSError: the file cannot be written.
+        ValueError: If ``state`` has no ``"kind"``.
+        OSError: If the file cannot be written.
 
     Example:
         >>> import tempfile
@@ -90,12 +90,12 @@ def load_checkpoint(path: str | os.PathLike[str], kind: str | None = None) -> di
     """Load what :func:`save_checkpoint` saved, with its tensors on the CPU.
 
     Args:
-        path: the file to read.
+        path: The file to read.
         kind: ``"search"`` or ``"retrain"`` to accept only that kind, None for either.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: the file is truncated, damaged, not a checkpoint, or one of another kind.
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file is truncated, damaged, not a checkpoint, or one of another kind.
 
     Example:
         >>> import tempfile

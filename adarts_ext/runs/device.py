@@ -15,7 +15,7 @@ def resolve_device(name: str = "auto") -> torch.device:
             ``"cuda:1"`` and so on.
 
     Raises:
-        ValueError: The name is none of these, or that CUDA device is not there.
+        ValueError: If the name is none of these, or that CUDA device is not there.
 
     Example:
         >>> resolve_device("cpu")
@@ -39,7 +39,7 @@ def resolve_device(name: str = "auto") -> torch.device:
 
 
 def peak_memory(device: torch.device) -> int:
-    """Give the most memory taken so far, in bytes: the device's, or the process's on the CPU."""
+    """Return the most memory taken so far, in bytes: the device's, or the process's on the CPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     import resource  # not on every system

@@ -21,13 +21,13 @@ def open_run_folder(path: str | os.PathLike[str], resume: bool) -> Path:
     checkpoint left nothing to resume, so its folder may be used again.
 
     Args:
-        path: the folder; it is made, with its parents, when it is not there.
-        resume: whether the run that the folder holds is to go on.
+        path: The folder; it is made, with its parents, when it is not there.
+        resume: Whether the run that the folder holds is to go on.
 
     Raises:
-        ValueError: not ``resume``, and the folder already holds a run.
-        FileNotFoundError: ``resume``, and the folder holds no checkpoint.
-        OSError: the folder cannot be made or written to.
+        ValueError: If the folder already holds a run, and ``resume`` is not set.
+        FileNotFoundError: If ``resume`` is set, and the folder holds no checkpoint.
+        OSError: If the folder cannot be made or written to.
 
     Example:
         >>> import tempfile

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 def accuracy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Give the fraction of images whose largest logit is at their label.
+    """Return the fraction of images whose largest logit is at their label.
 
     Args:
         logits: (N, classes), any float dtype.
@@ -49,7 +49,7 @@ class RunningMean:
         self.weight += weight
 
     def value(self) -> float:
-        """Give the mean so far; NaN when nothing was added."""
+        """Return the mean so far; NaN when nothing was added."""
         return float("nan") if self.total is None else self.total.item() / self.weight
 
 
@@ -57,7 +57,7 @@ class RunningMean:
 def evaluate_network(
     network: nn.Module, loader: Iterable[tuple[Tensor, Tensor]]
 ) -> tuple[float, float]:
-    """Give the mean cross-entropy loss and the accuracy of a network over a loader's images.
+    """Return the mean cross-entropy loss and the accuracy of a network over a loader's images.
 
     The network is evaluated in eval mode, and left in the mode in which it came.
 

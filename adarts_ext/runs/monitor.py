@@ -39,7 +39,7 @@ class Monitor:
             curves: The points, by their tags.
 
         Raises:
-            OSError: A file cannot be written.
+            OSError: If a file cannot be written.
         """
         self.history.append(entry)
         write_json(self.folder / HISTORY_FILE, self.history)

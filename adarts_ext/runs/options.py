@@ -30,7 +30,8 @@ class RunConfig:
         image_size: side of the images in pixels, for digits (16 by default) and folder (as they
             are by default).
         device: auto (CUDA where there is one, else the CPU), cpu, cuda or cuda:<number>.
-        seed: seed of all that is drawn at random.
+        seed: seed of the initial weights, the order of the images, augmentation and all else that
+            is drawn at random.
 
     Attributes:
         kind: The kind of the run, one of :data:`KINDS`.
@@ -38,7 +39,7 @@ class RunConfig:
             runs and how it keeps house, not what it computes.
 
     Raises:
-        ValueError: A value is out of its range.
+        ValueError: If a value is out of its range.
     """
 
     kind: ClassVar[str]
@@ -61,7 +62,7 @@ class RunConfig:
         """Write the options of a run into its folder.
 
         Raises:
-            OSError: The file cannot be written.
+            OSError: If the file cannot be written.
         """
         write_json(folder / CONFIG_FILE, {"kind": self.kind, **asdict(self)})
 
@@ -70,8 +71,8 @@ class RunConfig:
         """Read the options of a run from its folder.
 
         Raises:
-            FileNotFoundError: There is no run in the folder.
-            ValueError: The run is of another kind, or the file is damaged.
+            FileNotFoundError: If there is no run in the folder.
+            ValueError: If the run is of another kind, or the file is damaged.
         """
         path = folder / CONFIG_FILE
         if not path.is_file():
@@ -90,8 +91,8 @@ class RunConfig:
         """Refuse to go on with the run in a folder under options that compute something else.
 
         Raises:
-            FileNotFoundError: There is no run in the folder.
-            ValueError: An option other than ``free_options`` differs, or what :meth:`load` raises.
+            FileNotFoundError: If there is no run in the folder.
+            ValueError: If an option other than ``free_options`` differs, or as :meth:`load` says.
         """
         begun = self.load(folder)
         for name, given in asdict(self).items():
@@ -103,7 +104,7 @@ class RunConfig:
 
 
 def defaults_of(function: Callable[..., Any]) -> dict[str, Any]:
-    """Give the default values of a function's or a class's arguments.
+    """Return the default values of a function's or a class's arguments.
 
     Example:
         >>> def build(classes, layers=8, memory="store"): ...
@@ -118,7 +119,7 @@ def check_choice(name: str, value: str, known: Collection[str]) -> None:
     """Refuse an option whose value is none of the known ones.
 
     Raises:
-        ValueError: ``value`` is not in ``known``.
+        ValueError: If ``value`` is not in ``known``.
 
     Example:
         >>> check_choice("memory", "disk", ("store", "recompute"))
@@ -143,7 +144,7 @@ def check_range(
         above: Whether ``low`` itself is refused too.
 
     Raises:
-        ValueError: ``value`` is not a number in the range.
+        ValueError: If ``value`` is not a number in the range.
 
     Example:
         >>> check_range("epochs", 0, 1)

@@ -31,7 +31,7 @@ class RunResult:
     dataset: str
 
     def record(self) -> dict[str, Any]:
-        """Give what ``result.json`` holds: all but the folder and the genotype."""
+        """Return what ``result.json`` holds: all but the folder and the genotype."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         del values["folder"], values["genotype"]
         return {"kind": self.kind, **values}
@@ -40,6 +40,6 @@ class RunResult:
         """Write ``result.json`` into the folder.
 
         Raises:
-            OSError: The file cannot be written.
+            OSError: If the file cannot be written.
         """
         write_json(self.folder / RESULT_FILE, self.record())

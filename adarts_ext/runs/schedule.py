@@ -8,7 +8,7 @@ import torch
 
 
 def cosine_learning_rate(start: float, end: float, epoch: int, epochs: int) -> float:
-    """Give the learning rate of an epoch: half a cosine over the run, from ``start`` to ``end``.
+    """Return the learning rate of an epoch: half a cosine over the run, from ``start`` to ``end``.
 
     ``end + (start - end) * (1 + cos(pi * (epoch - 1) / epochs)) / 2`` (SGDR, arXiv 1608.03983,
     equation 5, without restarts). It depends on nothing but its arguments, so a run that is resumed

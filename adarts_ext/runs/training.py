@@ -48,7 +48,7 @@ class TrainingEpoch:
             other_loss: Another loss of the step, which must be finite too.
 
         Raises:
-            ValueError: A loss is not finite; the message names the first such step, counted from 1.
+            ValueError: If a loss is not finite; the message names the first such step, from 1 on.
         """
         self._losses.append(loss.detach() if other_loss is None else (loss + other_loss).detach())
         self._loss.add(loss, len(labels))
@@ -60,7 +60,7 @@ class TrainingEpoch:
             self.progress.step()
 
     def means(self) -> dict[str, float]:
-        """Give ``train_loss`` and ``train_accuracy``, the means over the images so far."""
+        """Return ``train_loss`` and ``train_accuracy``, the means over the images so far."""
         return {"train_loss": self._loss.value(), "train_accuracy": self._accuracy.value()}
 
     def _check_finite(self) -> None:

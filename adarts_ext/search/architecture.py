@@ -12,7 +12,7 @@ from adarts_ext.nn import SearchNetwork
 
 
 def describe_architecture(network: SearchNetwork) -> dict[str, Any]:
-    """Say where alphas and betas stand, in plain numbers.
+    """Return where alphas and betas stand, in plain numbers.
 
     Returns:
         For each cell (``normal``, ``reduce``): ``alphas_*``, softmaxed over the operations, one
@@ -53,7 +53,7 @@ def _entropy(probabilities: Tensor) -> Tensor:
 
 
 def curves(entry: dict[str, Any]) -> dict[str, float]:
-    """Give TensorBoard's curves of the record of an epoch, by their tags.
+    """Return TensorBoard's curves of the record of an epoch, by their tags.
 
     The numbers of the record are grouped under headings; every alpha and beta is a curve too.
     """

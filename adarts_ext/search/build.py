@@ -54,7 +54,7 @@ def make_loaders(
     they are and in their order.
 
     Raises:
-        ValueError: A half holds no whole batch.
+        ValueError: If a half holds no whole batch.
     """
     first, second = split(dataset, config.train_portion, config.seed)
 

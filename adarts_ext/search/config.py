@@ -50,7 +50,7 @@ class SearchConfig(RunConfig):
         augment: shift, and mirror where the data set allows it, the images that train.
 
     Raises:
-        ValueError: a value is out of its range, or two do not go together.
+        ValueError: If a value is out of its range, or two do not go together.
 
     Example:
         >>> SearchConfig(batch_size=128).learning_rate

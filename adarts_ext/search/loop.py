@@ -75,9 +75,9 @@ def search(config: SearchConfig, run_folder: str | Path, resume: bool = False) -
         What ``result.json`` holds, and the ``genotype`` that was found.
 
     Raises:
-        ValueError: The options do not fit the data or the run in the folder, a file is damaged, or
-            the search diverged.
-        OSError: The data are not there, or a file cannot be written.
+        ValueError: If the options do not fit the data or the run in the folder, a file is damaged,
+            or the search diverged.
+        OSError: If the data are not there, or a file cannot be written.
     """
     folder = open_run_folder(run_folder, resume)
     if resume:
@@ -146,10 +146,10 @@ def search(config: SearchConfig, run_folder: str | Path, resume: bool = False) -
 def train_epoch(
     state: SearchState, config: SearchConfig, epoch: int, progress: Progress
 ) -> dict[str, float | None]:
-    """Train for one epoch; give the mean losses and the accuracy on the batches.
+    """Train for one epoch; return the mean losses and the accuracy on the batches.
 
     Raises:
-        ValueError: A loss is not finite.
+        ValueError: If a loss is not finite.
     """
     network = state.network
     network.train()
@@ -166,7 +166,7 @@ def train_epoch(
 
 
 def train_architecture(state: SearchState, config: SearchConfig, train_batch: Batch) -> Tensor:
-    """Train alphas and betas on the next batch of the second half; give the loss before."""
+    """Train alphas and betas on the next batch of the second half; return the loss before."""
     network, validation_batch = state.network, state.validation_loader.next()
     if config.unrolled:
         loss, gradient = second_order_gradient(
@@ -179,7 +179,7 @@ def train_architecture(state: SearchState, config: SearchConfig, train_batch: Ba
 
 
 def summary(entry: dict[str, Any], epochs: int) -> str:
-    """Say in one line how an epoch went."""
+    """Describe an epoch in one line."""
     left = entry["seconds"] * (epochs - entry["epoch"]) / 60
     skips = f"{entry['skip_connections_normal']} + {entry['skip_connections_reduce']}"
     return (
