@@ -8,7 +8,8 @@ import torch
 
 from adarts_ext.cli import OneLineParser
 from adarts_ext.files import write_json
-from adarts_ext.training import check_range, resolve_device
+from adarts_ext.runs.device import resolve_device
+from adarts_ext.runs.options import check_range
 
 GIB = 2**30
 BATCHES = {"cpu": (64, 32), "cuda": (64, 256)}

@@ -7,7 +7,7 @@ from pathlib import Path
 from adarts_ext.cli.genotypes import GENOTYPE_HELP, find_genotype, latest_genotype_file
 from adarts_ext.cli.options import OptionParser
 from adarts_ext.draw import draw_genotype, draw_history
-from adarts_ext.files import GENOTYPE_FILE
+from adarts_ext.runs.folder import GENOTYPE_FILE, GENOTYPES_FOLDER
 
 
 def run(arguments: list[str]) -> None:
@@ -28,13 +28,12 @@ def run(arguments: list[str]) -> None:
     given = parser.given(arguments)
     name = given["genotype"]
     folder = Path(name)
-    genotypes = folder / "genotypes"
     latest = None if (folder / GENOTYPE_FILE).is_file() else latest_genotype_file(folder)
     genotype = find_genotype(str(latest or name))
     out = Path(given.get("out") or default_picture(name))
     draw_genotype(genotype, out)
     print(out)
-    if genotypes.is_dir():
+    if (folder / GENOTYPES_FOLDER).is_dir():
         history = out.with_name(f"{out.stem}-history{out.suffix}")
         if "out" not in given:
             history = folder / "history.svg"

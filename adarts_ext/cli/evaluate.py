@@ -25,4 +25,4 @@ def run(arguments: list[str]) -> None:
         f"{result['test_images']} images of {result['dataset']}, after {result['epoch']} of "
         f"{result['epochs']} epochs"
     )
-    print(describe_cost(result))
+    print(describe_cost(result["parameters"], result["flops"]))

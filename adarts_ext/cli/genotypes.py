@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from adarts_ext.files import CONFIG_FILE, GENOTYPE_FILE
 from adarts_ext.genotype import KNOWN, Genotype, random_genotype
+from adarts_ext.runs.folder import CONFIG_FILE, GENOTYPE_FILE, GENOTYPES_FOLDER
 
 GENOTYPE_HELP = (
     f"a genotype: one of {', '.join(KNOWN)}, random:SEED for one drawn at random, a JSON file, or "
@@ -14,15 +14,15 @@ GENOTYPE_HELP = (
 
 
 def find_genotype(name: str) -> Genotype:
-    """Give the genotype that an argument names.
+    """Return the genotype that an argument names.
 
     Args:
         name: One of :data:`adarts_ext.genotype.KNOWN`, ``random:SEED``, the path of a JSON file, or
             the folder of a run.
 
     Raises:
-        ValueError: There is no such genotype, or the file is damaged.
-        FileNotFoundError: The folder holds no run, or no genotype yet.
+        ValueError: If there is no such genotype, or the file is damaged.
+        FileNotFoundError: If the folder holds no run, or no genotype yet.
 
     Example:
         >>> find_genotype("random:3") == random_genotype(3)
@@ -50,7 +50,7 @@ def genotype_file(folder: Path) -> Path:
     """Find the file with the genotype of a run.
 
     Raises:
-        FileNotFoundError: The folder holds no run, or its search has not ended.
+        FileNotFoundError: If the folder holds no run, or its search has not ended.
     """
     if not (folder / CONFIG_FILE).is_file():
         raise FileNotFoundError(f"{folder}: not the folder of a run, it holds no {CONFIG_FILE}")
@@ -63,4 +63,4 @@ def genotype_file(folder: Path) -> Path:
 
 def latest_genotype_file(folder: Path) -> Path | None:
     """Find the genotype of the last epoch of a search that has not ended."""
-    return max((folder / "genotypes").glob("epoch-*.json"), default=None)
+    return max((folder / GENOTYPES_FOLDER).glob("epoch-*.json"), default=None)

@@ -109,7 +109,9 @@ class OptionParser(ArgumentParser):
 
 
 def argument_help(config: type) -> dict[str, str]:
-    """Read the description of each argument from the ``Args:`` part of a docstring.
+    """Read the description of each argument from the ``Args:`` part of a class's docstring.
+
+    Those of the classes that it is made from come first.
 
     Example:
         >>> class Config:
@@ -123,8 +125,12 @@ def argument_help(config: type) -> dict[str, str]:
         >>> argument_help(Config)
         {'epochs': 'how many times.', 'seed': 'which one.'}
     """
-    part = re.search(r"^Args:\n((?:    .*\n?|\n)*)", inspect.getdoc(config) or "", re.MULTILINE)
-    entries = re.findall(
-        r"^    (\w+): (.*(?:\n        .*)*)", part[1] if part else "", re.MULTILINE
-    )
-    return {name: " ".join(text.split()) for name, text in entries}
+    texts = {}
+    for owner in reversed(config.__mro__):
+        docstring = inspect.cleandoc(owner.__doc__ or "")
+        part = re.search(r"^Args:\n((?:    .*\n?|\n)*)", docstring, re.MULTILINE)
+        entries = re.findall(
+            r"^    (\w+): (.*(?:\n        .*)*)", part[1] if part else "", re.MULTILINE
+        )
+        texts |= {name: " ".join(text.split()) for name, text in entries}
+    return texts

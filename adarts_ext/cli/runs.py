@@ -2,24 +2,47 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
+from typing import Any, TypeVar
 
-from adarts_ext.files import CHECKPOINT_FILE
+from adarts_ext.cli.options import OptionParser
+from adarts_ext.runs.folder import CHECKPOINT_FILE
+from adarts_ext.runs.options import RunConfig
+
+Config = TypeVar("Config", bound=RunConfig)
 
 
-def default_folder(kind: str, dataset: str) -> Path:
+def pop_run(parser: OptionParser, given: dict[str, Any]) -> tuple[Path | None, bool]:
+    """Take ``--out`` and ``--resume`` out of the given options."""
+    out, resume = given.pop("out", None), given.pop("resume", False)
+    if resume and not out:
+        parser.error("--resume needs the folder of the run: --out RUN")
+    return Path(out) if out else None, resume
+
+
+def replace_options(parser: OptionParser, base: Config, given: dict[str, Any]) -> Config:
+    """Put the given options in the place of those of ``base``."""
+    try:
+        return dataclasses.replace(base, **given)
+    except ValueError as error:
+        parser.error(str(error))
+
+
+def default_folder(config: RunConfig) -> Path:
     """Name the folder of a run that was not given one."""
-    return Path("runs") / f"{kind}-{dataset}-{datetime.now():%Y%m%d-%H%M%S}"
+    return Path("runs") / f"{config.kind}-{config.dataset}-{datetime.now():%Y%m%d-%H%M%S}"
 
 
 @contextmanager
-def explain_interrupt(command: str, arguments: list[str], folder: Path) -> Iterator[None]:
-    """On Ctrl-C say how to go on with the run in ``folder``."""
+def running(command: str, arguments: list[str], folder: Path) -> Iterator[None]:
+    """Say which folder a run has and, on Ctrl-C, how to go on with it."""
+    print(f"run folder: {folder}", file=sys.stderr)
     try:
         yield
     except KeyboardInterrupt:

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import shlex
-import sys
-from pathlib import Path
 
 from adarts_ext.cli.options import OptionParser
-from adarts_ext.cli.runs import default_folder, explain_interrupt
-from adarts_ext.files import RESULT_FILE, TENSORBOARD_FOLDER, read_json
-from adarts_ext.genotype import Genotype
-from adarts_ext.search import PRESETS, SearchConfig, search
-from adarts_ext.search.config import load_config
+from adarts_ext.cli.runs import default_folder, pop_run, replace_options, running
+from adarts_ext.runs.folder import GENOTYPE_FILE, TENSORBOARD_FOLDER
+from adarts_ext.search import PRESETS, SearchConfig, SearchResult, search
 
 
 def run(arguments: list[str]) -> None:
@@ -29,35 +24,29 @@ def run(arguments: list[str]) -> None:
     parser.add_run_folder("search")
     parser.add_dataclass(SearchConfig)
     given = parser.given(arguments)
-    out, resume = given.pop("out", None), given.pop("resume", False)
+    out, resume = pop_run(parser, given)
     preset = given.pop("preset", None)
-    if resume and out is None:
-        parser.error("--resume needs the folder of the run: --out RUN")
-    base = load_config(Path(out)) if resume and preset is None else PRESETS[preset or "adarts"]
-    try:
-        config = dataclasses.replace(base, **given)
-    except ValueError as error:
-        parser.error(str(error))
-    folder = Path(out) if out else default_folder("search", config.dataset)
-    print(f"run folder: {folder}", file=sys.stderr)
-    with explain_interrupt("search", arguments, folder):
-        genotype = search(config, folder, resume)
-    report(genotype, folder)
+    base = SearchConfig.load(out) if resume and preset is None else PRESETS[preset or "adarts"]
+    config = replace_options(parser, base, given)
+    folder = out or default_folder(config)
+    with running("search", arguments, folder):
+        result = search(config, folder, resume)
+    report(result)
 
 
-def report(genotype: Genotype, folder: Path) -> None:
+def report(result: SearchResult) -> None:
     """Print the outcome of a search."""
-    result = read_json(folder / RESULT_FILE)
-    print(f"normal cell     {describe_cell(genotype.normal)}")
-    print(f"reduction cell  {describe_cell(genotype.reduce)}")
+    print(f"normal cell     {describe_cell(result.genotype.normal)}")
+    print(f"reduction cell  {describe_cell(result.genotype.reduce)}")
     print(
-        f"validation accuracy of the supernet {result['validation_accuracy']:.4f} "
-        f"after {result['epochs']} epochs, {result['seconds']:.0f} s"
+        f"validation accuracy of the supernet {result.validation_accuracy:.4f} "
+        f"after {result.epochs} epochs, {result.seconds:.0f} s"
     )
-    place = shlex.quote(str(folder))
-    print(f"genotype in {folder / 'genotype.json'}")
+    place = shlex.quote(str(result.folder))
+    curves = shlex.quote(str(result.folder / TENSORBOARD_FOLDER))
+    print(f"genotype in {result.folder / GENOTYPE_FILE}")
     print(f"pictures:   adarts draw {place}")
-    print(f"curves:     tensorboard --logdir {shlex.quote(str(folder / TENSORBOARD_FOLDER))}")
+    print(f"curves:     tensorboard --logdir {curves}")
     print(f"next:       adarts retrain {place}")
 
 

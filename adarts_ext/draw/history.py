@@ -13,8 +13,9 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from adarts_ext.draw.figure import FAINT, INK, OP_COLORS, picture_format, save_figure
-from adarts_ext.files import HISTORY_FILE, read_json
+from adarts_ext.files import read_json
 from adarts_ext.genotype import PRIMITIVES, incoming_edges
+from adarts_ext.runs.folder import HISTORY_FILE
 
 PANEL_WIDTH, PANEL_HEIGHT = 2.2, 1.5  # inches
 LEGEND_HEIGHT, TRAINING_HEIGHT, MINIMUM_WIDTH = 0.4, 2.6, 11.5

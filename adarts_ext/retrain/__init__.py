@@ -2,7 +2,15 @@
 
 from adarts_ext.retrain.config import RetrainConfig
 from adarts_ext.retrain.evaluate import evaluate
+from adarts_ext.retrain.loop import retrain
+from adarts_ext.retrain.result import RetrainResult, SeedsResult
 from adarts_ext.retrain.seeds import retrain_seeds
-from adarts_ext.retrain.train import retrain
 
-__all__ = ["RetrainConfig", "evaluate", "retrain", "retrain_seeds"]
+__all__ = [
+    "RetrainConfig",
+    "RetrainResult",
+    "SeedsResult",
+    "evaluate",
+    "retrain",
+    "retrain_seeds",
+]

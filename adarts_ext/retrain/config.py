@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
-from adarts_ext.data import DATASETS
-from adarts_ext.files import CONFIG_FILE, GENOTYPE_FILE, read_options, write_json
-from adarts_ext.genotype import Genotype
-from adarts_ext.training import check_range
+from adarts_ext.nn import DerivedNetwork
+from adarts_ext.runs.folder import CONFIG_FILE
+from adarts_ext.runs.options import RunConfig, check_range, defaults_of
+
+NETWORK = defaults_of(DerivedNetwork)
 
 
-@dataclass
-class RetrainConfig:
-    """How a derived network is trained. The defaults are those published for CIFAR.
+@dataclass(frozen=True)
+class RetrainConfig(RunConfig):
+    """How a derived network is trained: what :class:`RunConfig` says, and the following.
+
+    The defaults are those published for CIFAR.
 
     Args:
-        dataset: the data set: digits, cifar10, cifar100 or folder.
-        data_dir: the folder with the data set's files ("data" by default for CIFAR), or the image
-            folder itself.
-        download: fetch CIFAR when it is not in data_dir.
-        image_size: side of the images in pixels, for digits (16 by default) and folder (as they
-            are by default).
-        device: auto (CUDA where there is one, else the CPU), cpu, cuda or cuda:<number>.
-        seed: seed of the initial weights, the order of the images, augmentation and drop path.
         init_channels: channels of the first cells.
         layers: number of cells.
         epochs: passes over the training images.
@@ -41,7 +37,7 @@ class RetrainConfig:
         augment: shift, mirror (where the data set allows it) and cut out training images.
 
     Raises:
-        ValueError: a value is out of its range.
+        ValueError: If a value is out of its range.
 
     Example:
         >>> RetrainConfig(epochs=100).batch_size
@@ -52,14 +48,10 @@ class RetrainConfig:
         ValueError: epochs: expected at least 1, got 0
     """
 
-    dataset: str = "digits"
-    data_dir: str | None = None
-    download: bool = False
-    image_size: int | None = None
-    device: str = "auto"
-    seed: int = 0
-    init_channels: int = 36
-    layers: int = 20
+    kind: ClassVar[str] = "retrain"
+
+    init_channels: int = NETWORK["init_channels"]
+    layers: int = NETWORK["layers"]
     epochs: int = 600
     batch_size: int = 96
     learning_rate: float = 0.025
@@ -69,15 +61,12 @@ class RetrainConfig:
     grad_clip: float = 5.0
     cutout: int | None = None
     drop_path_prob: float = 0.3
-    auxiliary: bool = True
+    auxiliary: bool = NETWORK["auxiliary"]
     auxiliary_weight: float = 0.4
     augment: bool = True
 
     def __post_init__(self) -> None:
-        if self.dataset not in DATASETS:
-            known = ", ".join(DATASETS)
-            raise ValueError(f"dataset: expected one of {known}, got {self.dataset!r}")
-        check_range("seed", self.seed, 0, 2**63 - 1)
+        super().__post_init__()
         for name in ("init_channels", "layers", "epochs", "batch_size"):
             check_range(name, getattr(self, name), 1)
         for name in ("learning_rate", "grad_clip"):
@@ -86,30 +75,25 @@ class RetrainConfig:
             check_range(name, getattr(self, name), 0)
         for name in ("momentum", "drop_path_prob"):
             check_range(name, getattr(self, name), 0, 1)
-        for name in ("image_size", "cutout"):
-            if getattr(self, name) is not None:
-                check_range(name, getattr(self, name), 1 if name == "image_size" else 0)
+        if self.cutout is not None:
+            check_range("cutout", self.cutout, 0)
+
+    @classmethod
+    def load(cls, folder: Path) -> RetrainConfig:
+        """Read the options of a run from its folder.
+
+        Raises:
+            FileNotFoundError: If there is no run in the folder.
+            ValueError: If the run is of another kind or one of several seeds, or the file is
+                damaged.
+        """
+        if seeds := seed_folders(folder):
+            raise ValueError(f"{folder}: holds a run for each seed; name one, such as {seeds[0]}")
+        return super().load(folder)
 
 
-def save_run(folder: Path, genotype: Genotype, config: RetrainConfig) -> None:
-    """Write what a run trains and how into its folder.
-
-    Raises:
-        OSError: a file cannot be written.
-    """
-    write_json(folder / CONFIG_FILE, {"kind": "retrain", **asdict(config)})
-    genotype.save(folder / GENOTYPE_FILE)
-
-
-def load_run(folder: Path) -> tuple[Genotype, RetrainConfig]:
-    """Read what a run trains and how from its folder.
-
-    Raises:
-        FileNotFoundError: there is no run in the folder.
-        ValueError: the run is of another kind or one of several seeds, or a file is damaged.
-    """
-    seeds = sorted(found.parent for found in folder.glob(f"seed-*/{CONFIG_FILE}"))
-    if seeds and not (folder / CONFIG_FILE).is_file():
-        raise ValueError(f"{folder}: holds a run for each seed; name one, such as {seeds[0]}")
-    config = read_options(folder, "retrain", RetrainConfig)
-    return Genotype.load(folder / GENOTYPE_FILE), config
+def seed_folders(folder: Path) -> list[Path]:
+    """Find the folders of the runs of several seeds; none where the folder itself holds a run."""
+    if (folder / CONFIG_FILE).is_file():
+        return []
+    return sorted(found.parent for found in folder.glob(f"seed-*/{CONFIG_FILE}"))

@@ -5,12 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from adarts_ext.data import load_dataset
-from adarts_ext.files import CHECKPOINT_FILE, load_checkpoint
-from adarts_ext.retrain.config import load_run
-from adarts_ext.retrain.network import build_network, load_weights, network_cost
-from adarts_ext.retrain.train import make_test_loader
-from adarts_ext.training import evaluate_network, resolve_device
+from adarts_ext.genotype import Genotype
+from adarts_ext.retrain.build import build_network, make_test_loader
+from adarts_ext.retrain.config import RetrainConfig
+from adarts_ext.retrain.cost import network_cost
+from adarts_ext.runs.checkpoint import load_checkpoint
+from adarts_ext.runs.device import resolve_device
+from adarts_ext.runs.folder import CHECKPOINT_FILE, GENOTYPE_FILE
+from adarts_ext.runs.metrics import evaluate_network
 
 
 def evaluate(
@@ -22,29 +27,30 @@ def evaluate(
     """Test the network of a retrain run as its last checkpoint holds it.
 
     Args:
-        run_folder: the folder of a run of :func:`adarts_ext.retrain.retrain`, ended or not.
-        data_dir: where the data set's files are; None for where they were in training.
-        download: fetch CIFAR when it is not there.
+        run_folder: The folder of a run of :func:`adarts_ext.retrain.retrain`, ended or not.
+        data_dir: Where the data set's files are; None for where they were in training.
+        download: Fetch CIFAR when it is not there.
         device: auto, cpu, cuda or cuda:<number>.
 
     Returns:
         A dictionary with ``dataset``, ``test_images``, ``epoch`` (how many the network was
         trained for), ``epochs`` (how many it is to be trained for), ``test_accuracy`` in [0, 1],
         ``test_loss`` in nats, and the ``parameters``, ``parameters_with_auxiliary`` and ``flops``
-        of :func:`adarts_ext.retrain.network.network_cost`.
+        of :func:`adarts_ext.retrain.cost.network_cost`.
 
     Raises:
-        ValueError: the folder holds a run of another kind, or a damaged file.
-        FileNotFoundError: the folder holds no run or no checkpoint, or the data are not there.
+        ValueError: If the folder holds a run of another kind, or a damaged file.
+        FileNotFoundError: If the folder holds no run or no checkpoint, or the data are not there.
     """
     folder = Path(run_folder)
-    genotype, config = load_run(folder)
+    config = RetrainConfig.load(folder)
+    genotype = Genotype.load(folder / GENOTYPE_FILE)
     checkpoint = load_checkpoint(folder / CHECKPOINT_FILE, "retrain")
     chosen_device = resolve_device(device)
     dataset = load_dataset(config.dataset, data_dir or config.data_dir, download, config.image_size)
     network = build_network(genotype, config, dataset).to(chosen_device)
     load_weights(network, checkpoint, folder / CHECKPOINT_FILE)
-    test_loader = make_test_loader(dataset, config, chosen_device)
+    test_loader = make_test_loader(config, dataset, chosen_device)
     test_loss, test_accuracy = evaluate_network(network, test_loader)
     return {
         "dataset": dataset.name,
@@ -55,3 +61,17 @@ def evaluate(
         "test_loss": test_loss,
         **network_cost(genotype, config, dataset),
     }
+
+
+def load_weights(network: nn.Module, checkpoint: dict[str, Any], path: Path) -> None:
+    """Put a checkpoint's weights into a network.
+
+    Raises:
+        ValueError: If they are not the weights of such a network; the message names ``path``.
+    """
+    try:
+        network.load_state_dict(checkpoint["network"])
+    except (KeyError, RuntimeError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"{path}: its weights do not fit the genotype, the options and the data set of the run"
+        ) from error

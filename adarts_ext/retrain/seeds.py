@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from adarts_ext.files import CHECKPOINT_FILE, RESULT_FILE, open_run_folder, write_json
 from adarts_ext.genotype import Genotype
 from adarts_ext.retrain.config import RetrainConfig
-from adarts_ext.retrain.train import retrain
+from adarts_ext.retrain.loop import retrain
+from adarts_ext.retrain.result import RetrainResult, SeedsResult
+from adarts_ext.runs.folder import CHECKPOINT_FILE, open_run_folder
 
 
 def retrain_seeds(
@@ -20,27 +19,26 @@ def retrain_seeds(
     run_folder: str | Path,
     seeds: Sequence[int],
     resume: bool = False,
-) -> dict[str, Any]:
+) -> RetrainResult | SeedsResult:
     """Train a genotype once for each seed, and sum the results up.
 
     One seed is one run, in ``run_folder`` itself. Several are one run each, in
     ``run_folder/seed-<seed>``, and ``run_folder/result.json`` gets the summary.
 
     Args:
-        genotype: the two cells.
-        config: how to train; its own ``seed`` is not used.
-        run_folder: the folder of the run or runs.
-        seeds: the seeds, without repetition.
-        resume: go on with the runs that the folder holds; a seed that was not begun starts.
+        genotype: The two cells.
+        config: How to train; its own ``seed`` is not used.
+        run_folder: The folder of the run or runs.
+        seeds: The seeds, without repetition.
+        resume: Go on with the runs that the folder holds; a seed that was not begun starts.
 
     Returns:
-        For one seed the result of :func:`adarts_ext.retrain.retrain`. For several the mean of the
-        accuracies in the last and in the best epoch with their sample standard deviation (over
-        n - 1), and the results of the ``runs``.
+        For one seed the result of :func:`adarts_ext.retrain.retrain`. For several their summary:
+        mean and sample standard deviation of the accuracies, and the results of the ``runs``.
 
     Raises:
-        ValueError: no seed or a repeated one, or what :func:`adarts_ext.retrain.retrain` raises.
-        OSError: the data are not there, or a file cannot be written.
+        ValueError: If there is no seed or a repeated one, or as :func:`retrain` says.
+        OSError: If the data are not there, or a file cannot be written.
     """
     if not seeds or len(set(seeds)) != len(seeds):
         raise ValueError(f"seeds: expected different numbers, got {list(seeds)}")
@@ -60,21 +58,6 @@ def retrain_seeds(
         retrain(genotype, seed_config, path, seed_resume)
         for seed_config, path, seed_resume in zip(configs, folders, begun, strict=True)
     ]
-    last = [run["test_accuracy_last"] for run in runs]
-    best = [run["test_accuracy_best"] for run in runs]
-    summary = {
-        "kind": "retrain",
-        "dataset": runs[0]["dataset"],
-        "seeds": list(seeds),
-        "epochs": config.epochs,
-        "parameters": runs[0]["parameters"],
-        "flops": runs[0]["flops"],
-        "test_accuracy_last_mean": statistics.mean(last),
-        "test_accuracy_last_std": statistics.stdev(last),
-        "test_accuracy_best_mean": statistics.mean(best),
-        "test_accuracy_best_std": statistics.stdev(best),
-        "seconds": sum(run["seconds"] for run in runs),
-        "runs": runs,
-    }
-    write_json(folder / RESULT_FILE, summary)
+    summary = SeedsResult.of(runs, folder)
+    summary.save()
     return summary

@@ -3,8 +3,9 @@
 from typing import Any
 
 from adarts_ext.search.config import PRESETS, SearchConfig
+from adarts_ext.search.result import SearchResult
 
-__all__ = ["PRESETS", "SearchConfig", "search"]
+__all__ = ["PRESETS", "SearchConfig", "SearchResult", "search"]
 
 
 def __getattr__(name: str) -> Any:

@@ -2,35 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
+from typing import ClassVar
 
-from adarts_ext.data import DATASETS
-from adarts_ext.files import CONFIG_FILE, check_same_options, read_options, write_json
-from adarts_ext.training import check_range
+from adarts_ext.nn import SearchNetwork
+from adarts_ext.nn.backend import BACKENDS
+from adarts_ext.nn.mixed_op import SELECTIONS
+from adarts_ext.nn.recompute import MEMORY_MODES
+from adarts_ext.runs.options import RunConfig, check_choice, check_range, defaults_of
 
-SELECTIONS = ("attention", "first", "random", "all")
-BACKENDS = ("fused", "reference")
-MEMORY_MODES = ("store", "recompute")
-
-# Options that say where a run goes on and how it keeps house, not what it computes.
-PLACE_OPTIONS = ("data_dir", "download", "device", "memory")
+NETWORK = defaults_of(SearchNetwork)
 
 
 @dataclass(frozen=True)
-class SearchConfig:
-    """How a search is run. The defaults are those of ADARTS.
+class SearchConfig(RunConfig):
+    """How a search is run: what :class:`RunConfig` says, and the following.
+
+    The defaults are those of ADARTS.
 
     Args:
-        dataset: the data set: digits, cifar10, cifar100 or folder.
-        data_dir: the folder with the data set's files ("data" by default for CIFAR), or the image
-            folder itself.
-        download: fetch CIFAR when it is not in data_dir.
-        image_size: side of the images in pixels, for digits (16 by default) and folder (as they
-            are by default).
-        device: auto (CUDA where there is one, else the CPU), cpu, cuda or cuda:<number>.
-        seed: seed of the initial weights, the halves of the training images, the order of the
-            images and augmentation.
         init_channels: channels of the first cells, C.
         layers: number of cells, at least 3; those at a third and at two thirds are reduction cells.
         steps: nodes of a cell.
@@ -60,7 +50,7 @@ class SearchConfig:
         augment: shift, and mirror where the data set allows it, the images that train.
 
     Raises:
-        ValueError: a value is out of its range, or two do not go together.
+        ValueError: If a value is out of its range, or two do not go together.
 
     Example:
         >>> SearchConfig(batch_size=128).learning_rate
@@ -71,20 +61,17 @@ class SearchConfig:
         ValueError: layers: expected at least 3, got 0
     """
 
-    dataset: str = "digits"
-    data_dir: str | None = None
-    download: bool = False
-    image_size: int | None = None
-    device: str = "auto"
-    seed: int = 0
-    init_channels: int = 16
-    layers: int = 8
-    steps: int = 4
-    proportion: int = 4
-    selection: str = "attention"
-    edge_normalization: bool = True
-    backend: str = "fused"
-    memory: str = "store"
+    kind: ClassVar[str] = "search"
+    free_options: ClassVar[tuple[str, ...]] = (*RunConfig.free_options, "memory")
+
+    init_channels: int = NETWORK["init_channels"]
+    layers: int = NETWORK["layers"]
+    steps: int = NETWORK["steps"]
+    proportion: int = NETWORK["proportion"]
+    selection: str = NETWORK["selection"]
+    edge_normalization: bool = NETWORK["edge_normalization"]
+    backend: str = NETWORK["backend"]
+    memory: str = NETWORK["memory"]
     epochs: int = 80
     warmup_epochs: int = 15
     batch_size: int = 64
@@ -102,17 +89,10 @@ class SearchConfig:
     augment: bool = True
 
     def __post_init__(self) -> None:
-        choices = {
-            "dataset": DATASETS,
-            "selection": SELECTIONS,
-            "backend": BACKENDS,
-            "memory": MEMORY_MODES,
-        }
-        for name, known in choices.items():
-            if getattr(self, name) not in known:
-                got = getattr(self, name)
-                raise ValueError(f"{name}: expected one of {', '.join(known)}, got {got!r}")
-        check_range("seed", self.seed, 0, 2**63 - 1)
+        super().__post_init__()
+        check_choice("selection", self.selection, SELECTIONS)
+        check_choice("backend", self.backend, BACKENDS)
+        check_choice("memory", self.memory, MEMORY_MODES)
         for name in ("init_channels", "steps", "proportion", "epochs", "batch_size"):
             check_range(name, getattr(self, name), 1)
         check_range("layers", self.layers, 3)
@@ -138,8 +118,6 @@ class SearchConfig:
                 "unrolled: expected another selection than random, which would give each of the "
                 "passes that are compared a network of its own"
             )
-        if self.image_size is not None:
-            check_range("image_size", self.image_size, 1)
 
 
 #: The published settings; what is not named is as in :class:`SearchConfig`.
@@ -156,31 +134,3 @@ PRESETS = {
         arch_learning_rate=3e-4,
     ),
 }
-
-
-def save_config(folder: Path, config: SearchConfig) -> None:
-    """Write the options of a run into its folder.
-
-    Raises:
-        OSError: the file cannot be written.
-    """
-    write_json(folder / CONFIG_FILE, {"kind": "search", **asdict(config)})
-
-
-def load_config(folder: Path) -> SearchConfig:
-    """Read the options of a run from its folder.
-
-    Raises:
-        FileNotFoundError: there is no run in the folder.
-        ValueError: the run is of another kind, or the file is damaged.
-    """
-    return read_options(folder, "search", SearchConfig)
-
-
-def check_same_run(folder: Path, config: SearchConfig) -> None:
-    """Refuse to go on with a run under other options.
-
-    Raises:
-        ValueError: an option that changes what is computed differs.
-    """
-    check_same_options(folder, asdict(load_config(folder)), asdict(config), PLACE_OPTIONS)

@@ -56,7 +56,7 @@ def architecture_step(
 def first_order_gradient(
     network: SearchNetwork, validation_batch: Batch
 ) -> tuple[Tensor, list[Tensor]]:
-    """Give the gradient of the validation loss in alphas and betas at the present weights.
+    """Return the gradient of the validation loss in alphas and betas at the present weights.
 
     ``d L_val(w, alpha) / d alpha``: DARTS (arXiv 1806.09055, section 2.3) with xi = 0. As in DARTS,
     the pass counts in BatchNorm's running statistics.
@@ -77,7 +77,7 @@ def second_order_gradient(
     train_batch: Batch,
     validation_batch: Batch,
 ) -> tuple[Tensor, list[Tensor]]:
-    """Give the gradient of the validation loss in alphas and betas through one step of the weights.
+    """Return the gradient of the validation loss in alphas and betas through a step of the weights.
 
     With w' = w - xi * (momentum * buffer + d L_train(w, alpha)/dw + decay * w), the step that SGD
     is about to make, unclipped, it is (DARTS, arXiv 1806.09055, equations 7 and 8)::
@@ -125,7 +125,7 @@ def second_order_gradient(
 def hessian_vector_product(
     network: SearchNetwork, batch: Batch, vector: Sequence[Tensor], distance: float = 0.01
 ) -> list[Tensor]:
-    """Give ``d^2 L/(d alpha dw) . v`` by a central difference of the gradient in alphas and betas.
+    """Return ``d^2 L/(d alpha dw) . v``, a central difference of the gradient in alphas and betas.
 
     ``(dL/d alpha (w + r v) - dL/d alpha (w - r v)) / 2r`` with r = distance / ||v|| (DARTS,
     arXiv 1806.09055, equation 8); the error falls with the square of ``distance``. The weights are

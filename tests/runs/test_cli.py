@@ -7,6 +7,7 @@ import shlex
 import signal
 import subprocess
 import sys
+from dataclasses import fields
 from xml.etree import ElementTree
 
 import pytest
@@ -140,7 +141,7 @@ def test_every_command_explains_its_options(command, capsys):
 
 @pytest.mark.parametrize("config", [SearchConfig, RetrainConfig])
 def test_every_option_has_a_help_text(config):
-    assert argument_help(config).keys() == set(config.__dataclass_fields__)
+    assert argument_help(config).keys() == {field.name for field in fields(config)}
 
 
 def test_a_missing_extra_is_named_with_the_command_that_installs_it():

@@ -11,11 +11,12 @@ import torch
 from image_folder import write_images
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from adarts_ext.files import load_checkpoint, read_json, write_json
+from adarts_ext.files import read_json, write_json
 from adarts_ext.genotype import ADARTS_V1, ADARTS_V2, Genotype
 from adarts_ext.nn import DerivedNetwork
-from adarts_ext.retrain import RetrainConfig, evaluate, retrain, retrain_seeds
-from adarts_ext.retrain import train as train_module
+from adarts_ext.retrain import RetrainConfig, build, evaluate, loop, retrain, retrain_seeds
+from adarts_ext.runs import checkpoint as checkpoint_module
+from adarts_ext.runs.checkpoint import load_checkpoint
 
 
 @pytest.fixture(scope="module")
@@ -47,20 +48,18 @@ def finished(config, tmp_path_factory):
 
 def retrain_until(epochs, genotype, config, folder, monkeypatch):
     """Retrain, and break off in the middle of the epoch after ``epochs``."""
-    whole_epoch = train_module.train_epoch
-    begun = []
+    whole_epoch = loop.train_epoch
 
-    def breaking_epoch(network, loader, optimizer, config, bar):
-        begun.append(1)
-        if len(begun) <= epochs:
-            return whole_epoch(network, loader, optimizer, config, bar)
-        loader.next()
+    def breaking_epoch(state, config, epoch, progress):
+        if epoch <= epochs:
+            return whole_epoch(state, config, epoch, progress)
+        state.loader.next()
         with torch.no_grad():
-            next(network.parameters()).add_(1)
+            next(state.network.parameters()).add_(1)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(train_module, "train_epoch", breaking_epoch)
+        patch.setattr(loop, "train_epoch", breaking_epoch)
         with pytest.raises(KeyboardInterrupt):
             retrain(genotype, config, folder)
 
@@ -86,7 +85,8 @@ def test_run_folder(finished, config):
     folder, result = finished
     assert read_json(folder / "config.json") == {"kind": "retrain", **asdict(config)}
     assert Genotype.load(folder / "genotype.json") == ADARTS_V1
-    assert read_json(folder / "result.json") == result
+    assert read_json(folder / "result.json") == result.record()
+    assert (result.folder, result.genotype) == (folder, ADARTS_V1)
     checkpoint = load_checkpoint(folder / "checkpoint.pt", "retrain")
     assert read_json(folder / "history.json") == checkpoint["history"]
     assert sorted(path.name for path in folder.iterdir()) == [
@@ -104,10 +104,10 @@ def test_result_names_the_last_and_the_best_epoch(finished):
     history = read_json(folder / "history.json")
     accuracies = [entry["test_accuracy"] for entry in history]
     assert [entry["epoch"] for entry in history] == [1, 2, 3]
-    assert result["test_accuracy_last"] == accuracies[-1]
-    assert result["test_accuracy_best"] == max(accuracies)
-    assert result["best_epoch"] == 1 + accuracies.index(max(accuracies))
-    assert result["seconds"] == sum(entry["seconds"] for entry in history)
+    assert result.test_accuracy_last == accuracies[-1]
+    assert result.test_accuracy_best == max(accuracies)
+    assert result.best_epoch == 1 + accuracies.index(max(accuracies))
+    assert result.seconds == sum(entry["seconds"] for entry in history)
 
 
 def test_learning_rate_falls_on_a_cosine(finished, config):
@@ -131,7 +131,7 @@ def test_tensorboard_holds_the_history(finished):
 
 def test_a_network_learns(config, tmp_path):
     longer = replace(config, epochs=8, augment=False, drop_path_prob=0.0)
-    assert retrain(ADARTS_V1, longer, tmp_path)["test_accuracy_last"] == 1.0
+    assert retrain(ADARTS_V1, longer, tmp_path).test_accuracy_last == 1.0
 
 
 @pytest.mark.parametrize("epochs", [1, 2])
@@ -144,7 +144,7 @@ def test_resumed_run_ends_as_the_whole_one_bit_for_bit(
     assert not (tmp_path / "result.json").exists()
     torch.manual_seed(1234)  # what else was drawn meanwhile does not matter
     resumed = retrain(ADARTS_V1, config, tmp_path, resume=True)
-    assert resumed | {"seconds": 0} == result | {"seconds": 0}
+    assert replace(resumed, folder=folder, seconds=result.seconds) == result
     assert_equal_state(
         load_checkpoint(tmp_path / "checkpoint.pt"), load_checkpoint(folder / "checkpoint.pt")
     )
@@ -152,8 +152,8 @@ def test_resumed_run_ends_as_the_whole_one_bit_for_bit(
 
 def test_resuming_a_finished_run_gives_its_result(finished, config, tmp_path):
     folder, result = finished
-    shutil.copytree(folder, tmp_path / "copy")
-    assert retrain(ADARTS_V1, config, tmp_path / "copy", resume=True) == result
+    copied = shutil.copytree(folder, tmp_path / "copy")
+    assert retrain(ADARTS_V1, config, copied, resume=True) == replace(result, folder=copied)
 
 
 def test_the_same_seed_gives_the_same_run(finished, config, tmp_path):
@@ -168,13 +168,13 @@ def test_the_same_seed_gives_the_same_run(finished, config, tmp_path):
 
 def test_drop_path_rises_linearly(config, tmp_path, monkeypatch):
     seen = []
-    whole_epoch = train_module.train_epoch
+    whole_epoch = loop.train_epoch
 
-    def watching_epoch(network, *rest):
-        seen.append(network.drop_path_prob)
-        return whole_epoch(network, *rest)
+    def watching_epoch(state, *rest):
+        seen.append(state.network.drop_path_prob)
+        return whole_epoch(state, *rest)
 
-    monkeypatch.setattr(train_module, "train_epoch", watching_epoch)
+    monkeypatch.setattr(loop, "train_epoch", watching_epoch)
     retrain(ADARTS_V1, replace(config, drop_path_prob=0.3), tmp_path)
     assert seen == [0.3 * done / 3 for done in range(3)]
 
@@ -210,11 +210,11 @@ def test_one_step_is_that_of_the_formula(config, tmp_path, auxiliary):
     retrain(ADARTS_V1, one, tmp_path)
     trained = load_checkpoint(tmp_path / "checkpoint.pt")["network"]
 
-    data = train_module.load_dataset("folder", config.data_dir)
+    data = loop.load_dataset("folder", config.data_dir)
     torch.manual_seed(config.seed)
     network = DerivedNetwork(ADARTS_V1, 4, 2, 3, auxiliary=auxiliary)
     network.train()
-    images, labels = train_module.make_train_loader(data, one, torch.device("cpu")).next()
+    images, labels = build.make_train_loader(one, data, torch.device("cpu")).next()
     outputs = network(images) if auxiliary else (network(images),)
     losses = [torch.nn.functional.cross_entropy(logits, labels) for logits in outputs]
     (losses[0] + 0.4 * losses[1] if auxiliary else losses[0]).backward()
@@ -239,7 +239,7 @@ def test_flops_are_twice_the_multiply_adds(finished, config):
     for module in network.modules():
         module.register_forward_hook(count)
     network(torch.zeros(1, 3, 16, 16))
-    assert finished[1]["flops"] == 2 * multiply_adds
+    assert finished[1].flops == 2 * multiply_adds
 
 
 def test_evaluation_gives_what_the_last_epoch_gave(finished, capsys):
@@ -247,11 +247,11 @@ def test_evaluation_gives_what_the_last_epoch_gave(finished, capsys):
     capsys.readouterr()
     evaluated = evaluate(folder, device="cpu")
     last = read_json(folder / "history.json")[-1]
-    assert evaluated["test_accuracy"] == result["test_accuracy_last"]
+    assert evaluated["test_accuracy"] == result.test_accuracy_last
     assert evaluated["test_loss"] == last["test_loss"]
     assert (evaluated["epoch"], evaluated["epochs"], evaluated["test_images"]) == (3, 3, 24)
     for name in ("dataset", "parameters", "parameters_with_auxiliary", "flops"):
-        assert evaluated[name] == result[name]
+        assert evaluated[name] == getattr(result, name)
     assert evaluated["parameters_with_auxiliary"] > evaluated["parameters"]
     assert capsys.readouterr() == ("", "")
 
@@ -264,20 +264,22 @@ def test_evaluation_of_data_that_were_moved(finished, config, tmp_path):
     with pytest.raises(FileNotFoundError, match="absent"):
         evaluate(folder, device="cpu")
     evaluated = evaluate(folder, data_dir=config.data_dir, device="cpu")
-    assert evaluated["test_accuracy"] == finished[1]["test_accuracy_last"]
+    assert evaluated["test_accuracy"] == finished[1].test_accuracy_last
 
 
 def test_seeds_are_summed_up(finished, config, tmp_path):
     short = replace(config, epochs=1)
     summary = retrain_seeds(ADARTS_V1, short, tmp_path / "runs", [3, 5])
     runs = [read_json(tmp_path / "runs" / f"seed-{seed}" / "result.json") for seed in (3, 5)]
-    assert summary["runs"] == runs
-    assert summary["seeds"] == [run["seed"] for run in runs] == [3, 5]
+    assert [run.record() for run in summary.runs] == runs
+    assert list(summary.seeds) == [run["seed"] for run in runs] == [3, 5]
+    assert [run.folder.name for run in summary.runs] == ["seed-3", "seed-5"]
+    assert summary.seconds == sum(run["seconds"] for run in runs)
     for which in ("last", "best"):
         accuracies = [run[f"test_accuracy_{which}"] for run in runs]
-        assert summary[f"test_accuracy_{which}_mean"] == statistics.mean(accuracies)
-        assert summary[f"test_accuracy_{which}_std"] == statistics.stdev(accuracies)
-    assert read_json(tmp_path / "runs" / "result.json") == summary
+        assert getattr(summary, f"test_accuracy_{which}_mean") == statistics.mean(accuracies)
+        assert getattr(summary, f"test_accuracy_{which}_std") == statistics.stdev(accuracies)
+    assert read_json(tmp_path / "runs" / "result.json") == summary.record()
 
     with pytest.raises(ValueError, match=r"holds a run for each seed; name one, such as .*seed-3"):
         evaluate(tmp_path / "runs", device="cpu")
@@ -286,13 +288,14 @@ def test_seeds_are_summed_up(finished, config, tmp_path):
     assert not (tmp_path / "runs" / "seed-7" / "config.json").exists()
 
     more = retrain_seeds(ADARTS_V1, short, tmp_path / "runs", [3, 5, 7], resume=True)
-    assert more["runs"][:2] == runs
-    assert len(more["runs"]) == 3
+    assert more.runs[:2] == summary.runs
+    assert len(more.runs) == 3
 
 
 def test_one_seed_is_a_run_of_its_own(finished, config, tmp_path):
     result = retrain_seeds(ADARTS_V1, replace(config, seed=99), tmp_path, [0])
-    assert result | {"seconds": 0} == finished[1] | {"seconds": 0}
+    folder, whole = finished
+    assert replace(result, folder=folder, seconds=whole.seconds) == whole
     assert (tmp_path / "checkpoint.pt").exists()
     with pytest.raises(ValueError, match="already holds the run of one seed"):
         retrain_seeds(ADARTS_V1, config, tmp_path, [0, 1])
@@ -385,7 +388,7 @@ def test_missing_file_of_a_run_is_named(copy, name):
 
 
 def test_full_disk_keeps_the_last_checkpoint(config, tmp_path, monkeypatch):
-    save = train_module.save_checkpoint
+    save = checkpoint_module.save_checkpoint
 
     def filling_save(path, state):
         if len(state["history"]) == 2:
@@ -393,12 +396,12 @@ def test_full_disk_keeps_the_last_checkpoint(config, tmp_path, monkeypatch):
         save(path, state)
 
     with monkeypatch.context() as patch:
-        patch.setattr(train_module, "save_checkpoint", filling_save)
+        patch.setattr(checkpoint_module, "save_checkpoint", filling_save)
         with pytest.raises(OSError, match="No space left on device"):
             retrain(ADARTS_V1, config, tmp_path)
     resumed = retrain(ADARTS_V1, config, tmp_path, resume=True)
     assert [entry["epoch"] for entry in read_json(tmp_path / "history.json")] == [1, 2, 3]
-    assert resumed["epochs"] == 3
+    assert resumed.epochs == 3
 
 
 def test_divergence_is_told_and_not_saved(config, tmp_path):
@@ -409,10 +412,10 @@ def test_divergence_is_told_and_not_saved(config, tmp_path):
 
 
 def test_cutout_is_half_the_image_by_default(images, config):
-    data = train_module.load_dataset("folder", str(images))
+    data = loop.load_dataset("folder", str(images))
     cpu = torch.device("cpu")
-    assert train_module.make_train_loader(data, config, cpu).cutout == 8
-    assert train_module.make_train_loader(data, replace(config, cutout=0), cpu).cutout == 0
+    assert build.make_train_loader(config, data, cpu).cutout == 8
+    assert build.make_train_loader(replace(config, cutout=0), data, cpu).cutout == 0
 
 
 @pytest.mark.parametrize(

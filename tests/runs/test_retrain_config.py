@@ -6,7 +6,7 @@ import torch
 from adarts_ext.data import ImageDataset
 from adarts_ext.genotype import ADARTS_V1, ADARTS_V2, PC_DARTS
 from adarts_ext.retrain import RetrainConfig
-from adarts_ext.retrain.network import network_cost
+from adarts_ext.retrain.cost import network_cost
 
 
 @pytest.mark.parametrize(

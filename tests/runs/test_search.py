@@ -10,11 +10,12 @@ import torch
 from image_folder import write_images
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from adarts_ext.files import load_checkpoint, read_json
+from adarts_ext.files import read_json
 from adarts_ext.genotype import PRIMITIVES, Genotype
 from adarts_ext.nn import SearchNetwork
-from adarts_ext.search import PRESETS, SearchConfig, loop, search
-from adarts_ext.search.monitor import describe_architecture
+from adarts_ext.runs.checkpoint import load_checkpoint
+from adarts_ext.search import PRESETS, SearchConfig, build, loop, search
+from adarts_ext.search.architecture import describe_architecture
 
 EDGES = 5  # of a cell with two nodes
 SMALL = {
@@ -48,7 +49,7 @@ def config(images):
 
 @pytest.fixture(scope="module")
 def finished(config, tmp_path_factory):
-    """The folder of a search that went through without a break, and its genotype."""
+    """The folder of a search that went through without a break, and its result."""
     folder = tmp_path_factory.mktemp("runs") / "whole"
     return folder, search(config, folder)
 
@@ -84,7 +85,7 @@ def assert_equal_state(ours, theirs):
 
 
 def test_the_run_folder_holds_all_that_is_promised(finished, config):
-    folder, genotype = finished
+    folder, result = finished
     names = {path.name for path in folder.iterdir()}
     assert names == {
         "config.json",
@@ -96,17 +97,18 @@ def test_the_run_folder_holds_all_that_is_promised(finished, config):
         "tensorboard",
     }
     assert read_json(folder / "config.json") == {"kind": "search", **dataclasses.asdict(config)}
-    assert Genotype.load(folder / "genotype.json") == genotype
+    assert Genotype.load(folder / "genotype.json") == result.genotype
     epochs = sorted(path.name for path in (folder / "genotypes").iterdir())
     assert epochs == ["epoch-0001.json", "epoch-0002.json", "epoch-0003.json"]
-    assert Genotype.load(folder / "genotypes" / "epoch-0003.json") == genotype
-    result = read_json(folder / "result.json")
+    assert Genotype.load(folder / "genotypes" / "epoch-0003.json") == result.genotype
+    assert read_json(folder / "result.json") == result.record()
+    assert result.folder == folder
     last = read_json(folder / "history.json")[-1]
-    assert result["kind"] == "search"
-    assert result["validation_accuracy"] == last["validation_accuracy"]
-    assert result["epochs"] == 3
+    assert result.record()["kind"] == "search"
+    assert result.validation_accuracy == last["validation_accuracy"]
+    assert result.epochs == 3
     network = SearchNetwork(4, 2, 3, 2, in_channels=1, steps=2)
-    assert result["parameters"] == sum(weight.numel() for weight in network.parameters())
+    assert result.parameters == sum(weight.numel() for weight in network.parameters())
 
 
 def test_the_history_says_how_every_epoch_went(finished):
@@ -177,7 +179,7 @@ def test_the_search_learns(finished):
 def test_a_resumed_search_ends_with_the_very_same_bits(
     broken_epoch, finished, config, tmp_path, monkeypatch
 ):
-    whole, genotype = finished
+    whole, result = finished
     folder = tmp_path / "run"
     with monkeypatch.context() as patch:
         interrupt_in(broken_epoch, patch)
@@ -186,7 +188,7 @@ def test_a_resumed_search_ends_with_the_very_same_bits(
     assert len(load_checkpoint(folder / "checkpoint.pt", "search")["history"]) == broken_epoch - 1
     assert not (folder / "result.json").exists()
     torch.manual_seed(99)  # nothing may hang on where the generator stood
-    assert search(config, folder, resume=True) == genotype
+    assert search(config, folder, resume=True).genotype == result.genotype
     ours, theirs = (load_checkpoint(path / "checkpoint.pt") for path in (folder, whole))
     assert_equal_state(ours, theirs)
     for name in ("history.json", "result.json", "genotype.json"):
@@ -194,9 +196,9 @@ def test_a_resumed_search_ends_with_the_very_same_bits(
 
 
 def test_resuming_a_finished_search_changes_nothing(finished, config, tmp_path):
-    whole, genotype = finished
+    whole, result = finished
     folder = shutil.copytree(whole, tmp_path / "run")
-    assert search(config, folder, resume=True) == genotype
+    assert search(config, folder, resume=True) == dataclasses.replace(result, folder=folder)
     for name in ("history.json", "result.json", "genotype.json", "checkpoint.pt"):
         assert (folder / name).read_bytes() == (whole / name).read_bytes()
 
@@ -247,8 +249,8 @@ def test_the_other_methods_search_too(preset, changes, images, tmp_path):
         **(SMALL | {"batch_size": 16} | changes),
     )
     folder = tmp_path / "run"
-    genotype = search(config, folder)
-    assert len(genotype.normal) == 4
+    result = search(config, folder)
+    assert len(result.genotype.normal) == 4
     (entry,) = read_json(folder / "history.json")
     assert (entry["betas_normal"] is None) == (not config.edge_normalization)
     assert entry["arch_loss"] > 0
@@ -288,7 +290,7 @@ def test_a_batch_larger_than_a_half_is_one_clear_error(config, tmp_path):
 
 def test_the_halves_share_no_image_and_only_training_batches_are_augmented(config, monkeypatch):
     dataset = loop.load_dataset("folder", config.data_dir)
-    loaders = loop.make_loaders(config, dataset, torch.device("cpu"))
+    loaders = build.make_loaders(config, dataset, torch.device("cpu"))
     train, validation, evaluation = loaders
 
     def images_of(loader):

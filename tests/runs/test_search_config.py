@@ -5,10 +5,7 @@ import json
 
 import pytest
 
-from adarts_ext.nn.backend import BACKENDS
-from adarts_ext.nn.mixed_op import SELECTIONS
-from adarts_ext.nn.recompute import MEMORY_MODES
-from adarts_ext.search import PRESETS, SearchConfig, config
+from adarts_ext.search import PRESETS, SearchConfig
 
 
 def test_the_presets_are_the_published_settings():
@@ -47,10 +44,19 @@ def test_the_presets_are_the_published_settings():
     assert PRESETS["adarts"] == SearchConfig()
 
 
-def test_the_choices_are_those_of_the_network():
-    assert config.SELECTIONS == SELECTIONS
-    assert tuple(BACKENDS) == config.BACKENDS
-    assert config.MEMORY_MODES == MEMORY_MODES
+@pytest.mark.parametrize(
+    ("name", "choices"),
+    [
+        ("selection", ("attention", "first", "random", "all")),
+        ("backend", ("fused", "reference")),
+        ("memory", ("store", "recompute")),
+    ],
+)
+def test_the_choices_are_those_of_the_network(name, choices):
+    for choice in choices:
+        assert getattr(SearchConfig(**{name: choice}), name) == choice
+    with pytest.raises(ValueError, match=f"{name}: expected one of {', '.join(choices)}, got ''"):
+        SearchConfig(**{name: ""})
 
 
 @pytest.mark.parametrize(
@@ -87,8 +93,8 @@ def test_a_bad_value_is_one_clear_line(options, message):
 
 def test_options_are_read_back_as_they_were_written(tmp_path):
     written = SearchConfig(dataset="folder", data_dir="images", image_size=20, unrolled=True)
-    config.save_config(tmp_path, written)
-    assert config.load_config(tmp_path) == written
+    written.save(tmp_path)
+    assert SearchConfig.load(tmp_path) == written
     assert json.loads((tmp_path / "config.json").read_text())["kind"] == "search"
 
 
@@ -105,21 +111,21 @@ def test_options_are_read_back_as_they_were_written(tmp_path):
 def test_damaged_options_are_one_clear_error(content, message, tmp_path):
     (tmp_path / "config.json").write_text(content)
     with pytest.raises(ValueError, match=message):
-        config.load_config(tmp_path)
+        SearchConfig.load(tmp_path)
 
 
 def test_a_folder_without_a_run_is_one_clear_error(tmp_path):
     with pytest.raises(FileNotFoundError, match="not the folder of a run"):
-        config.load_config(tmp_path)
+        SearchConfig.load(tmp_path)
 
 
 def test_a_run_goes_on_only_under_the_options_it_was_begun_with(tmp_path):
     begun = SearchConfig()
-    config.save_config(tmp_path, begun)
+    begun.save(tmp_path)
     moved = dataclasses.replace(
         begun, data_dir="elsewhere", download=True, device="cpu", memory="recompute"
     )
-    config.check_same_run(tmp_path, moved)
+    moved.check_continues(tmp_path)
     for name, value in (("epochs", 90), ("seed", 1), ("selection", "first"), ("augment", False)):
         with pytest.raises(ValueError, match=f"begun with {name} .*, cannot go on with {value}"):
-            config.check_same_run(tmp_path, dataclasses.replace(begun, **{name: value}))
+            dataclasses.replace(begun, **{name: value}).check_continues(tmp_path)

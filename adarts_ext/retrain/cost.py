@@ -1,47 +1,16 @@
-"""The network of a run, and what it costs."""
+"""What the network of a run costs."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 import torch
-from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from adarts_ext.data import ImageDataset
 from adarts_ext.genotype import Genotype
-from adarts_ext.nn import DerivedNetwork
+from adarts_ext.retrain.build import build_network
 from adarts_ext.retrain.config import RetrainConfig
-
-
-def build_network(
-    genotype: Genotype, config: RetrainConfig, dataset: ImageDataset
-) -> DerivedNetwork:
-    """Make the derived network for the images and classes of a data set."""
-    return DerivedNetwork(
-        genotype,
-        init_channels=config.init_channels,
-        num_classes=dataset.num_classes,
-        layers=config.layers,
-        auxiliary=config.auxiliary,
-        in_channels=dataset.in_channels,
-    )
-
-
-def load_weights(network: nn.Module, checkpoint: dict[str, Any], path: Path) -> None:
-    """Put a checkpoint's weights into a network.
-
-    Raises:
-        ValueError: they are not the weights of such a network; the message names ``path``.
-    """
-    try:
-        network.load_state_dict(checkpoint["network"])
-    except (KeyError, RuntimeError, TypeError, AttributeError) as error:
-        raise ValueError(
-            f"{path}: its weights do not fit the genotype, the options and the data set of the run"
-        ) from error
 
 
 def network_cost(

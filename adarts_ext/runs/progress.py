@@ -1,36 +1,34 @@
-"""Showing how a search gets on: two bars on a terminal, one line an epoch anywhere else."""
+"""Showing how a run gets on: two bars on a terminal, one line an epoch anywhere else."""
 
 from __future__ import annotations
 
 import sys
-from types import TracebackType
 
 from tqdm import tqdm
-
-REFRESH_STEPS = 10  # steps between two readings of the loss, each of which waits for the device
 
 
 class Progress:
     """The bars of a run: one over all its steps, with the time left, and one over the epoch's.
 
     Args:
+        kind: The kind of the run, which the bar is labelled with.
         epochs: Epochs of the run.
         epochs_done: How many of them lie behind, when a run goes on.
         steps: Steps of an epoch.
 
     Example:
-        >>> with Progress(epochs=1, epochs_done=0, steps=2) as progress:
+        >>> with Progress("search", epochs=1, epochs_done=0, steps=2) as progress:
         ...     progress.begin_epoch(1)
         ...     progress.step(loss=2.3, accuracy=0.1)
         ...     progress.step()
         ...     progress.end_epoch("epoch 1/1")
     """
 
-    def __init__(self, epochs: int, epochs_done: int, steps: int) -> None:
+    def __init__(self, kind: str, epochs: int, epochs_done: int, steps: int) -> None:
         self.epochs = epochs
         self.steps = steps
         self._run = tqdm(
-            desc="search",
+            desc=kind,
             total=epochs * steps,
             initial=epochs_done * steps,
             unit="step",
@@ -43,12 +41,7 @@ class Progress:
     def __enter__(self) -> Progress:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         if self._epoch is not None:
             self._epoch.close()
         self._run.close()

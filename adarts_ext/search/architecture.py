@@ -1,25 +1,18 @@
-"""What a search records after every epoch: history, genotype and TensorBoard's curves."""
+"""What a search records of alphas and betas, and the curves made of its records."""
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.tensorboard import SummaryWriter
 
-from adarts_ext.files import HISTORY_FILE, TENSORBOARD_FOLDER, write_json
-from adarts_ext.genotype import PRIMITIVES, Genotype, incoming_edges
+from adarts_ext.genotype import PRIMITIVES, incoming_edges
 from adarts_ext.nn import SearchNetwork
-
-GENOTYPES_FOLDER = "genotypes"
 
 
 def describe_architecture(network: SearchNetwork) -> dict[str, Any]:
-    """Say where alphas and betas stand, in plain numbers.
+    """Return where alphas and betas stand, in plain numbers.
 
     Returns:
         For each cell (``normal``, ``reduce``): ``alphas_*``, softmaxed over the operations, one
@@ -59,65 +52,24 @@ def _entropy(probabilities: Tensor) -> Tensor:
     return torch.special.entr(probabilities).sum(-1)
 
 
-def peak_memory(device: torch.device) -> int:
-    """Give the most memory taken so far, in bytes: the device's, or the process's on the CPU."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    import resource  # not on every system
+def curves(entry: dict[str, Any]) -> dict[str, float]:
+    """Return TensorBoard's curves of the record of an epoch, by their tags.
 
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024  # kibibytes, but bytes on macOS
-
-
-class Monitor:
-    """Writes the records of a run into its folder.
-
-    Args:
-        folder: The run's folder.
-        history: The records of the epochs that lie behind, when a run goes on.
+    The numbers of the record are grouped under headings; every alpha and beta is a curve too.
     """
-
-    def __init__(self, folder: Path, history: list[dict[str, Any]]) -> None:
-        self.folder = folder
-        self.history = history
-        (folder / GENOTYPES_FOLDER).mkdir(exist_ok=True)
-        self._writer = SummaryWriter(str(folder / TENSORBOARD_FOLDER), purge_step=len(history) + 1)
-
-    def __enter__(self) -> Monitor:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._writer.close()
-
-    def record(self, entry: dict[str, Any], genotype: Genotype) -> None:
-        """Add the record of an epoch, and write all that follows from it.
-
-        Raises:
-            OSError: A file cannot be written.
-        """
-        self.history.append(entry)
-        genotype.save(self.folder / GENOTYPES_FOLDER / f"epoch-{entry['epoch']:04d}.json")
-        write_json(self.folder / HISTORY_FILE, self.history)
-        self._write_scalars(entry)
-        self._writer.flush()
-
-    def _write_scalars(self, entry: dict[str, Any]) -> None:
-        epoch = entry["epoch"]
-        for name, value in entry.items():
-            if isinstance(value, int | float) and name != "epoch":
-                self._writer.add_scalar(_tag(name), value, epoch)
-        for cell in ("normal", "reduce"):
-            alphas, betas = entry[f"alphas_{cell}"], entry[f"betas_{cell}"]
-            for edge, (name, ops) in enumerate(zip(edge_names(len(alphas)), alphas, strict=True)):
-                for op, weight in zip(PRIMITIVES, ops, strict=True):
-                    self._writer.add_scalar(f"alphas_{cell}/{name}/{op}", weight, epoch)
-                if betas is not None:
-                    self._writer.add_scalar(f"betas_{cell}/{name}", betas[edge], epoch)
+    found = {
+        _tag(name): value
+        for name, value in entry.items()
+        if isinstance(value, int | float) and name != "epoch"
+    }
+    for cell in ("normal", "reduce"):
+        alphas, betas = entry[f"alphas_{cell}"], entry[f"betas_{cell}"]
+        for edge, (name, ops) in enumerate(zip(edge_names(len(alphas)), alphas, strict=True)):
+            for op, weight in zip(PRIMITIVES, ops, strict=True):
+                found[f"alphas_{cell}/{name}/{op}"] = weight
+            if betas is not None:
+                found[f"betas_{cell}/{name}"] = betas[edge]
+    return found
 
 
 def _tag(name: str) -> str:

@@ -1,0 +1,195 @@
+"""Training a derived network from the start to the end."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from adarts_ext.data import BatchLoader, load_dataset
+from adarts_ext.genotype import Genotype
+from adarts_ext.nn import DerivedNetwork
+from adarts_ext.retrain.build import (
+    build_network,
+    make_optimizer,
+    make_test_loader,
+    make_train_loader,
+)
+from adarts_ext.retrain.config import RetrainConfig
+from adarts_ext.retrain.cost import network_cost
+from adarts_ext.retrain.result import RetrainResult
+from adarts_ext.runs.checkpoint import RunState
+from adarts_ext.runs.device import resolve_device
+from adarts_ext.runs.folder import GENOTYPE_FILE, open_run_folder
+from adarts_ext.runs.metrics import evaluate_network
+from adarts_ext.runs.monitor import Monitor
+from adarts_ext.runs.progress import Progress
+from adarts_ext.runs.schedule import cosine_learning_rate, set_learning_rate
+from adarts_ext.runs.training import TrainingEpoch
+
+
+@dataclass(frozen=True)
+class RetrainState(RunState):
+    """What changes during a training.
+
+    Args:
+        network: The network of the genotype.
+        optimizer: SGD on its weights.
+        loader: Batches of the training images.
+    """
+
+    kind: ClassVar[str] = "retrain"
+
+    network: DerivedNetwork
+    optimizer: torch.optim.SGD
+    loader: BatchLoader
+
+
+def retrain(
+    genotype: Genotype,
+    config: RetrainConfig,
+    run_folder: str | Path,
+    resume: bool = False,
+) -> RetrainResult:
+    """Train the network of a genotype from random weights, and test it after every epoch.
+
+    SGD with momentum on a cosine learning rate, gradients clipped by their norm, cutout, drop
+    path rising linearly, and an auxiliary head, as DARTS does (arXiv 1806.09055, appendix A.2).
+
+    The folder gets ``config.json``, ``genotype.json``, TensorBoard's event files and, after every
+    epoch, ``checkpoint.pt`` and ``history.json``; at the end ``result.json``. A run that was
+    interrupted goes on from its last epoch, and on the CPU ends with the very same weights.
+
+    Args:
+        genotype: The two cells.
+        config: How to train.
+        run_folder: The folder of the run.
+        resume: Go on with the run that the folder holds, instead of starting one.
+
+    Returns:
+        What ``result.json`` holds: accuracies in [0, 1] of the last and of the best epoch
+        (counted from 1), parameters, floating-point operations of one image, seconds.
+
+    Raises:
+        ValueError: If the options do not fit the data or the run in the folder, a file is damaged,
+            or the training diverged.
+        OSError: If the data are not there, or a file cannot be written.
+    """
+    folder = open_run_folder(run_folder, resume)
+    if resume:
+        config.check_continues(folder)
+        check_same_genotype(folder, genotype)
+    device = resolve_device(config.device)
+    dataset = load_dataset(config.dataset, config.data_dir, config.download, config.image_size)
+    train_loader = make_train_loader(config, dataset, device)
+    test_loader = make_test_loader(config, dataset, device)
+    cost = network_cost(genotype, config, dataset)
+    torch.manual_seed(config.seed)
+    network = build_network(genotype, config, dataset).to(device)
+    state = RetrainState(network, make_optimizer(config, network), train_loader)
+    history: list[dict[str, Any]] = []
+    if resume:
+        history = state.load(folder)
+    else:
+        config.save(folder)
+        genotype.save(folder / GENOTYPE_FILE)
+
+    epochs_done, steps = len(history), len(train_loader)
+    with (
+        Monitor(folder, history) as monitor,
+        Progress(config.kind, config.epochs, epochs_done, steps) as progress,
+    ):
+        for epoch in range(epochs_done + 1, config.epochs + 1):
+            start = time.perf_counter()
+            learning_rate = cosine_learning_rate(
+                config.learning_rate, config.learning_rate_min, epoch, config.epochs
+            )
+            set_learning_rate(state.optimizer, learning_rate)
+            network.drop_path_prob = config.drop_path_prob * (epoch - 1) / config.epochs
+            trained = train_epoch(state, config, epoch, progress)
+            test_loss, test_accuracy = evaluate_network(network, test_loader)
+            numbers = {
+                "learning_rate": learning_rate,
+                **trained,
+                "test_loss": test_loss,
+                "test_accuracy": test_accuracy,
+                "seconds": time.perf_counter() - start,
+            }
+            monitor.record({"epoch": epoch, **numbers}, numbers)
+            state.save(folder, history)
+            progress.end_epoch(summary(history[-1], config.epochs))
+
+    best = max(history, key=lambda entry: entry["test_accuracy"])
+    result = RetrainResult(
+        folder=folder,
+        genotype=genotype,
+        dataset=dataset.name,
+        seed=config.seed,
+        epochs=config.epochs,
+        **cost,
+        test_accuracy_last=history[-1]["test_accuracy"],
+        test_accuracy_best=best["test_accuracy"],
+        best_epoch=best["epoch"],
+        seconds=sum(entry["seconds"] for entry in history),
+    )
+    result.save()
+    return result
+
+
+def train_epoch(
+    state: RetrainState, config: RetrainConfig, epoch: int, progress: Progress
+) -> dict[str, float]:
+    """Train for one epoch; return the mean loss and the accuracy of the main head on the batches.
+
+    Raises:
+        ValueError: If a loss is not finite.
+    """
+    state.network.train()
+    training = TrainingEpoch(epoch, len(state.loader), progress)
+    for images, labels in state.loader:
+        loss, logits = train_step(state, config, images, labels)
+        training.step(loss, logits, labels)
+    return training.means()
+
+
+def train_step(
+    state: RetrainState, config: RetrainConfig, images: Tensor, labels: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Make one SGD step on a batch; return the main head's loss before it, and its logits."""
+    network = state.network
+    if config.auxiliary:
+        logits, auxiliary_logits = network(images)
+        loss = nn.functional.cross_entropy(logits, labels)
+        auxiliary_loss = nn.functional.cross_entropy(auxiliary_logits, labels)
+        objective = loss + config.auxiliary_weight * auxiliary_loss
+    else:
+        logits = network(images)
+        objective = loss = nn.functional.cross_entropy(logits, labels)
+    state.optimizer.zero_grad()
+    objective.backward()
+    nn.utils.clip_grad_norm_(network.parameters(), config.grad_clip)
+    state.optimizer.step()
+    return loss.detach(), logits.detach()
+
+
+def check_same_genotype(folder: Path, genotype: Genotype) -> None:
+    """Refuse to go on with a run under another genotype.
+
+    Raises:
+        ValueError: If the run trains another one, or its file is damaged.
+    """
+    if Genotype.load(folder / GENOTYPE_FILE) != genotype:
+        raise ValueError(f"{folder}: the run trains another genotype than the one given")
+
+
+def summary(entry: dict[str, Any], epochs: int) -> str:
+    """Describe an epoch in one line."""
+    return (
+        f"epoch {entry['epoch']}/{epochs}: train loss {entry['train_loss']:.4f}, "
+        f"train accuracy {entry['train_accuracy']:.4f}, "
+        f"test accuracy {entry['test_accuracy']:.4f}, {entry['seconds']:.1f} s"
+    )

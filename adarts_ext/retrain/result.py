@@ -1,0 +1,98 @@
+"""What trainings of a genotype come to: one from one seed, or several from several."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from adarts_ext.runs.result import RunResult
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetrainResult(RunResult):
+    """What the training of a genotype comes to.
+
+    Args:
+        seed: Seed of the training.
+        epochs: Its epochs.
+        parameters: How many weights the network has without the auxiliary head, as papers count.
+        parameters_with_auxiliary: How many it has with the auxiliary head, if the run trains one.
+        flops: Multiplications and additions in the forward pass of one image, twice the
+            multiply-adds that papers report.
+        test_accuracy_last: Accuracy on the test images after the last epoch, in [0, 1].
+        test_accuracy_best: Accuracy on them after the best epoch.
+        best_epoch: That epoch, counted from 1.
+        seconds: Time of all epochs.
+    """
+
+    kind: ClassVar[str] = "retrain"
+
+    seed: int
+    epochs: int
+    parameters: int
+    parameters_with_auxiliary: int
+    flops: int
+    test_accuracy_last: float
+    test_accuracy_best: float
+    best_epoch: int
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeedsResult(RunResult):
+    """What the trainings of one genotype from several seeds come to.
+
+    Args:
+        seeds: The seeds.
+        epochs: Epochs of each training.
+        parameters: As in each training.
+        flops: As in each training.
+        test_accuracy_last_mean: Mean accuracy after the last epoch, in [0, 1].
+        test_accuracy_last_std: Its sample standard deviation (over n - 1).
+        test_accuracy_best_mean: Mean accuracy after the best epoch.
+        test_accuracy_best_std: Its sample standard deviation.
+        seconds: Time of all epochs of all trainings.
+        runs: The results of the trainings, in the order of the seeds.
+    """
+
+    kind: ClassVar[str] = "retrain"
+
+    seeds: tuple[int, ...]
+    epochs: int
+    parameters: int
+    flops: int
+    test_accuracy_last_mean: float
+    test_accuracy_last_std: float
+    test_accuracy_best_mean: float
+    test_accuracy_best_std: float
+    seconds: float
+    runs: tuple[RetrainResult, ...]
+
+    @classmethod
+    def of(cls, runs: Sequence[RetrainResult], folder: Path) -> SeedsResult:
+        """Sum up trainings that differ in nothing but their seeds."""
+        last = [run.test_accuracy_last for run in runs]
+        best = [run.test_accuracy_best for run in runs]
+        return cls(
+            folder=folder,
+            genotype=runs[0].genotype,
+            dataset=runs[0].dataset,
+            seeds=tuple(run.seed for run in runs),
+            epochs=runs[0].epochs,
+            parameters=runs[0].parameters,
+            flops=runs[0].flops,
+            test_accuracy_last_mean=statistics.mean(last),
+            test_accuracy_last_std=statistics.stdev(last),
+            test_accuracy_best_mean=statistics.mean(best),
+            test_accuracy_best_std=statistics.stdev(best),
+            seconds=sum(run.seconds for run in runs),
+            runs=tuple(runs),
+        )
+
+    def record(self) -> dict[str, Any]:
+        """Return what ``result.json`` holds, with the records of the ``runs``."""
+        runs = [run.record() for run in self.runs]
+        return super().record() | {"seeds": list(self.seeds), "runs": runs}

@@ -1,0 +1,1 @@
+"""What searching and retraining share: a run's folder, options, training, records and result."""

@@ -1,0 +1,150 @@
+"""Checkpoints: all that a run needs to go on exactly where it stood.
+
+Reading one never runs code from the file: it holds nothing but tensors and plain values.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import zipfile
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+
+from adarts_ext.files import write_atomic
+from adarts_ext.runs.folder import CHECKPOINT_FILE
+
+
+@dataclass(frozen=True)
+class RunState:
+    """What changes during a run and is kept in its checkpoint, beside torch's generators.
+
+    A kind of run names its own parts: modules, optimizers and loaders, each with ``state_dict`` and
+    ``load_state_dict``. The checkpoint has an entry for each, of the same name.
+    """
+
+    kind: ClassVar[str]
+
+    def save(self, folder: Path, history: list[dict[str, Any]]) -> None:
+        """Write the checkpoint of a run, in one piece; ``history`` says which epochs are done.
+
+        Raises:
+            OSError: If the file cannot be written; the checkpoint before it is kept.
+        """
+        parts = {part.name: getattr(self, part.name).state_dict() for part in fields(self)}
+        state = {"kind": self.kind, **parts, "rng": rng_state(), "history": history}
+        save_checkpoint(folder / CHECKPOINT_FILE, state)
+
+    def load(self, folder: Path) -> list[dict[str, Any]]:
+        """Put the checkpoint of a run back, and give the history that it holds.
+
+        Raises:
+            FileNotFoundError: If there is no checkpoint.
+            ValueError: If it is damaged, or belongs to another network.
+        """
+        path = folder / CHECKPOINT_FILE
+        state = load_checkpoint(path, self.kind)
+        try:
+            for part in fields(self):
+                getattr(self, part.name).load_state_dict(state[part.name])
+            set_rng_state(state["rng"])
+            return state["history"]
+        except (KeyError, RuntimeError, TypeError, ValueError) as error:
+            raise ValueError(
+                f"{path}: does not fit the options and the data set of the run"
+            ) from error
+
+
+def save_checkpoint(path: str | os.PathLike[str], state: dict[str, Any]) -> None:
+    """Save a dictionary of tensors and plain values, atomically.
+
+    Args:
+        path: The file to write.
+        state: Nested dictionaries, lists and tuples of tensors, numbers, strings and None. Its
+            entry ``"kind"`` says what made it: ``"search"`` or ``"retrain"``.
+
+    Raises:
+        ValueError: If ``state`` has no ``"kind"``.
+        OSError: If the file cannot be written.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "checkpoint.pt"
+        >>> save_checkpoint(path, {"kind": "search", "epoch": 3, "weight": torch.ones(2)})
+        >>> load_checkpoint(path, "search")["weight"]
+        tensor([1., 1.])
+    """
+    if "kind" not in state:
+        raise ValueError(f"a checkpoint needs the entry 'kind', got the entries {sorted(state)}")
+    # Serialised in memory first: torch's archive writer turns a failing disk into an error of its
+    # own that no longer says why.
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    write_atomic(path, lambda file: file.write(buffer.getbuffer()))
+
+
+def load_checkpoint(path: str | os.PathLike[str], kind: str | None = None) -> dict[str, Any]:
+    """Load what :func:`save_checkpoint` saved, with its tensors on the CPU.
+
+    Args:
+        path: The file to read.
+        kind: ``"search"`` or ``"retrain"`` to accept only that kind, None for either.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file is truncated, damaged, not a checkpoint, or one of another kind.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "checkpoint.pt"
+        >>> save_checkpoint(path, {"kind": "search", "epoch": 3})
+        >>> load_checkpoint(path)
+        {'kind': 'search', 'epoch': 3}
+    """
+    content = Path(path).read_bytes()
+    try:
+        # torch does not compare the checksums in its archives, so a flipped bit would go unseen.
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            damaged = archive.testzip()
+        if damaged is not None:
+            raise ValueError(f"wrong checksum of {damaged}")
+        state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise ValueError(f"{path}: damaged, or not a checkpoint of adarts_ext") from error
+    if not isinstance(state, dict) or "kind" not in state:
+        raise ValueError(f"{path}: not a checkpoint of adarts_ext")
+    if kind is not None and state["kind"] != kind:
+        raise ValueError(f"{path}: expected a checkpoint of a {kind}, got one of a {state['kind']}")
+    return state
+
+
+def rng_state() -> dict[str, Any]:
+    """Take the state of torch's generators, as tensors that a checkpoint can hold.
+
+    Nothing in this package draws from Python's or numpy's generators.
+
+    Example:
+        >>> state = rng_state()
+        >>> first = torch.rand(3)
+        >>> set_rng_state(state)
+        >>> torch.equal(first, torch.rand(3))
+        True
+    """
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    return {"cpu": torch.get_rng_state(), "cuda": cuda}
+
+
+def set_rng_state(state: dict[str, Any]) -> None:
+    """Put back what :func:`rng_state` took.
+
+    CUDA states are put back only where there are as many CUDA devices as when they were taken.
+
+    Example:
+        >>> set_rng_state(rng_state())
+    """
+    torch.set_rng_state(state["cpu"])
+    if torch.cuda.is_available() and len(state["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(state["cuda"])

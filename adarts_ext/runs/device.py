@@ -1,0 +1,48 @@
+"""The device of a run, and the memory taken on it."""
+
+from __future__ import annotations
+
+import sys
+
+import torch
+
+
+def resolve_device(name: str = "auto") -> torch.device:
+    """Turn the name of a device into a device that is there.
+
+    Args:
+        name: ``"auto"`` (CUDA where there is one, else the CPU), ``"cpu"``, ``"cuda"`` or
+            ``"cuda:1"`` and so on.
+
+    Raises:
+        ValueError: If the name is none of these, or that CUDA device is not there.
+
+    Example:
+        >>> resolve_device("cpu")
+        device(type='cpu')
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = None
+    if device is None or device.type not in ("cpu", "cuda"):
+        raise ValueError(f"device: expected auto, cpu, cuda or cuda:<number>, got {name!r}")
+    if device.type == "cuda":
+        if not torch.cuda.is_available():
+            raise ValueError(f"device: {name} was asked for, but torch finds no CUDA device")
+        if device.index is not None and device.index >= torch.cuda.device_count():
+            count = torch.cuda.device_count()
+            raise ValueError(f"device: {name} was asked for, but torch finds {count} CUDA devices")
+    return device
+
+
+def peak_memory(device: torch.device) -> int:
+    """Return the most memory taken so far, in bytes: the device's, or the process's on the CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    import resource  # not on every system
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024  # kibibytes, but bytes on macOS

@@ -1,0 +1,50 @@
+"""The folder of a run, and the names of what it holds."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+CONFIG_FILE = "config.json"
+CHECKPOINT_FILE = "checkpoint.pt"
+HISTORY_FILE = "history.json"
+GENOTYPE_FILE = "genotype.json"
+RESULT_FILE = "result.json"
+GENOTYPES_FOLDER = "genotypes"
+TENSORBOARD_FOLDER = "tensorboard"
+
+
+def open_run_folder(path: str | os.PathLike[str], resume: bool) -> Path:
+    """Make the folder of a run ready, and refuse to mix two runs in one folder.
+
+    A folder holds a run once it holds a checkpoint or a result. A run that ended before its first
+    checkpoint left nothing to resume, so its folder may be used again.
+
+    Args:
+        path: The folder; it is made, with its parents, when it is not there.
+        resume: Whether the run that the folder holds is to go on.
+
+    Raises:
+        ValueError: If the folder already holds a run, and ``resume`` is not set.
+        FileNotFoundError: If ``resume`` is set, and the folder holds no checkpoint.
+        OSError: If the folder cannot be made or written to.
+
+    Example:
+        >>> import tempfile
+        >>> folder = open_run_folder(Path(tempfile.mkdtemp()) / "runs" / "first", resume=False)
+        >>> folder.is_dir()
+        True
+    """
+    folder = Path(path)
+    if resume and not (folder / CHECKPOINT_FILE).is_file():
+        raise FileNotFoundError(
+            f"{folder}: no {CHECKPOINT_FILE} to resume from; start the run without --resume"
+        )
+    if not resume and any((folder / name).exists() for name in (CHECKPOINT_FILE, RESULT_FILE)):
+        raise ValueError(
+            f"{folder}: already holds a run; go on with it by --resume, or choose another folder"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise PermissionError(f"{folder}: cannot be written to")
+    return folder

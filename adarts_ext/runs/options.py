@@ -1,0 +1,161 @@
+"""The options of a run: what all runs take, their ranges, and the file that keeps them."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Collection
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+from adarts_ext.data import DATASETS
+from adarts_ext.files import read_json, write_json
+from adarts_ext.runs.folder import CONFIG_FILE
+
+Config = TypeVar("Config", bound="RunConfig")
+
+KINDS = ("search", "retrain")  # of runs
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """The options that every run takes: its data, its device and its seed.
+
+    Args:
+        dataset: the data set: digits, cifar10, cifar100 or folder.
+        data_dir: the folder with the data set's files ("data" by default for CIFAR), or the image
+            folder itself.
+        download: fetch CIFAR when it is not in data_dir.
+        image_size: side of the images in pixels, for digits (16 by default) and folder (as they
+            are by default).
+        device: auto (CUDA where there is one, else the CPU), cpu, cuda or cuda:<number>.
+        seed: seed of the initial weights, the order of the images, augmentation and all else that
+            is drawn at random.
+
+    Attributes:
+        kind: The kind of the run, one of :data:`KINDS`.
+        free_options: Names of the options that may differ when a run goes on: they say where it
+            runs and how it keeps house, not what it computes.
+
+    Raises:
+        ValueError: If a value is out of its range.
+    """
+
+    kind: ClassVar[str]
+    free_options: ClassVar[tuple[str, ...]] = ("data_dir", "download", "device")
+
+    dataset: str = "digits"
+    data_dir: str | None = None
+    download: bool = False
+    image_size: int | None = None
+    device: str = "auto"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_choice("dataset", self.dataset, DATASETS)
+        check_range("seed", self.seed, 0, 2**63 - 1)
+        if self.image_size is not None:
+            check_range("image_size", self.image_size, 1)
+
+    def save(self, folder: Path) -> None:
+        """Write the options of a run into its folder.
+
+        Raises:
+            OSError: If the file cannot be written.
+        """
+        write_json(folder / CONFIG_FILE, {"kind": self.kind, **asdict(self)})
+
+    @classmethod
+    def load(cls: type[Config], folder: Path) -> Config:
+        """Read the options of a run from its folder.
+
+        Raises:
+            FileNotFoundError: If there is no run in the folder.
+            ValueError: If the run is of another kind, or the file is damaged.
+        """
+        path = folder / CONFIG_FILE
+        if not path.is_file():
+            raise FileNotFoundError(f"{folder}: not the folder of a run, it holds no {CONFIG_FILE}")
+        options = read_json(path)
+        found = options.pop("kind", None) if isinstance(options, dict) else None
+        if found != cls.kind:
+            got = f"one of a {found}" if found in KINDS else "something else"
+            raise ValueError(f"{folder}: expected the run of a {cls.kind}, got {got}")
+        try:
+            return cls(**options)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{path}: {error}") from error
+
+    def check_continues(self, folder: Path) -> None:
+        """Refuse to go on with the run in a folder under options that compute something else.
+
+        Raises:
+            FileNotFoundError: If there is no run in the folder.
+            ValueError: If an option other than ``free_options`` differs, or as :meth:`load` says.
+        """
+        begun = self.load(folder)
+        for name, given in asdict(self).items():
+            if name not in self.free_options and getattr(begun, name) != given:
+                raise ValueError(
+                    f"{folder}: the run was begun with {name} {getattr(begun, name)}, cannot go on "
+                    f"with {given}"
+                )
+
+
+def defaults_of(function: Callable[..., Any]) -> dict[str, Any]:
+    """Return the default values of a function's or a class's arguments.
+
+    Example:
+        >>> def build(classes, layers=8, memory="store"): ...
+        >>> defaults_of(build)
+        {'layers': 8, 'memory': 'store'}
+    """
+    arguments = inspect.signature(function).parameters.values()
+    return {one.name: one.default for one in arguments if one.default is not one.empty}
+
+
+def check_choice(name: str, value: str, known: Collection[str]) -> None:
+    """Refuse an option whose value is none of the known ones.
+
+    Raises:
+        ValueError: If ``value`` is not in ``known``.
+
+    Example:
+        >>> check_choice("memory", "disk", ("store", "recompute"))
+        Traceback (most recent call last):
+        ...
+        ValueError: memory: expected one of store, recompute, got 'disk'
+    """
+    if value not in known:
+        raise ValueError(f"{name}: expected one of {', '.join(known)}, got {value!r}")
+
+
+def check_range(
+    name: str, value: float, low: float, high: float = math.inf, *, above: bool = False
+) -> None:
+    """Refuse an option whose value is out of its range.
+
+    Args:
+        name: What the option is called.
+        value: Its value.
+        low: The smallest value allowed.
+        high: The largest value allowed.
+        above: Whether ``low`` itself is refused too.
+
+    Raises:
+        ValueError: If ``value`` is not a number in the range.
+
+    Example:
+        >>> check_range("epochs", 0, 1)
+        Traceback (most recent call last):
+        ...
+        ValueError: epochs: expected at least 1, got 0
+    """
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if number and low <= value <= high and not (above and value == low):
+        return
+    expected = f"{'above' if above else 'at least'} {low}"
+    if high != math.inf:
+        expected += f" and at most {high}"
+    raise ValueError(f"{name}: expected {expected}, got {value!r}")

@@ -1,0 +1,81 @@
+"""What a search trains with: the supernet, its optimizers and its loaders."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from adarts_ext.data import BatchLoader, ImageDataset, split
+from adarts_ext.nn import SearchNetwork
+from adarts_ext.search.config import SearchConfig
+
+
+def build_network(config: SearchConfig, dataset: ImageDataset) -> SearchNetwork:
+    """Make the supernet for the images and classes of a data set."""
+    return SearchNetwork(
+        init_channels=config.init_channels,
+        num_classes=dataset.num_classes,
+        layers=config.layers,
+        proportion=config.proportion,
+        selection=config.selection,
+        edge_normalization=config.edge_normalization,
+        backend=config.backend,
+        memory=config.memory,
+        in_channels=dataset.in_channels,
+        steps=config.steps,
+    )
+
+
+def make_optimizers(
+    config: SearchConfig, network: SearchNetwork
+) -> tuple[torch.optim.SGD, torch.optim.Adam]:
+    """Make the optimizers of the weights and of alphas and betas."""
+    weight_optimizer = torch.optim.SGD(
+        network.parameters(),
+        lr=config.learning_rate,
+        momentum=config.momentum,
+        weight_decay=config.weight_decay,
+    )
+    arch_optimizer = torch.optim.Adam(
+        network.arch_parameters(),
+        lr=config.arch_learning_rate,
+        betas=(config.arch_beta1, config.arch_beta2),
+        weight_decay=config.arch_weight_decay,
+    )
+    return weight_optimizer, arch_optimizer
+
+
+def make_loaders(
+    config: SearchConfig, dataset: ImageDataset, device: torch.device
+) -> tuple[BatchLoader, BatchLoader, BatchLoader]:
+    """Make the loaders that train the weights, train alphas and betas, and measure the accuracy.
+
+    The last two share the second half of the training images; the last one gives all of them, as
+    they are and in their order.
+
+    Raises:
+        ValueError: If a half holds no whole batch.
+    """
+    first, second = split(dataset, config.train_portion, config.seed)
+
+    def make(indices: Tensor, seed: int, training: bool) -> BatchLoader:
+        return BatchLoader(
+            dataset.train_images[indices],
+            dataset.train_labels[indices],
+            config.batch_size,
+            mean=dataset.mean,
+            std=dataset.std,
+            augment=training and config.augment,
+            flip=dataset.flip,
+            padding=dataset.padding,
+            device=device,
+            seed=seed,
+            shuffle=training,
+            drop_last=training,
+        )
+
+    return (
+        make(first, config.seed, training=True),
+        make(second, config.seed + 1, training=True),
+        make(second, config.seed, training=False),
+    )

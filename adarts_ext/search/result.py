@@ -1,0 +1,34 @@
+"""What a search comes to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from adarts_ext.runs.result import RunResult
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchResult(RunResult):
+    """What a search comes to: the genotype that it found, and how the supernet did.
+
+    Args:
+        seed: Seed of the search.
+        epochs: Its epochs.
+        parameters: How many weights the supernet has, beside alphas and betas.
+        validation_loss: The supernet's mean cross entropy on the second half of the training
+            images after the last epoch, in nats.
+        validation_accuracy: Its accuracy there, in [0, 1].
+        peak_memory_bytes: The most memory taken: the device's, or the process's on the CPU.
+        seconds: Time of all epochs.
+    """
+
+    kind: ClassVar[str] = "search"
+
+    seed: int
+    epochs: int
+    parameters: int
+    validation_loss: float
+    validation_accuracy: float
+    peak_memory_bytes: int
+    seconds: float

@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from adarts_ext.files import write_json
+from adarts_ext.runs.folder import open_run_folder
+
+
+def test_run_folder_is_made_with_its_parents(tmp_path):
+    folder = open_run_folder(tmp_path / "a" / "b", resume=False)
+    assert folder.is_dir()
+
+
+@pytest.mark.parametrize("name", ["checkpoint.pt", "result.json"])
+def test_run_folder_in_use(tmp_path, name):
+    (tmp_path / name).write_bytes(b"")
+    with pytest.raises(ValueError, match=r"already holds a run.*--resume"):
+        open_run_folder(tmp_path, resume=False)
+
+
+def test_run_that_never_saved_a_checkpoint_can_start_again(tmp_path):
+    write_json(tmp_path / "config.json", {"kind": "search"})
+    assert open_run_folder(tmp_path, resume=False) == tmp_path
+
+
+def test_nothing_to_resume(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no checkpoint\.pt to resume"):
+        open_run_folder(tmp_path / "absent", resume=True)
+    assert not (tmp_path / "absent").exists()
+
+
+def test_run_folder_that_is_a_file(tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(OSError, match="file"):
+        open_run_folder(tmp_path / "file", resume=False)
+
+
+def test_run_folder_that_cannot_be_written_to(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    with pytest.raises(PermissionError, match="cannot be written to"):
+        open_run_folder(tmp_path, resume=False)
