@@ -7,7 +7,6 @@ from pathlib import Path
 import torch
 
 from adarts_ext.cli import OneLineParser
-from adarts_ext.files import write_json
 from adarts_ext.training import check_range, resolve_device
 
 GIB = 2**30
@@ -60,11 +59,12 @@ def parser(parts: list[str], default_parts: tuple[str, ...]) -> OneLineParser:
 
 def run(arguments: list[str]) -> int:
     """Measure, print and write; give 1 where something failed or got worse than it was."""
-    from adarts_ext.bench import plots, results, runner
-    from adarts_ext.bench.compare import compare, regressions
+    from adarts_ext.bench import results, runner
     from adarts_ext.bench.groups import Options
     from adarts_ext.bench.machine import describe, folder_name
-    from adarts_ext.bench.report import comparison, write_report
+    from adarts_ext.bench.report import plots
+    from adarts_ext.bench.report.compare import compare, comparison, regressions
+    from adarts_ext.bench.report.sections import write_report
 
     named = [part for part in runner.PARTS if part != "fit"]
     given = parser(named, runner.DEFAULT_PARTS).parse_args(arguments)
@@ -91,19 +91,16 @@ def run(arguments: list[str]) -> int:
     earlier = results.load(given.compare) if given.compare else None
     if earlier:
         results.check_same_machine(earlier, machine, given.compare)
-    results.check_can_join(folder, parts, machine)
-
-    data = runner.run(parts, options)
-    now = results.parse(data, "what was measured")
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / results.RESULTS_FILE
-    whole = results.join(results.read_json(path), data, parts) if path.exists() else data
-    write_json(path, whole)
-    joined = results.parse(whole, path)
-    print("\n".join(write_report(joined, folder / "results.md")))
-    plots.draw_all(joined, folder)
+    old = results.load_to_join(path, parts, machine)
+
+    folder.mkdir(parents=True, exist_ok=True)
+    now = runner.run(parts, options, lambda so_far: so_far.after(old).write(path))
+    whole = results.load(path)
+    print("\n".join(write_report(whole, folder / "results.md")))
+    plots.draw_all(whole, folder)
     print(f"\nresults in {folder}")
-    bad = any(one["why"].startswith(runner.FAILED) for one in now.missing)
+    bad = any(one["missing"].startswith(runner.FAILED) for one in now.missing)
     if earlier:
         changes = compare(earlier, now)
         print(f"\nCompared with {given.compare}:", *comparison(changes), sep="\n")
