@@ -1,6 +1,6 @@
 """``adarts_ext.accelerate`` on the released networks of the code bases it is made for.
 
-    python benchmarks/scripts/measure_dropin.py --darts DIR --pc-darts DIR --adarts DIR [--out FILE.md]
+    python benchmarks/scripts/measure_dropin.py --darts DIR --pc-darts DIR --adarts DIR
 
 The folders hold the sources: ``cnn`` of quark0/darts, yuhuixu1993/PC-DARTS, ``ADARTS`` of
 xueyunuist/ADARTS. Their search networks are imported unchanged; where there is no GPU, ``.cuda()``

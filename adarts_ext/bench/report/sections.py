@@ -19,10 +19,20 @@ from adarts_ext.bench.report.tables import (
 from adarts_ext.bench.results import Results, dates
 from adarts_ext.files import write_atomic
 
-BASELINES = (
-    "Plain is the supernet in plain torch as the methods' authors released it; frozen computes in "
-    "each half of a step only the gradients that it uses, as ours does; drop-in is the plain "
-    "network after `adarts_ext.accelerate`, its step unchanged."
+TERMS = (
+    "Words used below:",
+    "",
+    "- arm: one way of doing the same work; the arms of a group are compared with each other.",
+    "- plain: the supernet in plain torch as the methods' authors released it; channels_last: the "
+    "same with channels last in memory.",
+    "- frozen: plain, but each half of a step computes only the gradients that it uses (what the "
+    "other half trains is frozen), as ours does.",
+    "- drop-in: the plain network after `adarts_ext.accelerate`, its step unchanged.",
+    "- ours: the networks and operators of this package; store and recompute are its memory modes, "
+    "which keep what backward needs or compute most of it again.",
+    "- kept: bytes that autograd holds after a forward pass, for the backward pass.",
+    "- N, C, K: images of a batch; channels of a node of the first cell; one of K channels goes "
+    "through the candidates.",
 )
 HOW = (
     "Times are medians (minimum to maximum) over rounds in which the arms take turns, warm and in "
@@ -45,7 +55,7 @@ def head(results: Results) -> list[str]:
         ["rounds", ", ".join(map(str, sorted(rounds)))],
         ["measured", dates(results.entries)],
     ]
-    return [*table(["device", machine["device"]], rows), "", BASELINES, "", HOW]
+    return [*table(["device", machine["device"]], rows), "", *TERMS, "", HOW]
 
 
 def missing_list(results: Results) -> list[str]:
