@@ -192,8 +192,8 @@ def main(arguments: list[str] | None = None) -> None:
     lines = [
         f"One forward and backward pass, C={size.channels}, {size.layers} cells, K=4, attention, "
         "float32: kernels launched, ours counted on the emulator, torch's by what the dispatched "
-        "operators launch on CUDA (the rule is in benchmarks/scripts/count_launches.py). Counted at "
-        f"N={size.batch}, {size.image}x{size.image}; the images' size makes no difference, "
+        "operators launch on CUDA (the rule is in benchmarks/scripts/count_launches.py). Counted "
+        f"at N={size.batch}, {size.image}x{size.image}; the images' size makes no difference, "
         "the batch only where it is no more than a block of 16 (2 fewer) or leaves one unfilled "
         "(2 more).",
         "",

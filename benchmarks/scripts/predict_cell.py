@@ -212,7 +212,8 @@ def report() -> str:
         "",
         "Calculated by `python benchmarks/scripts/predict_cell.py`, not measured: the default "
         f"network (C={CHANNELS}, {LAYERS} cells, {SIDE}x{SIDE}, K=4, attention), float32, a pass "
-        "forward and backward. Kernels of torch are left out, but for the fills that a phase asks for.",
+        "forward and backward. Kernels of torch are left out, but for the fills that a phase asks "
+        "for.",
         "",
         f"- us, bytes: read and written at {BANDWIDTH / 1e12:.1f} TB/s, an H100's copy rate. A "
         "byte counts for each thread block that asks for it first; windows come from L1.",
