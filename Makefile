@@ -49,8 +49,8 @@ test-asan: $(VENV)/.installed
 	$(BIN)/python -m pytest -q tests/emulator
 
 kernel-report: $(VENV)/.installed
-	$(BIN)/python benchmarks/kernel_report.py --out benchmarks/results/kernels.md
-	$(BIN)/python benchmarks/predict_cell.py --out benchmarks/results/predictions_cell.md
+	$(BIN)/python benchmarks/scripts/kernel_report.py --out benchmarks/results/kernels.md
+	$(BIN)/python benchmarks/scripts/predict_cell.py --out benchmarks/results/predictions_cell.md
 
 test-gpu:
 	mkdir -p $(OUT)

@@ -49,6 +49,10 @@ class Options:
         return Size(batch, self.channels, self.layers, self.image)
 
 
+class NotMeasuredError(Exception):
+    """An arm cannot be measured; the message says why."""
+
+
 @dataclass(frozen=True)
 class Measured:
     """An arm's seconds in every round, with what else was found, or why there are none."""

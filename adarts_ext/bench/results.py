@@ -1,21 +1,20 @@
-"""The file ``results.json``: what pytest-benchmark wrote, and why some arms are missing in it."""
+"""The file ``results.jsonl``: what was measured, a row each, after a row on the machine."""
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from adarts_ext.bench.machine import SAME
-from adarts_ext.files import read_json
+from adarts_ext.bench.rows import Row, read_rows, write_rows
 
-RESULTS_FILE = "results.json"
-MACHINE = "adarts_ext"  # in machine_info
-MISSING = "missing"
-BENCHMARKS = "benchmarks"
+RESULTS_FILE = "results.jsonl"
+OLD_FILE = "results.json"  # in pytest-benchmark's format, no longer read
 VERSIONS = ("torch", "adarts_ext")
+MISSING = ("part", "group", "arm", "missing")  # the columns of what was not measured
 
 
 @dataclass(frozen=True)
@@ -25,7 +24,7 @@ class Entry:
     part: str
     group: str
     arm: str
-    seconds: list[float]
+    seconds: Sequence[float]
     info: dict[str, Any]
 
     @property
@@ -41,13 +40,13 @@ class Entry:
         return statistics.median(ratios), min(ratios), max(ratios)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Results:
-    """What was measured on one machine."""
+    """What was measured on one machine, and why some arms were not."""
 
     machine: dict[str, Any]
-    entries: list[Entry]
-    missing: list[dict[str, str]]
+    entries: list[Entry] = field(default_factory=list)
+    missing: list[dict[str, str]] = field(default_factory=list)
 
     def groups(self, part: str) -> dict[str, dict[str, Entry]]:
         """The entries of a part by group and arm."""
@@ -57,34 +56,57 @@ class Results:
                 found.setdefault(entry.group, {})[entry.arm] = entry
         return found
 
+    def parts(self) -> set[str]:
+        """The parts of which something was measured, or tried."""
+        return {entry.part for entry in self.entries} | {one["part"] for one in self.missing}
 
-def parse(data: Any, place: object) -> Results:
-    """Read results from JSON.
+    def without(self, parts: Collection[str]) -> Results:
+        """The same without some parts."""
+        entries = [entry for entry in self.entries if entry.part not in parts]
+        missing = [one for one in self.missing if one["part"] not in parts]
+        return Results(self.machine, entries, missing)
+
+    def after(self, earlier: Results | None) -> Results:
+        """These, after what stays of earlier ones: the parts that these have nothing of."""
+        if earlier is None:
+            return self
+        stay = earlier.without(self.parts())
+        return Results(self.machine, stay.entries + self.entries, stay.missing + self.missing)
+
+    def write(self, path: Path) -> None:
+        """Write them, atomically."""
+        entries = [
+            {"part": e.part, "group": e.group, "arm": e.arm, "seconds": e.seconds, **e.info}
+            for e in self.entries
+        ]
+        write_rows(path, [self.machine, *entries, *self.missing])
+
+
+def parse(rows: Sequence[Row], place: object) -> Results:
+    """Make results of rows.
 
     Args:
-        data: What the JSON holds.
-        place: Where it came from, for the error.
+        rows: The machine, entries, and what is missing.
+        place: Where they came from, for the error.
 
     Raises:
-        ValueError: It is not a result of ``adarts bench``.
+        ValueError: They are not a result of ``adarts bench``.
     """
     try:
-        machine = data["machine_info"][MACHINE]
-        if not all(name in machine for name in (*SAME, *VERSIONS)):
+        found = Results(rows[0])
+        if not all(name in found.machine for name in (*SAME, *VERSIONS)):
             raise KeyError
-        entries = [
-            Entry(
-                one["extra_info"]["part"],
-                one["group"],
-                one["name"],
-                [float(seconds) for seconds in one["stats"]["data"]],
-                one["extra_info"],
-            )
-            for one in data[BENCHMARKS]
-        ]
-        return Results(machine, entries, list(data[MISSING]))
-    except (KeyError, TypeError, ValueError) as error:
+        for row in rows[1:]:
+            if "missing" in row:
+                found.missing.append({name: row[name] for name in MISSING})
+                continue
+            info = dict(row)
+            part, group, arm = (info.pop(name) for name in MISSING[:3])
+            seconds = [float(one) for one in info.pop("seconds")]
+            found.entries.append(Entry(part, group, arm, seconds, info))
+    except (IndexError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{place}: not a result of adarts bench, or a damaged one") from error
+    return found
 
 
 def load(path: Path) -> Results:
@@ -92,10 +114,15 @@ def load(path: Path) -> Results:
 
     Raises:
         FileNotFoundError: There are none.
-        ValueError: The file is something else.
+        ValueError: The file is something else, or of an earlier version.
     """
-    path = path / RESULTS_FILE if path.is_dir() else path
-    return parse(read_json(path), path)
+    if path.is_dir():
+        old = path / OLD_FILE
+        path = path / RESULTS_FILE
+        path = old if old.exists() and not path.exists() else path
+    if path.suffix == ".json" and path.exists():
+        raise ValueError(f"{path} is in an older format; measure again to get a {RESULTS_FILE}")
+    return parse(read_rows(path), path)
 
 
 def check_same_machine(results: Results, machine: dict[str, Any], place: object) -> None:
@@ -112,31 +139,30 @@ def check_same_machine(results: Results, machine: dict[str, Any], place: object)
             )
 
 
-def check_can_join(folder: Path, parts: Collection[str], machine: dict[str, Any]) -> None:
-    """Refuse a folder whose results cannot stay beside new ones of some parts.
+def load_to_join(path: Path, parts: Collection[str], machine: dict[str, Any]) -> Results | None:
+    """Read the results beside which new ones of some parts are to stand, if there are any.
+
+    Of other versions nothing stays, so that none is mixed with new ones when a run is interrupted.
 
     Raises:
         ValueError: They are of another machine, or parts of other versions would stay.
     """
-    path = folder / RESULTS_FILE
     if not path.exists():
-        return
+        return None
     old = load(path)
     check_same_machine(old, machine, path)
-    stay = sorted({entry.part for entry in old.entries} - set(parts))
+    stay = old.without(parts)
     for name in VERSIONS:
-        if stay and old.machine[name] != machine[name]:
+        if old.machine[name] == machine[name]:
+            continue
+        if stay.entries:
             raise ValueError(
-                f"{path} holds the parts {', '.join(stay)} of {name} {old.machine[name]}, here it "
-                f"is {machine[name]}; measure them again too, or choose another folder"
+                f"{path} holds the parts {', '.join(sorted(stay.parts()))} of {name} "
+                f"{old.machine[name]}, here it is {machine[name]}; measure them again too, or "
+                "choose another folder"
             )
-
-
-def join(old: Any, new: dict[str, Any], parts: Collection[str]) -> dict[str, Any]:
-    """Put what stays of old results, all but some parts, before the new ones."""
-    stay = [one for one in old[BENCHMARKS] if one["extra_info"]["part"] not in parts]
-    missing = [one for one in old[MISSING] if one["part"] not in parts]
-    return {**new, BENCHMARKS: stay + new[BENCHMARKS], MISSING: missing + new[MISSING]}
+        return None
+    return old
 
 
 def dates(entries: Iterable[Entry]) -> str:

@@ -23,8 +23,6 @@ EXTRAS = {
     "PIL": ("pillow", "search"),
     "jsonargparse": ("jsonargparse", "search"),
     "matplotlib": ("matplotlib", "search"),
-    "pytest": ("pytest", "bench"),
-    "pytest_benchmark": ("pytest-benchmark", "bench"),
     "sklearn": ("scikit-learn", "demo"),
     "tensorboard": ("tensorboard", "search"),
     "torchvision": ("torchvision", "search"),

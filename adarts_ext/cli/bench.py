@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 
 import torch
 
 from adarts_ext.cli import OneLineParser
-from adarts_ext.files import write_json
 from adarts_ext.runs.device import resolve_device
 from adarts_ext.runs.options import check_range
 
 GIB = 2**30
+TERMS = """\
+words:
+  group, arm         what is compared, and one way of doing it; the arms of a group take turns
+  round              one turn of all arms; medians over rounds are reported
+  plain              the network in plain torch as the methods' authors released it
+  channels_last      the same, with channels last in memory
+  frozen             plain, but each half of a search step computes only the gradients it uses
+  drop-in            the plain network after adarts_ext.accelerate
+  ours, store        this package's network; store keeps what the backward pass needs,
+  ours, recompute    recompute computes most of it again
+  kept               bytes that autograd holds after a forward pass, for the backward pass
+parts:
+  ops                every operator, forward and backward
+  cell               one search cell of each kind, forward and backward
+  step               a whole search step: alphas and betas on one batch, weights on another
+  memory             what a pass keeps, and the rise of the peak
+  scaling            a step, and what is kept, against batch, channels, cells and image size
+"""
 BATCHES = {"cpu": (64, 32), "cuda": (64, 256)}
 
 
@@ -19,8 +37,11 @@ def parser(parts: list[str], default_parts: tuple[str, ...]) -> OneLineParser:
     """Make the parser; it needs nothing but the standard library."""
     made = OneLineParser(
         prog="adarts bench",
-        description="Measure this package against plain torch on the device that is there. Tables, "
-        "JSON and pictures go into a folder named after the device.",
+        description="Measure this package against plain torch on the device that is there.\n"
+        "Tables (results.md), rows (results.jsonl, written after every group, so that an\n"
+        "interrupted run keeps what it has) and pictures go into a folder named after the device.",
+        epilog=TERMS,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     made.add_argument("--parts", nargs="+", choices=parts, default=default_parts, metavar="PART")
@@ -34,12 +55,12 @@ def parser(parts: list[str], default_parts: tuple[str, ...]) -> OneLineParser:
         "--compare",
         type=Path,
         metavar="RESULT",
-        help="an earlier result, a folder or its results.json; exit with 1 if anything takes over "
+        help="an earlier result, a folder or its results.jsonl; exit with 1 if anything takes over "
         "1.10 times what it took",
     )
     made.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
     made.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of the CPU")
-    made.add_argument("--rounds", type=int, default=9, help="of each arm (default: 9)")
+    made.add_argument("--rounds", type=int, default=9, help="turns of each arm (default: 9)")
     made.add_argument(
         "--batches", type=int, nargs="+", metavar="N", help="(default: 64 32; on a GPU 64 256)"
     )
@@ -61,11 +82,12 @@ def parser(parts: list[str], default_parts: tuple[str, ...]) -> OneLineParser:
 
 def run(arguments: list[str]) -> int:
     """Measure, print and write; give 1 where something failed or got worse than it was."""
-    from adarts_ext.bench import plots, results, runner
-    from adarts_ext.bench.compare import compare, regressions
+    from adarts_ext.bench import results, runner
     from adarts_ext.bench.groups import Options
     from adarts_ext.bench.machine import describe, folder_name
-    from adarts_ext.bench.report import comparison, write_report
+    from adarts_ext.bench.report import plots
+    from adarts_ext.bench.report.compare import compare, comparison, regressions
+    from adarts_ext.bench.report.sections import write_report
 
     named = [part for part in runner.PARTS if part != "fit"]
     given = parser(named, runner.DEFAULT_PARTS).parse_args(arguments)
@@ -92,19 +114,16 @@ def run(arguments: list[str]) -> int:
     earlier = results.load(given.compare) if given.compare else None
     if earlier:
         results.check_same_machine(earlier, machine, given.compare)
-    results.check_can_join(folder, parts, machine)
-
-    data = runner.run(parts, options)
-    now = results.parse(data, "what was measured")
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / results.RESULTS_FILE
-    whole = results.join(results.read_json(path), data, parts) if path.exists() else data
-    write_json(path, whole)
-    joined = results.parse(whole, path)
-    print("\n".join(write_report(joined, folder / "results.md")))
-    plots.draw_all(joined, folder)
+    old = results.load_to_join(path, parts, machine)
+
+    folder.mkdir(parents=True, exist_ok=True)
+    now = runner.run(parts, options, lambda so_far: so_far.after(old).write(path))
+    whole = results.load(path)
+    print("\n".join(write_report(whole, folder / "results.md")))
+    plots.draw_all(whole, folder)
     print(f"\nresults in {folder}")
-    bad = any(one["why"].startswith(runner.FAILED) for one in now.missing)
+    bad = any(one["missing"].startswith(runner.FAILED) for one in now.missing)
     if earlier:
         changes = compare(earlier, now)
         print(f"\nCompared with {given.compare}:", *comparison(changes), sep="\n")

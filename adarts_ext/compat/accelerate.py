@@ -51,7 +51,7 @@ def accelerate(model: nn.Module, memory: str = "store", verify: bool | Tensor = 
         TypeError: If ``model`` is no module.
 
     Example:
-        >>> from adarts_ext.bench.plain import Network
+        >>> from adarts_ext.reference.networks import Network
         >>> model = accelerate(Network("pc-darts", channels=4, layers=3))
         >>> print(acceleration_report(model))
            3 Cell: node (cells.0 to cells.2)

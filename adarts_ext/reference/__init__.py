@@ -1,4 +1,7 @@
-"""The operators of :mod:`adarts_ext.ops` in plain torch: their definition and the tests' oracle."""
+"""The operators of :mod:`adarts_ext.ops` in plain torch: their definition and the tests' oracle.
+
+The supernets in plain torch are in :mod:`adarts_ext.reference.networks`.
+"""
 
 from adarts_ext.reference.cell_layout import CellLayout, CellOutput
 from adarts_ext.reference.channel_attention import channel_attention

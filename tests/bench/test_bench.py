@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import copy
 import json
-import statistics
+import subprocess
 import sys
 
 import pytest
 import torch
 
-import adarts_ext.bench
-from adarts_ext.bench import fit, fresh, ops, results, scaling
-from adarts_ext.bench.search_step import ARMS
+import adarts_ext
+from adarts_ext.bench import fresh, results
+from adarts_ext.bench.arms import ARMS
+from adarts_ext.bench.parts import cell, fit, ops, scaling
+from adarts_ext.bench.rows import read_rows, write_rows
 from adarts_ext.cli import main
 
 TINY = ["--device", "cpu", "--threads", "1", "--batches", "2", "--init-channels", "8"]
@@ -50,7 +52,6 @@ def quick():
     """Measure in this process and in a few shapes; leave the number of threads as it was."""
     threads = torch.get_num_threads()
     with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("PYTEST_XDIST_WORKER", raising=False)  # else pytest-benchmark is switched off
         patch.setattr(fresh, "call", call_here)
         patch.setattr(adarts_ext, "accelerate", accelerate_once)
         patch.setattr(ops, "STAGES", ((8, 8),))
@@ -85,20 +86,21 @@ def test_all_arms_make_the_same_step(found):
     assert list(steps["search step, N=2, float32"]) == list(ARMS)
 
 
-def test_every_round_is_kept_and_summed_up_by_pytest_benchmark(folder, found):
-    data = json.loads((folder / "results.json").read_text())
-    assert data["machine_info"]["cpu"]
-    assert "node" not in data["machine_info"]
-    for one in data["benchmarks"]:
-        assert one["stats"]["rounds"] == (3 if one["extra_info"]["part"] in ("ops", "roofs") else 1)
-        assert one["stats"]["median"] == statistics.median(one["stats"]["data"])
-        assert one["fullname"] == f"{one['group']}: {one['name']}"
+def test_every_round_is_kept_in_a_row_of_its_own(folder, found):
+    machine, *rows = read_rows(folder / "results.jsonl")
+    assert machine["threads"] == 1
+    assert len(rows) == len(found.entries) + len(found.missing)
+    for row in rows:
+        assert {"part", "group", "arm"} <= set(row)
+        if "missing" not in row:
+            assert len(row["seconds"]) == (3 if row["part"] in ("ops", "roofs") else 1)
+            assert row["date"]
 
 
 def test_compile_is_stopped_at_its_limit(found):
-    whys = {one["why"] for one in found.missing if one["arm"] == "torch.compile, frozen"}
+    whys = {one["missing"] for one in found.missing if one["arm"] == "torch.compile, frozen"}
     assert whys == {"N=2: not done in 0.01 s"}
-    used_up = {one["why"] for one in found.missing if one["arm"] == "torch.compile"}
+    used_up = {one["missing"] for one in found.missing if one["arm"] == "torch.compile"}
     assert used_up == {"the 0.01 s for torch.compile are used up"}
 
 
@@ -165,16 +167,16 @@ def test_memory_is_shown_against_plain(folder, found):
 
 
 def test_results_of_another_device_are_refused_before_measuring(folder, tmp_path, capsys):
-    data = json.loads((folder / "results.json").read_text())
-    data["machine_info"]["adarts_ext"]["device"] = "another card"
-    other = tmp_path / "results.json"
-    other.write_text(json.dumps(data))
+    rows = read_rows(folder / "results.jsonl")
+    rows[0]["device"] = "another card"
+    other = tmp_path / "results.jsonl"
+    write_rows(other, rows)
     message = "was measured with device 'another card'"
     refused_in_one_line(["--compare", str(other), "--out", str(tmp_path / "out")], message, capsys)
-    (folder / "kept.json").write_text((folder / "results.json").read_text())
-    (folder / "results.json").write_text(other.read_text())
+    (folder / "kept.jsonl").write_text((folder / "results.jsonl").read_text())
+    (folder / "results.jsonl").write_text(other.read_text())
     refused_in_one_line(["--out", str(folder.parent)], message, capsys)
-    (folder / "kept.json").replace(folder / "results.json")
+    (folder / "kept.jsonl").replace(folder / "results.jsonl")
 
 
 def test_results_of_another_size_are_refused(folder, capsys):
@@ -211,15 +213,32 @@ def test_wrong_usage_is_said_in_one_line(options, message, capsys):
 
 
 def test_what_is_no_result_is_refused(tmp_path, capsys):
-    (tmp_path / "results.json").write_text("{}")
+    (tmp_path / "results.jsonl").write_text("{}")
     refused_in_one_line(["--compare", str(tmp_path)], "not a result of adarts bench", capsys)
+    (tmp_path / "results.jsonl").write_text("{\n}")
+    refused_in_one_line(["--compare", str(tmp_path)], "line 1 is no JSON object", capsys)
 
 
-def test_missing_pytest_benchmark_is_said(monkeypatch, capsys):
-    monkeypatch.delitem(sys.modules, "adarts_ext.bench.runner", raising=False)
-    monkeypatch.delattr(adarts_ext.bench, "runner", raising=False)
-    monkeypatch.setitem(sys.modules, "pytest_benchmark", None)
-    refused_in_one_line([], "pip install 'adarts_ext[bench]'", capsys)
+def test_results_of_the_older_format_are_refused(tmp_path, capsys):
+    (tmp_path / "results.json").write_text(json.dumps({"machine_info": {}}, indent=1))
+    for place in (tmp_path, tmp_path / "results.json"):
+        refused_in_one_line(["--compare", str(place)], "is in an older format", capsys)
+
+
+def test_an_interrupted_run_keeps_what_it_measured(monkeypatch, tmp_path, capsys):
+    def interrupted(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cell, "measure", interrupted)
+    options = ["--out", str(tmp_path), "--rounds", "1", "--parts", "ops", "cell"]
+    assert main(["bench", *TINY, *options]) == 130
+    (path,) = tmp_path.rglob("results.jsonl")
+    assert results.load(path).parts() == {"roofs", "ops"}
+
+
+def test_the_command_needs_no_pytest():
+    code = "import sys; sys.modules['pytest'] = None; import adarts_ext.bench.runner"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_a_group_that_fails_does_not_stop_the_others(monkeypatch, tmp_path, capsys):
@@ -236,13 +255,13 @@ def test_a_group_that_fails_does_not_stop_the_others(monkeypatch, tmp_path, caps
 
 def test_comparing_with_itself_a_time_ago(folder, tmp_path, capsys):
     """What took a thousandth then is a regression now, what took a thousand times improved."""
-    data = json.loads((folder / "results.json").read_text())
-    for one in data["benchmarks"]:
-        if one["name"] == "ours":
-            factor = 1e-3 if "forward" in one["group"] else 1e3
-            one["stats"]["data"] = [factor * seconds for seconds in one["stats"]["data"]]
-    earlier = tmp_path / "earlier.json"
-    earlier.write_text(json.dumps(data))
+    rows = read_rows(folder / "results.jsonl")
+    for row in rows[1:]:
+        if row["arm"] == "ours" and "seconds" in row:
+            factor = 1e-3 if "forward" in row["group"] else 1e3
+            row["seconds"] = [factor * seconds for seconds in row["seconds"]]
+    earlier = tmp_path / "earlier.jsonl"
+    write_rows(earlier, rows)
     options = ["--out", str(tmp_path), "--rounds", "1", "--parts", "ops", "--compare"]
     assert main(["bench", *TINY, *options, str(earlier)]) == 1
     rows = [row for row in table_rows(capsys.readouterr().out) if row[0][-4:] in ("sion", "ment")]

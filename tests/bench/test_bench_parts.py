@@ -7,8 +7,10 @@ import contextlib
 import pytest
 import torch
 
-from adarts_ext.bench import compare, fit, fresh, memory, step, timing
+from adarts_ext.bench import fresh, timing
 from adarts_ext.bench.groups import Options, Size
+from adarts_ext.bench.parts import fit, memory, step
+from adarts_ext.bench.report import compare
 from adarts_ext.bench.results import Entry, Results
 
 
@@ -165,9 +167,10 @@ def test_gpu_clock_and_memory():
 
 @pytest.mark.usefixtures("cpu_as_gpu")
 def test_the_step_as_a_graph_begins_as_ours_does(monkeypatch):
-    monkeypatch.setattr("adarts_ext.bench.graph.WARM_UP", 1)
-    options = Options("cpu", 1, 2, (2,), 8, 3, 16, 0.0, None)
-    found = step.measure_in_turn(("ours, store", step.GRAPH), Size(2, 8, 3, 16), False, options)
+    monkeypatch.setattr("adarts_ext.bench.parts.graphed_step.WARM_UP", 1)
+    found = step.measure_in_turn(
+        ("ours, store", step.GRAPH), Size(2, 8, 3, 16), "float32", "cpu", 2
+    )
     assert {name: len(one.seconds) for name, one in found.items()} == {
         "ours, store": 2,
         step.GRAPH: 2,

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from adarts_ext.bench import fit, fresh, memory, scaling
+from adarts_ext.bench import fresh
+from adarts_ext.bench.arms import ARMS
 from adarts_ext.bench.groups import Options, Size
-from adarts_ext.bench.search_step import ARMS
+from adarts_ext.bench.parts import fit, memory, scaling
 
 
 def test_kept_bytes_leaves_out_weights_and_images():

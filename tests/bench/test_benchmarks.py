@@ -1,24 +1,30 @@
-"""The scripts of benchmarks/ at tiny sizes: they run, and their tables hold what they say."""
+"""benchmarks/ at tiny sizes: the scripts' tables hold what they say, and pytest-benchmark runs."""
 
 from __future__ import annotations
 
 import contextlib
 import importlib
 import json
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
 import pytest
 import torch
 
+from adarts_ext.bench.operators import OPERATORS
+from adarts_ext.bench.rows import read_rows
+
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+SCRIPTS = BENCHMARKS / "scripts"
 TINY = ["--init-channels", "8", "--layers", "3", "--size", "16"]
 
 
 @pytest.fixture
 def script(monkeypatch):
     """Import a script as it is when it is run: with its folder first on the path."""
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    monkeypatch.syspath_prepend(str(SCRIPTS))
     threads = torch.get_num_threads()
     yield importlib.import_module
     torch.set_num_threads(threads)
@@ -33,7 +39,9 @@ def table_rows(text: str) -> list[list[str]]:
 def test_step_profile(script, tmp_path):
     out = tmp_path / "profile.md"
     script("step_profile").main(["--out", str(out), "--batches", "2", "--steps", "1", *TINY])
-    seconds = json.loads(out.with_suffix(".json").read_text())["2"]
+    rows = read_rows(out.with_suffix(".jsonl"))
+    assert {row["batch"] for row in rows} == {2}
+    seconds = {row["part"]: row["seconds"] for row in rows}
     parts = {"search_cell", "search_cell_backward", "preprocess_cell", "stem", "optimisers"}
     assert parts <= set(seconds)
     whole = seconds.pop("whole step")
@@ -43,12 +51,14 @@ def test_step_profile(script, tmp_path):
 
 def test_convergence(script, tmp_path):
     tiny = ["--steps", "1", "--seeds", "3", "--batch", "4", "--init-channels", "8", "--layers", "3"]
-    script("bench_convergence").main(["--out", str(tmp_path), *tiny])
-    runs = json.loads((tmp_path / "convergence.json").read_text())["3"]
-    assert set(runs) == {"reference", "fused", "two threads"}
+    script("compare_convergence").main(["--out", str(tmp_path), *tiny])
+    found = read_rows(tmp_path / "convergence.jsonl")
+    assert {row["seed"] for row in found} == {3}
+    assert {row["run"] for row in found} == {"reference", "fused", "two threads"}
     for loss in ("training", "validation"):
-        first = [run[loss][0] for run in runs.values()]
-        assert all(len(run[loss]) == 1 for run in runs.values())
+        losses = [row["values"] for row in found if row["what"] == loss]
+        assert [len(of_run) for of_run in losses] == [1, 1, 1]
+        first = [of_run[0] for of_run in losses]
         assert max(first) - min(first) < 1e-3, first  # from the same weights, on the same batch
     rows = table_rows((tmp_path / "convergence.md").read_text())
     assert [row[0] for row in rows[1:]] == ["fused and reference", "two threads and reference"]
@@ -56,7 +66,7 @@ def test_convergence(script, tmp_path):
 
 
 def test_foreach_launches(script):
-    foreach_launches = script("bench_launches").foreach_launches
+    foreach_launches = script("count_launches").foreach_launches
     assert foreach_launches([], 1) == 0
     assert foreach_launches([1] * 110, 1) == 1
     assert foreach_launches([1] * 111, 1) == 2
@@ -67,7 +77,7 @@ def test_foreach_launches(script):
 
 
 def test_launches_of_torch(script):
-    torch_kernels = script("bench_launches").TorchKernels()
+    torch_kernels = script("count_launches").TorchKernels()
     x = torch.ones(2, 3, 4, 4, requires_grad=True)
     weight = torch.ones(3, 3, 1, 1, requires_grad=True)
     with torch_kernels:
@@ -80,40 +90,92 @@ def test_launches_of_torch(script):
 
 def test_launches_of_torch_inside_ours(script):
     """The bindings of the CPU's kernels allocate, and copy what is not contiguous."""
-    bench_launches = script("bench_launches")
+    count_launches = script("count_launches")
     weights, inputs = torch.ones(4)[::2], [torch.ones(2, 2, 4, 4) for _ in range(2)]
     cpu = [torch.profiler.ProfilerActivity.CPU]
-    with torch.profiler.profile(activities=cpu) as profiler, bench_launches.TorchKernels():
+    with torch.profiler.profile(activities=cpu) as profiler, count_launches.TorchKernels():
         torch.ops.adarts_ext.mixed_sum(inputs, weights)
-    found = bench_launches.called_by_ours(profiler.events())
+    found = count_launches.called_by_ours(profiler.events())
     assert +found == {"clone, called by ours": 1}
 
 
 def test_launches(script, tmp_path, monkeypatch):
     """The CPU's kernels stand in for the emulator's, which the emulator's own tests count."""
-    bench_launches = script("bench_launches")
+    count_launches = script("count_launches")
     launched = Counter({"node_kernel<float>": 3, "pool_kernel<float>": 2})
-    monkeypatch.setattr(bench_launches, "use_emulated_kernels", lambda: None)
+    monkeypatch.setattr(count_launches, "use_emulated_kernels", lambda: None)
     monkeypatch.setattr(
-        bench_launches.library, "launches", lambda: contextlib.nullcontext(launched)
+        count_launches.library, "launches", lambda: contextlib.nullcontext(launched)
     )
     out = tmp_path / "launches.md"
-    bench_launches.main(["--out", str(out), "--skip-check", "--batch", "2", *TINY])
-    counted = json.loads(out.with_suffix(".json").read_text())
-    plain, store = (counted[name] for name in ("plain", "ours, store"))
-    assert plain["torch"]["convolution_backward"] > 100 > store["torch"]["convolution_backward"]
-    assert store["together"] == 5 + sum(store["torch"].values())
+    count_launches.main(["--out", str(out), "--skip-check", "--batch", "2", *TINY])
+    counted = read_rows(out.with_suffix(".jsonl"))
+    (backward,) = (row for row in counted if row["kernel"] == "convolution_backward")
+    assert backward["plain"] > 100 > backward["ours, store"]
     rows = table_rows(out.read_text())
-    assert [row[0] for row in rows[1:4]] == list(counted)
+    assert [row[0] for row in rows[1:4]] == ["plain", "ours, store", "ours, recompute"]
+    assert rows[2][1] == "5"
+    assert int(rows[2][3]) == sum(row["ours, store"] for row in counted)
     assert ["node_kernel<float>", "ours", "3", "3", "3"] in rows
 
 
 def test_launches_that_depend_on_the_size_are_refused(script, monkeypatch):
-    bench_launches = script("bench_launches")
-    size = bench_launches.Size
+    count_launches = script("count_launches")
+    size = count_launches.Size
     monkeypatch.setattr(
-        bench_launches.library, "launches", lambda: contextlib.nullcontext(Counter())
+        count_launches.library, "launches", lambda: contextlib.nullcontext(Counter())
     )
-    monkeypatch.setattr(bench_launches, "CHECKED", (size(16, 4, 3, 16), size(17, 4, 3, 16)))
+    monkeypatch.setattr(count_launches, "CHECKED", (size(16, 4, 3, 16), size(17, 4, 3, 16)))
     with pytest.raises(SystemExit, match="ours, store"):
-        bench_launches.check_independent("ours, store")
+        count_launches.check_independent("ours, store")
+
+
+def pytest_benchmarks(folder: Path, *options: str) -> str:
+    """Run `pytest benchmarks` in a process of its own, and give what it prints."""
+    tiny = ["--batch", "2", "--init-channels", "8", "--layers", "3", "--image-size", "16"]
+    quick = ["--benchmark-max-time", "0", "--benchmark-min-rounds", "2", "-p", "no:cacheprovider"]
+    stored = ["--benchmark-storage", str(folder)]
+    command = [sys.executable, "-m", "pytest", *tiny, *quick, *stored, *options]
+    made = subprocess.run(
+        command, cwd=BENCHMARKS.parent, capture_output=True, text=True, check=False
+    )
+    assert made.returncode == 0, made.stdout + made.stderr
+    return made.stdout
+
+
+def test_pytest_benchmark_shows_arms_side_by_side_and_compares_with_earlier(tmp_path):
+    chosen = [f"benchmarks/bench_{name}.py" for name in ("mixed_sum", "preprocess_cell")]
+    chosen += ["-k", "16x16"]
+    text = pytest_benchmarks(tmp_path, *chosen, "--benchmark-autosave")
+    assert "benchmark 'mixed_sum, 2x8x16x16, forward': 2 tests" in text
+    assert "benchmark 'preprocess_cell, stride 2, 2x8x16x16, backward': 2 tests" in text
+    (saved,) = tmp_path.rglob("*.json")
+    arms = [one["params"]["arm"] for one in json.loads(saved.read_text())["benchmarks"]]
+    assert arms == ["plain", "ours"] * 6  # torch.compile only where it is asked for
+    text = pytest_benchmarks(tmp_path, *chosen, "--benchmark-compare")
+    assert "benchmark 'mixed_sum, 2x8x16x16, forward': 4 tests" in text
+
+
+def test_pytest_benchmark_times_cells_steps_and_memory(tmp_path):
+    saved = tmp_path / "saved.json"
+    names = ("search_cell", "search_step", "memory")
+    chosen = [f"benchmarks/bench_{name}.py" for name in names]
+    chosen += ["-k", "store and not bfloat16 and not drop-in", f"--benchmark-json={saved}"]
+    pytest_benchmarks(tmp_path, *chosen)
+    found = {one["group"]: one["extra_info"] for one in json.loads(saved.read_text())["benchmarks"]}
+    assert list(found) == [
+        "normal cell, 2x8x16x16",
+        "reduction cell, 2x16x16x16",
+        "reduction cell, 2x32x8x8",
+        "search step, N=2, float32",
+        "memory, N=2",
+    ]
+    memory = found["memory, N=2"]
+    assert memory["peak_bytes"] > memory["kept_bytes"] > 0
+    assert found["normal cell, 2x8x16x16"]["kept_bytes"] > 0
+
+
+def test_every_operator_has_a_benchmark_of_its_name():
+    for name in (*OPERATORS, "preprocess_cell"):
+        text = (BENCHMARKS / f"bench_{name}.py").read_text()
+        assert f"def test_{name}(" in text

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from adarts_ext.bench import plain
 from adarts_ext.compat.verify import distances
+from adarts_ext.reference import networks as plain
 
 MODULES = {"adarts": "adarts", "pc-darts": "pc_darts", "darts": "darts"}
 

@@ -1,0 +1,133 @@
+"""The part ``step``: one whole search step, in every way it can be run.
+
+All arms begin with the same weights and see the same batches. They run in one process, in turn; on
+a GPU ours also as one CUDA graph. torch.compile may not finish in any time one would wait, so it
+runs in a process of its own, after the others, and is stopped at a limit.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from dataclasses import astuple
+
+import torch
+
+from adarts_ext.bench import fresh
+from adarts_ext.bench.arms import ARMS, SearchStep
+from adarts_ext.bench.groups import BASELINE, Group, Measured, Options, Size
+from adarts_ext.bench.parts.graphed_step import WARM_UP, GraphedStep
+from adarts_ext.bench.parts.memory import peak_allocated
+from adarts_ext.bench.timing import stopwatch, take_turns
+
+GRAPH = "ours, CUDA graph"
+COMPILED = "torch.compile, frozen"
+PRECISIONS = ("float32", "bfloat16")
+LOW_PRECISION = (BASELINE, "frozen", "drop-in", "ours, store", "ours, recompute")
+
+
+def arms(precision: str, device: str) -> tuple[str, ...]:
+    """Name the arms of a precision, ``"float32"`` or ``"bfloat16"``."""
+    graph = (GRAPH,) if device == "cuda" else ()
+    if precision == "bfloat16":
+        return (*LOW_PRECISION, *graph)
+    return (*ARMS, *graph, COMPILED)
+
+
+def prepare(
+    name: str, size: Size, device: str, precision: str = "float32"
+) -> tuple[SearchStep | GraphedStep, Callable[[], None]]:
+    """Make a step of an arm; give it with what is still to be called once before it is timed."""
+    torch.backends.cudnn.benchmark = True
+    low = precision == "bfloat16"
+    if name == GRAPH:
+        graphed = GraphedStep(SearchStep(ARMS["ours, store"], size, device, low))
+        return graphed, graphed.capture
+    step = SearchStep(ARMS["frozen" if name == COMPILED else name], size, device, low)
+    if name == COMPILED:
+        step.network.compile(dynamic=False)
+    for _ in range(WARM_UP - 1 if device == "cuda" or name == COMPILED else 0):
+        step()
+    return step, step
+
+
+def measure_in_turn(
+    names: tuple[str, ...], size: Size, precision: str, device: str, rounds: int
+) -> dict[str, Measured]:
+    """Measure arms that run in one process."""
+    steps, info = {}, {}
+    for name in names:
+        steps[name], last_warm_up = prepare(name, size, device, precision)
+        info[name] = {}
+        if device == "cuda":
+            info[name]["peak_bytes"] = peak_allocated(last_warm_up)
+        else:
+            last_warm_up()
+    seconds = take_turns(steps, rounds, stopwatch(device))
+    return {
+        name: Measured(seconds[name], {**info[name], "loss": step.loss.item()})
+        for name, step in steps.items()
+    }
+
+
+def measure_compiled(
+    size: list[int], device: str, threads: int, rounds: int
+) -> tuple[list[float], dict[str, object]]:
+    """Compile the plain network, and measure its frozen step alone."""
+    torch.set_num_threads(threads)
+    found = measure_in_turn((COMPILED,), Size(*size), "float32", device, rounds)[COMPILED]
+    return found.seconds, found.info
+
+
+class CompiledArm:
+    """The arm of torch.compile; once it has not managed one batch it is not tried on another."""
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        self.missing = ""
+
+    def __call__(self, size: Size) -> Measured:
+        """Measure it in a process of its own, or say why that did not work."""
+        options, limit = self.options, self.options.compile_seconds
+        arguments = astuple(size), options.device, options.threads, options.rounds
+        if not self.missing:
+            try:
+                seconds, info = fresh.call(measure_compiled, *arguments, limit=limit)
+                return Measured(seconds, {**info, "alone": True})
+            except (TimeoutError, ChildProcessError) as error:
+                self.missing = f"N={size.batch}: {error}"
+        return Measured([], missing=self.missing)
+
+
+def measure(
+    names: tuple[str, ...], size: Size, precision: str, options: Options, compiled: CompiledArm
+) -> dict[str, Measured]:
+    """Measure all arms of a group."""
+    here = tuple(name for name in names if name != COMPILED)
+    found = measure_in_turn(here, size, precision, options.device, options.rounds)
+    return {name: found[name] if name in found else compiled(size) for name in names}
+
+
+def group_name(size: Size, precision: str) -> str:
+    """Name a step.
+
+    Example:
+        >>> group_name(Size(), "float32")
+        'search step, N=64, float32'
+    """
+    return f"search step, N={size.batch}, {precision}"
+
+
+def groups(options: Options) -> Iterator[Group]:
+    """One group for each batch size and precision."""
+    compiled = CompiledArm(options)
+    for batch in options.batches:
+        size = options.size(batch)
+        for precision in PRECISIONS:
+            names = arms(precision, options.device)
+            yield Group(
+                "step",
+                group_name(size, precision),
+                names,
+                functools.partial(measure, names, size, precision, options, compiled),
+            )

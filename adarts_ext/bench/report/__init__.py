@@ -1,0 +1,1 @@
+"""What is said of results: tables, pictures, the roofline, and the comparison with earlier ones."""

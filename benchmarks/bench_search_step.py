@@ -1,0 +1,17 @@
+"""One whole search step: alphas and betas on one batch, then the weights on another."""
+
+import pytest
+import torch
+
+from adarts_ext.bench.parts.step import PRECISIONS, arms, group_name, prepare
+
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+
+
+@pytest.mark.parametrize(
+    ("precision", "arm"), [(one, arm) for one in PRECISIONS for arm in arms(one, DEVICE)]
+)
+def test_search_step(time_call, size, precision, arm):
+    step, last_warm_up = prepare(arm, size, DEVICE, precision)
+    last_warm_up()
+    time_call(group_name(size, precision), step)
