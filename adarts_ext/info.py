@@ -40,10 +40,10 @@ def rows() -> list[tuple[str, str]]:
 
 
 def _cpu() -> str:
-    torchs = torch.backends.cpu.get_cpu_capability()
+    torch_level = torch.backends.cpu.get_cpu_capability()
     return (
-        f"loaded (x86-64 level {_library.cpu_level()}, see ADARTS_CPU_LEVEL; torch runs at {torchs}; "
-        f"{torch.get_num_threads()} threads)"
+        f"loaded (x86-64 level {_library.cpu_level()}, see ADARTS_CPU_LEVEL; "
+        f"torch at {torch_level}, {torch.get_num_threads()} threads)"
     )
 
 

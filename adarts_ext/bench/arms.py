@@ -19,7 +19,7 @@ from adarts_ext.bench.groups import BASELINE, Size
 from adarts_ext.nn import SearchNetwork
 from adarts_ext.reference import networks
 from adarts_ext.search import SearchConfig
-from adarts_ext.search.loop import make_optimizers
+from adarts_ext.search.build import make_optimizers
 from adarts_ext.search.step import Batch, architecture_step, first_order_gradient, weight_step
 
 CLASSES = 10

@@ -31,7 +31,7 @@ from adarts_ext.bench.report.markdown import table, write
 from adarts_ext.data import load_dataset
 from adarts_ext.nn import SearchNetwork
 from adarts_ext.search import SearchConfig
-from adarts_ext.search.loop import build_network, make_loaders, make_optimizers
+from adarts_ext.search.build import build_network, make_loaders, make_optimizers
 from adarts_ext.search.step import architecture_step, first_order_gradient, weight_step
 
 #: Backend and threads.
