@@ -105,7 +105,7 @@ class Errors:
 
     def until_clear(self) -> Iterator[int]:
         """Give a seed for every draw, until the medians tell, or ``MOST`` are drawn."""
-        first = 1000 * torch.initial_seed()
+        first = torch.initial_seed()  # that of the run
         for draw in range(self.MOST):
             self.draws.append({})
             yield first + draw

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import sys
+from contextlib import contextmanager, nullcontext
 
 # Small tensors gain nothing from threads, and waiting threads take the time from other work. Set
 # before torch is imported, and inherited by the commands that tests run.
@@ -14,20 +14,6 @@ import torch
 from torch import Tensor
 
 DTYPES = [torch.float32, torch.float64, torch.bfloat16, torch.float16]
-OPERATOR_MODULES = [
-    f"adarts_ext.ops.{name}"
-    for name in (
-        "_common",
-        "channel_attention",
-        "gather_channels",
-        "mixed_sum",
-        "normalized_mixed_sum",
-        "preprocess_cell",
-        "scatter_channels",
-        "search_cell",
-        "select_channels",
-    )
-]
 EMULATED = ("emulated", "sanitized")
 LAYOUTS = ["contiguous", "channels_last", "channel_slice", "last_slice", "pixel_slice", "expanded"]
 
@@ -40,6 +26,17 @@ def pytest_addoption(parser):
         help="where the operator tests run; cpu and emulated if none is given; sanitized is for "
         "tests/emulator/test_asan.py",
     )
+    parser.addoption("--seed", type=int, default=0, help="draw the tests' numbers anew")
+
+
+def pytest_configure(config):
+    global _run
+    _run = config.getoption("seed")
+
+
+def seed_of_run(number: int = 0) -> int:
+    """Return the seed of this number; another ``--seed`` gives others."""
+    return 1000 * _run + number
 
 
 def pytest_generate_tests(metafunc):
@@ -53,33 +50,35 @@ def pytest_generate_tests(metafunc):
 
 @pytest.fixture(autouse=True)
 def _seed():
-    torch.manual_seed(0)
+    torch.manual_seed(seed_of_run())
 
 
-@pytest.fixture
-def emulated(monkeypatch):
-    """Put the CUDA kernels under the emulator in the place of the compiled operators."""
-    emulate(monkeypatch, sanitize=False)
-
-
-def emulate(monkeypatch, sanitize: bool) -> None:
+@contextmanager
+def emulate(sanitize: bool):
     from emulator import library
 
-    for module in OPERATOR_MODULES:
-        monkeypatch.setattr(sys.modules[module], "kernels", library.load(sanitize))
+    with library.emulated(sanitize):
+        yield
 
 
 @pytest.fixture
-def device(request, monkeypatch):
+def emulated():
+    """Put the CUDA kernels under the emulator in the place of the compiled operators."""
+    with emulate(sanitize=False):
+        yield
+
+
+@pytest.fixture
+def device(request):
     """Run a test on the CPU, on the CUDA kernels under the emulator, or on a GPU.
 
     On a GPU all tensors are made there. The emulated operators take CPU tensors; here they stand in
-    for the CPU's.
+    for the CPU's, and a test that calls none of them or one of the CPU's fails.
     """
-    if request.param in EMULATED:
-        emulate(monkeypatch, sanitize=request.param == "sanitized")
-    with torch.device("cuda" if request.param == "cuda" else "cpu"):
-        yield request.param
+    name = request.param
+    kernels = emulate(name == "sanitized") if name in EMULATED else nullcontext()
+    with kernels, torch.device("cuda" if name == "cuda" else "cpu"):
+        yield name
 
 
 @pytest.fixture

@@ -138,12 +138,8 @@ def called_by_ours(events: Iterable[FunctionEvent]) -> Counter[str]:
 
 def use_emulated_kernels() -> None:
     """Put the CUDA kernels under the emulator in the place of the compiled operators."""
-    import adarts_ext.ops
-
-    emulated = library.load()
-    for name, module in list(sys.modules.items()):
-        if name.startswith(f"{adarts_ext.ops.__name__}.") and hasattr(module, "kernels"):
-            module.kernels = emulated
+    for module, name in library.handles():
+        setattr(module, name, library.load())
 
 
 def count(arm: Arm, size: Size) -> tuple[Counter[str], Counter[str]]:

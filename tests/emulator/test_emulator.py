@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import seed_of_run
 
 from emulator.build import build
 from emulator.faults import launch, load_module
@@ -33,7 +34,7 @@ def seed():
 
 @pytest.fixture
 def random():
-    return np.random.default_rng(0)
+    return np.random.default_rng(seed_of_run())
 
 
 def test_block_reduction(planted, random):

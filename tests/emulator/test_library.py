@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
 
 import pytest
 import torch
+from conftest import seed_of_run
 
+from adarts_ext import ops
+from emulator import library
 from emulator.library import launches, load, seed
 
 
@@ -18,7 +23,7 @@ def any_order():
 
 def all_results() -> list[torch.Tensor]:
     """Return what the operators give where many threads and blocks have a share in a result."""
-    torch.manual_seed(0)
+    torch.manual_seed(seed_of_run())
     kernels = load()
     x, scores = torch.randn(5, 12, 33, 7), torch.rand(5, 12)
     w1, w2, index = torch.randn(6, 12), torch.randn(12, 6), torch.tensor([3, 3, 11])
@@ -81,3 +86,51 @@ def test_many_python_threads_may_launch():
 
     with ThreadPoolExecutor(4) as pool:
         assert all(pool.map(run, range(40)))
+
+
+PLANTED = """\
+import torch
+
+anything = torch.ops.adarts_ext
+mixed_sum = torch.ops.adarts_ext.mixed_sum
+
+def right(*arguments):
+    return anything.mixed_sum(*arguments)
+
+def on_the_cpu(*arguments):
+    return mixed_sum(*arguments)
+
+def not_there(*arguments):
+    return anything.planted(*arguments)
+
+def plain(inputs, weights):
+    return sum(w * x for w, x in zip(weights, inputs))
+"""
+
+
+@pytest.fixture
+def planted(tmp_path, monkeypatch):
+    """A module of an operator, found as all others are and named by no list."""
+    (tmp_path / "planted_operator.py").write_text(PLANTED)
+    monkeypatch.setattr(ops, "__path__", [*ops.__path__, str(tmp_path)])
+    yield import_module("adarts_ext.ops.planted_operator")
+    del sys.modules["adarts_ext.ops.planted_operator"], ops.planted_operator
+
+
+@pytest.mark.parametrize(
+    ("kind", "error", "message"),
+    [
+        ("on_the_cpu", AssertionError, "adarts_ext::mixed_sum ran on the CPU's kernels"),
+        ("not_there", AttributeError, "adarts_emulated' object has no attribute 'planted'"),
+        ("plain", AssertionError, "no emulated operator ran"),
+    ],
+)
+def test_an_operator_that_is_not_emulated_fails_the_test(planted, kind, error, message):
+    arguments = [torch.ones(2), torch.ones(2)], torch.ones(2)
+    with library.emulated(), launches() as counts:
+        planted.right(*arguments)
+    assert counts.total() == 1
+    with pytest.raises(error, match=message), library.emulated():
+        getattr(planted, kind)(*arguments)
+    assert planted.on_the_cpu(*arguments).tolist() == [2, 2], "afterwards all is as before"
+    assert planted.anything is torch.ops.adarts_ext

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
+from conftest import seed_of_run
 from torch import Tensor
 
 from adarts_ext.ops import CellLayout, CellOutput, from_image_blocks, to_image_blocks
@@ -49,7 +50,7 @@ class CellCase:
             targets,
             self.shuffle,
         )
-        generator = torch.Generator().manual_seed(self.seed)
+        generator = torch.Generator().manual_seed(seed_of_run(self.seed))
 
         def normal(*shape: int) -> Tensor:
             drawn = torch.randn(shape, generator=generator, dtype=torch.float64, device="cpu")
