@@ -27,7 +27,8 @@
 #pragma once
 
 #include <cstdint>
-#include <type_traits>
+
+#include "accumulate.h"
 
 #if defined(__CUDACC__)
 #define ADARTS_BOTH __host__ __device__
@@ -146,9 +147,6 @@ struct Sizes {
   ADARTS_BOTH EdgeWeights weights() const { return {channels, selected, hidden}; }
   ADARTS_BOTH int64_t lanes(int64_t block) const { return lanes_of(batch, block); }
 };
-
-template <class T>
-using Accumulate = std::conditional_t<std::is_same_v<T, double>, double, float>;
 
 // Sums of g * (u - mean) over the batch for each selected channel, by operation (of g * x for the
 // identity); kNone's place holds sum g.
@@ -271,83 +269,5 @@ struct StateBackward {
   T* dh;     // (blocks, channels, pixels, kLanes)
   int64_t dh_block;
 };
-
-// A cell's preprocessing: h = BatchNorm(W relu(in)), a 1x1 convolution. At stride 2 it is
-// FactorizedReduce: the first half of the output channels sees the even pixels of even rows, the
-// second half the odd ones of odd rows. h is its own normalised u, so backward needs no more than
-// `in` and h. A task is one band of the pixels of one block: parts = blocks * kBands.
-constexpr int64_t kBands = 4;
-
-template <class T>
-struct Preprocess {
-  using A = Accumulate<T>;
-  int64_t batch, blocks, in_channels, channels;
-  int64_t height, width;  // of h
-  int stride;
-  bool training;
-  const T* in;  // (., in_channels, in pixels, kLanes), its blocks in_block elements apart
-  int64_t in_block;
-  const A* weights;  // (channels, in_channels)
-  T* h;              // (blocks, channels, pixels, kLanes)
-  A* norms;          // (kStatistics, channels)
-  double* partial;   // (parts, 2, channels): sum u, sum u^2; backward: sum g, sum g * h
-
-  // Backward only.
-  const T* grad;
-  int64_t grad_block;
-  const double* sums;  // (2, channels), on the CPU; the CUDA kernels add up the parts themselves
-  T* grad_in;          // like in, contiguous; or null
-  A* grad_weights;     // (parts, channels * in_channels), or null
-
-  ADARTS_BOTH int64_t pixels() const { return height * width; }
-  ADARTS_BOTH int64_t count() const { return batch * height * width; }
-  ADARTS_BOTH int64_t lanes(int64_t block) const { return lanes_of(batch, block); }
-  ADARTS_BOTH int64_t band_begin(int64_t band) const { return pixels() * band / kBands; }
-  // Where output pixel p of output channel o is taken from in a plane of `in`.
-  ADARTS_BOTH int64_t source(int64_t p, bool odd) const {
-    if (stride == 1) return p;
-    return (2 * (p / width) + odd) * 2 * width + 2 * (p % width) + odd;
-  }
-};
-
-// Mean and variance from sum and sum of squares over `count` values.
-struct Moments {
-  double mean, variance, unbiased;
-
-  ADARTS_BOTH Moments(double sum, double square, int64_t count) {
-    mean = sum / double(count);
-    variance = square / double(count) - mean * mean;
-    if (variance < 0) variance = 0;
-    unbiased = count > 1 ? variance * (double(count) / double(count - 1)) : variance;
-  }
-};
-
-// The sum over the batch of g times the operation's output, for one chosen channel.
-template <class T>
-ADARTS_BOTH inline double operation_sum(const Edge<T>& edge, int64_t c, int operation, int64_t a) {
-  const double s1 = edge.sums[operation * c + a];
-  if (operation == kSkip && edge.stride == 1) return s1;
-  const auto* statistic = edge.norms + norm_of(operation) * kStatistics * c + a;
-  return double(statistic[kRstd * c]) * s1;
-}
-
-// The linear combination of g and u that is d L / d u: factor * (g - offset) + slope * (u - mean).
-// In lanes beyond the batch, offset and mean are 0. With both in one constant its rounding would be
-// the same in a whole channel, and the weights' gradients wrong by it.
-template <class A>
-struct Gradient {
-  A factor, offset, slope, mean;
-};
-
-// With y = scale * BatchNorm(u): s0 = sum g, s1 = sum g * (u - mean) over `count` values. Sums of
-// g * u itself would lose their digits to the mean.
-template <class A>
-ADARTS_BOTH inline Gradient<A> norm_gradient(A scale, A mean, A rstd, double s0, double s1,
-                                             int64_t count, bool training) {
-  const A factor = scale * rstd;
-  if (!training) return {factor, A(0), A(0), A(0)};
-  const double slope = double(factor) * double(rstd) * double(rstd) * s1 / double(count);
-  return {factor, A(s0 / double(count)), A(-slope), mean};
-}
 
 }  // namespace adarts::cell

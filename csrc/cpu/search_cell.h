@@ -2,11 +2,11 @@
 // level from csrc/cpu/cell/ and chosen when first called.
 #pragma once
 
-#include "../cell.h"
+#include "../cell_math.h"
+#include "../preprocess.h"
 
 namespace adarts::cpu {
 
-using cell::Accumulate;
 using cell::Attention;
 using cell::Group;
 using cell::Node;

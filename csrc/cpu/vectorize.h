@@ -1,4 +1,4 @@
-// What the CPU kernels share: the accumulation type, a copy for each x86-64 level, small loops.
+// What the CPU kernels share: a copy of each for every x86-64 level, and small vector loops.
 #pragma once
 
 #include <torch/headeronly/util/BFloat16.h>
@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <type_traits>
 
+#include "../accumulate.h"
 #include "level.h"
 
 #define ADARTS_INLINE inline __attribute__((always_inline))
@@ -46,10 +47,6 @@ void at_level(const F& f) {
 #endif
   f();
 }
-
-// The type sums are made in: double for double, float for everything else.
-template <class T>
-using Accumulate = std::conditional_t<std::is_same_v<T, double>, double, float>;
 
 // A feature map (N, C, H*W) by its strides, in elements. `pixel` is 1 for planar memory (NCHW) and
 // `channel` is 1 for interleaved memory (channels_last); the batch stride is free, so slices of

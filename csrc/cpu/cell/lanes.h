@@ -1,6 +1,6 @@
 // Vectors of kLanes images, and how they are read from and written to memory.
 //
-// Included by the files of one x86-64 level each (cell_*.cpp), in the namespace of that level and
+// Included by phases.h for one x86-64 level after the other, in the namespace of that level and
 // after the level's target is set: nothing here may be shared between them.
 
 template <class A>

@@ -2,4 +2,4 @@
 #include "shared.h"
 #define ADARTS_LEVEL baseline
 #define ADARTS_UNROLL(count) ADARTS_PRAGMA(GCC unroll 1)  // compiles in a quarter of the time
-#include "level.h"
+#include "phases.h"

@@ -5,5 +5,5 @@
 #pragma GCC target("arch=x86-64-v4")
 #define ADARTS_LEVEL x86_64_v4
 #define ADARTS_UNROLL(count) ADARTS_PRAGMA(GCC unroll count)
-#include "level.h"
+#include "phases.h"
 #endif

@@ -4,12 +4,13 @@
 // windows.
 #pragma once
 
-#include "../../cell.h"
+#include "../../cell_math.h"
+#include "../../preprocess.h"
 #include "../device/access.cuh"
 
 namespace adarts::cuda {
 
-using namespace cell;  // Sizes, Edge, Group, ...; Accumulate is the same there and in access.cuh
+using namespace cell;  // Sizes, Edge, Group, ...
 
 constexpr int kQuad = 4;                // images of a thread
 constexpr int kQuads = kLanes / kQuad;  // threads of a pixel
@@ -81,15 +82,15 @@ __device__ __forceinline__ Quad<A> real_lanes(int64_t lanes, int quad) {
 }
 
 template <class T>
-__device__ __forceinline__ Quad<cell::Accumulate<T>> load_quad(const T* from) {
+__device__ __forceinline__ Quad<Accumulate<T>> load_quad(const T* from) {
   const Pack<T, kQuad> pack = load<kQuad>(from);
-  Quad<cell::Accumulate<T>> quad;
-  for (int i = 0; i < kQuad; ++i) quad[i] = cell::Accumulate<T>(pack[i]);
+  Quad<Accumulate<T>> quad;
+  for (int i = 0; i < kQuad; ++i) quad[i] = Accumulate<T>(pack[i]);
   return quad;
 }
 
 template <class T>
-__device__ __forceinline__ void store_quad(T* to, const Quad<cell::Accumulate<T>>& quad) {
+__device__ __forceinline__ void store_quad(T* to, const Quad<Accumulate<T>>& quad) {
   Pack<T, kQuad> pack;
   for (int i = 0; i < kQuad; ++i) pack[i] = T(quad[i]);
   store(to, pack);

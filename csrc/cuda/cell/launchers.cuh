@@ -2,7 +2,8 @@
 // otherwise. Nothing is allocated and nobody waits; sums are made in a fixed order.
 #pragma once
 
-#include "../../cell.h"
+#include "../../cell_math.h"
+#include "../../preprocess.h"
 #include "../device/portable.cuh"
 
 namespace adarts::cuda {

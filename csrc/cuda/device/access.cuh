@@ -1,5 +1,5 @@
-// How kernels reach memory: the type sums are made in, groups of elements that are read or written
-// at once, and feature maps by their strides.
+// How kernels reach memory: groups of elements that are read or written at once, and feature maps
+// by their strides.
 #pragma once
 
 #include <torch/headeronly/util/BFloat16.h>
@@ -9,13 +9,10 @@
 #include <cstring>
 #include <type_traits>
 
+#include "../../accumulate.h"
 #include "portable.cuh"
 
 namespace adarts::cuda {
-
-// The type sums are made in: double for double, float for everything else.
-template <class T>
-using Accumulate = std::conditional_t<std::is_same_v<T, double>, double, float>;
 
 __host__ __device__ __forceinline__ constexpr int64_t divide_up(int64_t count, int64_t by) {
   return (count + by - 1) / by;

@@ -8,7 +8,7 @@ namespace adarts {
 // Which gradients are asked for, and where they go.
 template <class T>
 struct CellGradients {
-  using A = cell::Accumulate<T>;
+  using A = Accumulate<T>;
   Tensor grad;                         // of the nodes, contiguous
   std::vector<OptionalTensor> states;  // of the inputs, each contiguous
   OptionalTensor weights;              // flat
@@ -19,7 +19,7 @@ struct CellGradients {
 template <class T, class Backend>
 class CellBackward {
  public:
-  using A = cell::Accumulate<T>;
+  using A = Accumulate<T>;
 
   CellBackward(CellTensors<T>& tensors, CellGradients<T>& gradients, const Backend& backend)
       : tensors_(tensors), gradients_(gradients), plan_(tensors.plan), backend_(backend) {

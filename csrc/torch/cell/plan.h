@@ -2,7 +2,8 @@
 // csrc/cell.h take their arguments.
 #pragma once
 
-#include "../../cell.h"
+#include "../../cell_math.h"
+#include "../../preprocess.h"
 #include "../checks.h"
 
 namespace adarts {
@@ -100,7 +101,7 @@ struct CellPlan {
 // The tensors that forward makes and backward reads, and pointers into them.
 template <class T>
 struct CellTensors {
-  using A = cell::Accumulate<T>;
+  using A = Accumulate<T>;
   const CellPlan& plan;
   const Tensors& states;
   Tensor nodes;  // (blocks, nodes * C, H, W, kLanes)

@@ -23,7 +23,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> channel_attention(const Tensor& x, co
   Tensor position = empty_tensor(x, {batch, channels}, ScalarType::Long);
   dispatch(op, x.scalar_type(), [&](auto zero) {
     using T = decltype(zero);
-    using A = cpu::Accumulate<T>;
+    using A = Accumulate<T>;
     A *average = data<A>(pooled), *maximum = average + batch * channels;
     A *hidden_average = data<A>(units), *hidden_maximum = hidden_average + batch * hidden;
     const cpu::PoolPlanes<T> pool{
@@ -55,7 +55,7 @@ Tensors channel_attention_backward(const Tensor& grad, const Tensor& scores, con
   Tensors grads;
   dispatch(op, scores.scalar_type(), [&](auto zero) {
     using T = decltype(zero);
-    using A = cpu::Accumulate<T>;
+    using A = Accumulate<T>;
     const A *average = data<A>(pooled), *maximum = average + batch * channels;
     const A *hidden_average = data<A>(units), *hidden_maximum = hidden_average + batch * hidden;
     A *ga = data<A>(grad_units), *gm = ga + batch * hidden;

@@ -32,7 +32,7 @@ struct Coefficients {
 // The batch's statistics of the inputs that are normalized.
 template <class T>
 void batch_statistics(const std::vector<const T*>& inputs, const std::vector<bool>& normalized,
-                      const cpu::Planes& planes, double eps, cpu::Accumulate<T>* norms) {
+                      const cpu::Planes& planes, double eps, Accumulate<T>* norms) {
   std::vector<const T*> chosen;
   for (size_t i = 0; i < inputs.size(); ++i)
     if (normalized[i]) chosen.push_back(inputs[i]);
@@ -64,7 +64,7 @@ std::tuple<Tensor, Tensor> normalized_mixed_sum(const Tensors& inputs, const Ten
                           : empty_tensor(x, {passing, kStatistics, planes.channels}, dtype);
   dispatch(op, x.scalar_type(), [&](auto zero) {
     using T = decltype(zero);
-    using A = cpu::Accumulate<T>;
+    using A = Accumulate<T>;
     const std::vector<const T*> sources = pointers<T>(laid_out);
     if (!norms.has_value()) batch_statistics(sources, normalized, planes, eps, data<A>(used));
     Coefficients<A> coefficients(normalized, data<A>(used), planes.channels);
@@ -96,7 +96,7 @@ Tensors normalized_mixed_sum_backward(const Tensor& grad, const Tensors& inputs,
     if (needs_inputs[i]) grads.push_back(torch::stable::empty_like(grad_out));
   dispatch(op, grad.scalar_type(), [&](auto zero) {
     using T = decltype(zero);
-    using A = cpu::Accumulate<T>;
+    using A = Accumulate<T>;
     std::vector<const T*> sources = pointers<T>(laid_out);
     const Coefficients<A> coefficients(normalized, data<A>(used), channels);
     std::vector<double> totals((1 + count) * channels);  // of g, then of g * (x - mean)

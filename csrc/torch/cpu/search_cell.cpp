@@ -3,6 +3,7 @@
 #include "../../cpu/search_cell.h"
 
 #include "../cell/operators.h"
+#include "../cell/preprocess.h"
 #include "common.h"
 
 namespace adarts {
@@ -11,7 +12,7 @@ namespace {
 
 template <class T>
 struct CpuBackend {
-  using A = cell::Accumulate<T>;
+  using A = Accumulate<T>;
   const cpu::CellKernels<T>& kernels = cpu::cell_kernels<T>();
 
   template <class Arguments>

@@ -8,8 +8,6 @@ namespace adarts {
 
 namespace {
 
-using cuda::Accumulate;
-
 void check_limits(const char* op, int64_t channels, int64_t hidden) {
   ADARTS_CHECK(channels <= cuda::kMostChannels && hidden <= cuda::kMostHidden, op, ": got ",
                channels, " channels and ", hidden, " hidden units, expected at most ",

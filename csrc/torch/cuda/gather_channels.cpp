@@ -79,7 +79,7 @@ Tensors gather_channels_backward(const Tensor& grad, const OptionalTensor& x, co
     const int64_t parts = cuda::gather_channels_parts(args);
     if (needs_scale && parts > 1) {
       partial = empty_tensor(grad, {batch, channels, parts}, accumulate_dtype(grad.scalar_type()));
-      args.partial = data<cuda::Accumulate<T>>(partial);
+      args.partial = data<Accumulate<T>>(partial);
     }
     check_launch(op, cuda::gather_channels_backward(args, stream));
   });

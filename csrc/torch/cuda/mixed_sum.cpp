@@ -66,7 +66,7 @@ Tensors mixed_sum_backward(const Tensor& grad, const Tensors& inputs, const Tens
   if (grads.empty()) return grads;
   dispatch(op, grad.scalar_type(), [&](auto zero) {
     using T = decltype(zero);
-    using A = cuda::Accumulate<T>;
+    using A = Accumulate<T>;
     if (needs_weights)
       partial =
           empty_tensor(grad, {cuda::kMixedSumInputs, cuda::mixed_sum_parts<T>(grad_out.numel())},

@@ -36,7 +36,7 @@ template <class T>
 void batch_statistics(const char* op, const Tensors& inputs, const std::vector<int>& norm,
                       const cuda::ChannelSizes& sizes, double eps, const Tensor& norms,
                       cudaStream_t stream) {
-  using A = cuda::Accumulate<T>;
+  using A = Accumulate<T>;
   std::vector<const T*> chosen;
   for (size_t i = 0; i < inputs.size(); ++i)
     if (norm[i] >= 0) chosen.push_back(data<T>(inputs[i]));
@@ -61,7 +61,7 @@ template <class T>
 cuda::NormalizedInputs<T> group_of(const Tensors& inputs, const std::vector<int>& norm,
                                    int64_t first, int count, const cuda::ChannelSizes& sizes,
                                    const Tensor& weights, const Tensor& norms) {
-  using A = cuda::Accumulate<T>;
+  using A = Accumulate<T>;
   cuda::NormalizedInputs<T> group{{}, {}, count, sizes, data<A>(weights) + first, data<A>(norms)};
   std::copy_n(norm.begin() + first, count, group.norm);
   if (!inputs.empty())
@@ -126,7 +126,7 @@ Tensors normalized_mixed_sum_backward(const Tensor& grad, const Tensors& inputs,
   }
   dispatch(op, grad.scalar_type(), [&](auto zero) {
     using T = decltype(zero);
-    using A = cuda::Accumulate<T>;
+    using A = Accumulate<T>;
     if (sums) {
       const int64_t rows = std::min<int64_t>(count, cuda::kNormalizedInputs) + 1;
       partial = empty_tensor(grad, {rows, sizes.channels, cuda::product_parts<T>(sizes)}, dtype);

@@ -89,7 +89,7 @@ Tensors scatter_channels_backward(const Tensor& grad, const OptionalTensor& x, c
     if (needs_scale && parts > 1) {
       partial = empty_tensor(grad, {shape.batch, shape.channels, parts},
                              accumulate_dtype(grad.scalar_type()));
-      args.partial = data<cuda::Accumulate<T>>(partial);
+      args.partial = data<Accumulate<T>>(partial);
     }
     check_launch(op, cuda::scatter_channels_backward(args, stream));
   });

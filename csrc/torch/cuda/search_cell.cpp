@@ -2,6 +2,7 @@
 // of the phases is in csrc/torch/cell/forward.h, the kernels are in csrc/cuda/cell/*.cu.
 #include "../../cuda/cell/launchers.cuh"
 #include "../cell/operators.h"
+#include "../cell/preprocess.h"
 #include "common.h"
 
 namespace adarts {
@@ -11,7 +12,7 @@ namespace {
 template <class T>
 class CudaBackend {
  public:
-  using A = cell::Accumulate<T>;
+  using A = Accumulate<T>;
 
   CudaBackend(const char* op, const Tensor& like) : op_(op), like_(like), stream_(like) {}
 

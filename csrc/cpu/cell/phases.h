@@ -5,22 +5,21 @@ namespace adarts::cpu::ADARTS_LEVEL {
 
 using namespace cell;
 
+// Inside the namespace, so that nothing compiled for one level is taken for another; each needs
+// what stands before it.
+// clang-format off
 #include "lanes.h"
-//
 #include "convolve.h"
 #include "pools.h"
-//
 #include "candidates.h"
-//
 #include "candidates_backward.h"
-//
 #include "attention.h"
 #include "first_half_backward.h"
 #include "node.h"
-//
 #include "node_backward.h"
 #include "preprocess.h"
 #include "state.h"
+// clang-format on
 
 template <class T>
 const CellKernels<T>& kernels() {
