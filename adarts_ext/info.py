@@ -14,7 +14,7 @@ import torch
 import adarts_ext
 from adarts_ext import _library
 from adarts_ext.nn.fused import MOST_SELECTED
-from adarts_ext.ops._common import CELL_DTYPES
+from adarts_ext.ops.common import CELL_DTYPES
 
 EXTRAS = {
     "search": ("torchvision", "tensorboard", "matplotlib", "tqdm", "jsonargparse"),

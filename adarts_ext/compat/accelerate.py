@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from adarts_ext.compat.node import FusedCell
+from adarts_ext.compat.fused_cell import FusedCell
 from adarts_ext.compat.recognize import recognize
 from adarts_ext.compat.report import AccelerationReport, Entry
 from adarts_ext.compat.swap import Computed, accelerated, original_class, swap, swap_back
@@ -54,7 +54,7 @@ def accelerate(model: nn.Module, memory: str = "store", verify: bool | Tensor = 
         >>> from adarts_ext.reference.networks import Network
         >>> model = accelerate(Network("pc-darts", channels=4, layers=3))
         >>> print(acceleration_report(model))
-           3 Cell: node (cells.0 to cells.2)
+           3 Cell: cell (cells.0 to cells.2)
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"accelerate: expected a torch.nn.Module, got {type(model).__name__}")

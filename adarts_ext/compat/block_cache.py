@@ -16,8 +16,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from adarts_ext.nn import fused
-from adarts_ext.nn.fused import ImageBlocks
+from adarts_ext.nn.image_blocks import ImageBlocks, compute_dtype, feature_map, lay_out
 from adarts_ext.ops import from_image_blocks
 
 
@@ -38,30 +37,26 @@ _memories = WeakTensorKeyDictionary()  # of feature maps, as long as those are t
 
 def remember(nodes: ImageBlocks) -> Tensor:
     """Give the feature map of image blocks, which are remembered."""
-    x = fused.feature_map(nodes)
+    x = feature_map(nodes)
     if not (torch.compiler.is_compiling() or x.is_inference()):
         _memories[x] = _Memory(x._version, nodes.blocks.detach())
     return x
 
 
-def lay_out(x: Tensor) -> ImageBlocks:
+def remembered_blocks(x: Tensor) -> ImageBlocks:
     """Give the image blocks of a feature map: those remembered, unless it was changed since.
 
     Gradients go through x in any case, so hooks on it, and gradients with respect to it, are what
     they would be without.
     """
     if torch.compiler.is_compiling():
-        return fused.lay_out(x)
+        return lay_out(x)
     needs_gradient = torch.is_grad_enabled() and x.requires_grad
     memory = _memories.get(x)
-    if (
-        memory is None
-        or memory.version != x._version
-        or memory.blocks.dtype != fused.compute_dtype(x)
-    ):
+    if memory is None or memory.version != x._version or memory.blocks.dtype != compute_dtype(x):
         if x.is_leaf or not needs_gradient:  # nobody else's, or there for long
-            return fused.lay_out(x)
-        memory = _memories[x] = _Memory(x._version, fused.lay_out(x.detach()).blocks)
+            return lay_out(x)
+        memory = _memories[x] = _Memory(x._version, lay_out(x.detach()).blocks)
     if not needs_gradient:
         return ImageBlocks(memory.blocks, x.size(0))
     shared = memory.shared

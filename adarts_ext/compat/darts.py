@@ -5,12 +5,12 @@ Import them in place of its own: ``from adarts_ext.compat.darts import Cell``.
 
 from __future__ import annotations
 
-from adarts_ext.compat import classes
+from adarts_ext.compat import released
 
 __all__ = ["Cell", "MixedOp", "Network"]
 
 
-class MixedOp(classes.MixedOp):
+class MixedOp(released.MixedOp):
     """The mixed operation of DARTS: ``MixedOp(C, stride)``, called with x and the weights.
 
     See :class:`adarts_ext.nn.PartialMixedOp` with ``selection="all"``.
@@ -24,7 +24,7 @@ class MixedOp(classes.MixedOp):
     SELECTION = "all"
 
 
-class Cell(classes.Cell):
+class Cell(released.Cell):
     """The search cell of DARTS, called with two inputs, alphas, after their softmax.
 
     ``Cell(steps, multiplier, C_prev_prev, C_prev, C, reduction, reduction_prev)``; see
@@ -41,7 +41,7 @@ class Cell(classes.Cell):
     SELECTION = "all"
 
 
-class Network(classes.Network):
+class Network(released.Network):
     """The supernet of DARTS: ``Network(C, num_classes, layers, criterion)``.
 
     See :class:`adarts_ext.nn.SearchNetwork`; ``_loss`` and ``new`` are what its second-order search

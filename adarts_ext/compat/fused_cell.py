@@ -6,13 +6,14 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from adarts_ext.compat.edge import FusedMixedOp, unfit
-from adarts_ext.compat.layout import lay_out, remember
+from adarts_ext.compat.block_cache import remember, remembered_blocks
+from adarts_ext.compat.fused_mixed_op import FusedMixedOp, reason_against_shape
 from adarts_ext.compat.structure import CellStructure, preprocess_stride
 from adarts_ext.compat.swap import Computed
 from adarts_ext.compat.watch import Watch, is_replica
 from adarts_ext.nn import fused
-from adarts_ext.nn.built import constant_when_compiled
+from adarts_ext.nn.batch_norms import Updates, reason_against_norms, update_running_statistics
+from adarts_ext.nn.unchanged import constant_when_compiled
 
 
 class FusedCell(Computed):
@@ -26,7 +27,7 @@ class FusedCell(Computed):
         memory: ``"store"`` or ``"recompute"``.
     """
 
-    level = "node"
+    level = "cell"
     reason = ""
 
     def __init__(
@@ -75,7 +76,7 @@ class FusedCell(Computed):
             return self.find(cell)
         return self.layers
 
-    def unserved(
+    def reason_not_fused(
         self, cell: nn.Module, s0: Tensor, s1: Tensor, alphas: Tensor, betas: Tensor | None = None
     ) -> str | None:
         """Say why these inputs have to go through the original code, or None."""
@@ -87,7 +88,8 @@ class FusedCell(Computed):
             return f"the betas are no tensor ({count},)"
         stride = self.edges[0].parts.stride
         for x, channels, halved in zip((s0, s1), self.inputs, self.strides, strict=True):
-            reason = unfit(x, channels, stride * halved) or fused.unserved(x)
+            reason = reason_against_shape(x, channels, stride * halved)
+            reason = reason or fused.reason_against_input(x)
             if reason:
                 return reason
         sizes = [
@@ -102,27 +104,24 @@ class FusedCell(Computed):
     def changed(self, cell: nn.Module) -> str | None:
         """Say why the cell is no longer what was accelerated, or None."""
         norms = [norm for layers in self.layers_of(cell) for norm in layers.norms]
-        return self.watch.change(cell) or fused.unserved_norms(norms)
+        return self.watch.change(cell) or reason_against_norms(norms)
 
     def __call__(
         self, cell: nn.Module, s0: Tensor, s1: Tensor, alphas: Tensor, betas: Tensor | None = None
     ) -> Tensor:
         """Compute the cell."""
         first, second, candidates = self.layers_of(cell)
-        updates: fused.Updates = []
+        updates: Updates = []
         states = [
-            fused.preprocess(first, lay_out(s0), updates),
-            fused.preprocess(second, lay_out(s1), updates),
+            fused.preprocess(first, remembered_blocks(s0), updates),
+            fused.preprocess(second, remembered_blocks(s1), updates),
         ]
         steps, edge = self.parts.steps, self.edges[0]
-        edges = [(source, node) for node in range(steps) for source in range(2 + node)]
-        layout = edge.layout(candidates, s1.size(0), steps, edges)
-        index = edge.index(len(edges), s1.device)
-        alphas = edge.arrange(alphas)
-        nodes = fused.mix(candidates, states, alphas, betas, layout, index, self.store, updates)
-        fused.update_running_statistics(updates)
+        edges, alphas = fused.complete_edges(steps), edge.arrange(alphas)
+        nodes = fused.mix(edge.kind, candidates, states, edges, alphas, betas, self.store, updates)
+        update_running_statistics(updates)
         for _ in range(1, self.calls):
-            fused.update_running_statistics(updates[2:])
+            update_running_statistics(updates[2:])
         if self.multiplier < steps:
             channels = nodes.blocks.size(1) // steps * self.multiplier
             nodes = nodes._replace(blocks=nodes.blocks[:, -channels:].contiguous())
@@ -143,11 +142,10 @@ def agree(edges: Sequence[FusedMixedOp]) -> bool:
 
 def right_strides(edges: Sequence[FusedMixedOp], steps: int) -> bool:
     """Whether the edges from the two inputs share a stride and all others have stride 1."""
-    strides = iter([edge.parts.stride for edge in edges])
-    sources = [source for node in range(steps) for source in range(2 + node)]
+    first = edges[0].parts.stride
     return all(
-        stride == (edges[0].parts.stride if source < 2 else 1)
-        for source, stride in zip(sources, strides, strict=True)
+        edge.parts.stride == (first if state < 2 else 1)
+        for (state, _), edge in zip(fused.complete_edges(steps), edges, strict=True)
     )
 
 

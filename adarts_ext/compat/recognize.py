@@ -9,12 +9,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from adarts_ext.compat import edge, node, probe, structure
-from adarts_ext.compat.edge import FusedMixedOp
+from adarts_ext.compat import fused_cell, probe, structure
+from adarts_ext.compat.fused_mixed_op import FusedMixedOp, widths
 from adarts_ext.compat.swap import Computed, arguments_of
 from adarts_ext.compat.watch import has_other_attributes, plain_attributes
-from adarts_ext.compat.weighted import WeightedMixedOp
-from adarts_ext.nn import PartialMixedOp, SearchCell, fused
+from adarts_ext.compat.weighted_mixed_op import WeightedMixedOp
+from adarts_ext.nn import PartialMixedOp, SearchCell
+from adarts_ext.nn.fused import reason_against_kind
 
 _OURS = (SearchCell, PartialMixedOp)
 _outcomes: dict[Any, Any] = {}  # of probes, by what was probed
@@ -54,16 +55,15 @@ def _mixed_op(
         return "its forward does not take an input and weights"
     if parts.selected is None or parts.stride is None:
         return "its candidates have several numbers of channels or strides"
-    unserved = fused.unserved_kind("fused", parts.selected)
+    reason = reason_against_kind("fused", parts.selected)
     if not parts.fits_kernels:
-        unserved = f"candidates that are not known: {_unknown(module, parts)}"
+        reason = f"candidates that are not known: {_unknown(module, parts)}"
     reasons = []
-    for channels in edge.widths(parts):
+    for channels in widths(parts):
         plans: list[FusedMixedOp] = [FusedMixedOp(parts, channels, memory)]
-        if unserved:
+        if reason:
             plans = [
-                WeightedMixedOp(parts, channels, memory, unserved, inside)
-                for inside in (True, False)
+                WeightedMixedOp(parts, channels, memory, reason, inside) for inside in (True, False)
             ]
         shapes = [(probe.BATCH, channels, probe.SIZE, probe.SIZE)]
         for plan in plans:
@@ -90,12 +90,12 @@ def _cell(
         return "its mixed operations are not all fused"
     if len(arguments) not in (3, 4):
         return "its forward does not take two inputs, alphas and, perhaps, betas"
-    if not node.agree(edges) or not node.right_strides(edges, parts.steps):
+    if not fused_cell.agree(edges) or not fused_cell.right_strides(edges, parts.steps):
         return "its mixed operations differ"
     strides = [structure.preprocess_stride(module._modules[name]) for name in parts.preprocess]
     if None in strides:
         return "what fits its inputs is not known"
-    plan = node.FusedCell(module, parts, edges, len(arguments), memory)
+    plan = fused_cell.FusedCell(module, parts, edges, len(arguments), memory)
     found = _once(module, (memory,), functools.partial(_try_cell, module, plan))
     if isinstance(found, str):
         return found
@@ -109,7 +109,7 @@ def _try_edge(module: nn.Module, plan: FusedMixedOp, shapes: list[tuple[int, ...
     return probe.Probe(module, shapes, vectors).difference(plan)
 
 
-def _try_cell(module: nn.Module, plan: node.FusedCell) -> str | tuple[int, int]:
+def _try_cell(module: nn.Module, plan: fused_cell.FusedCell) -> str | tuple[int, int]:
     """Say why a plan does not compute a cell, or give its multiplier and calls."""
     edges, side = plan.edges, probe.SIZE
     shapes = [
@@ -122,7 +122,7 @@ def _try_cell(module: nn.Module, plan: node.FusedCell) -> str | tuple[int, int]:
         y = trial.output()
     except Exception as error:  # other code may raise anything
         return probe.raised(error)
-    multiplier = node.output_nodes(y, edges[0].channels, plan.parts.steps)
+    multiplier = fused_cell.output_nodes(y, edges[0].channels, plan.parts.steps)
     if multiplier is None:
         return "its output does not consist of nodes"
     plan.multiplier = multiplier

@@ -11,8 +11,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from adarts_ext.compat.layout import lay_out, remember
-from adarts_ext.nn import PartialMixedOp, SearchCell, SearchNetwork, fused
+from adarts_ext.compat.block_cache import remember, remembered_blocks
+from adarts_ext.nn import ImageBlocks, PartialMixedOp, SearchCell, SearchNetwork
+from adarts_ext.nn.fused import reason_against_input
 
 
 class MixedOp(PartialMixedOp):
@@ -58,10 +59,10 @@ class Cell(SearchCell):
         self, s0: Tensor, s1: Tensor, weights: Tensor, weights2: Tensor | None = None
     ) -> Tensor:
         """Compute the cell from feature maps, alphas and, with edge normalization, betas."""
-        if not (fused.unserved(s0) or fused.unserved(s1)):
-            s0, s1 = lay_out(s0), lay_out(s1)
+        if not (reason_against_input(s0) or reason_against_input(s1)):
+            s0, s1 = remembered_blocks(s0), remembered_blocks(s1)
         y = super().forward(s0, s1, weights, weights2)
-        y = remember(y) if isinstance(y, fused.ImageBlocks) else y
+        y = remember(y) if isinstance(y, ImageBlocks) else y
         if self.multiplier == self.steps:
             return y
         return y[:, -self.multiplier * (self.out_channels // self.steps) :]

@@ -13,7 +13,7 @@ class Entry:
     Attributes:
         name: Where the module is in the model.
         module: Name of its class.
-        level: ``"node"`` (a whole cell), ``"mixed op"``, ``"weighted sum"`` (BatchNorms and
+        level: ``"cell"`` (the whole of it), ``"mixed op"``, ``"weighted sum"`` (BatchNorms and
             weighted sum only) or ``"untouched"``.
         reason: Why no higher level was possible, or why its own code runs now; "" otherwise.
     """

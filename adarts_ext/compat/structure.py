@@ -14,18 +14,6 @@ from torch import Tensor, nn
 
 from adarts_ext.genotype import PRIMITIVES
 
-#: The candidates in the order in which the fused kernels take their weights.
-KERNEL_ORDER = (
-    "none",
-    "max_pool_3x3",
-    "avg_pool_3x3",
-    "sep_conv_3x3",
-    "sep_conv_5x5",
-    "dil_conv_3x3",
-    "dil_conv_5x5",
-    "skip_connect",
-)
-
 
 @dataclass(frozen=True)
 class Candidate:

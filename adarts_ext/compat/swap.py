@@ -78,8 +78,8 @@ copyreg.pickle(_Accelerated, lambda made: (_accelerated_class, made._made_from))
 class Computed:
     """A plan for the ``forward`` of a module: what plans for mixed operations and cells share.
 
-    A plan has a ``level``, the number of its ``arguments``, ``unserved(module, *inputs)`` and
-    ``changed(module)``, the reasons for running the module's own code, and is called with the
+    A plan has a ``level``, the number of its ``arguments``, ``reason_not_fused(module, *inputs)``
+    and ``changed(module)``, the reasons for running the module's own code, and is called with the
     module and the inputs.
     """
 
@@ -94,7 +94,7 @@ class Computed:
             if kwargs:
                 given = dict(zip(names, args, strict=False)) | kwargs
                 inputs = tuple(given[name] for name in names if name in given)
-            if len(inputs) == plan.arguments and plan.unserved(self, *inputs) is None:
+            if len(inputs) == plan.arguments and plan.reason_not_fused(self, *inputs) is None:
                 return plan(self, *inputs)
             return kind.forward(self, *args, **kwargs)
 

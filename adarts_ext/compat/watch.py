@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from adarts_ext.nn.built import AsBuilt
+from adarts_ext.nn.unchanged import AsBuilt
 
 _SCALARS = (bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.device)
 # Torch's own: hooks set some of them, DataParallel the last two.

@@ -7,10 +7,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from adarts_ext import ops
-from adarts_ext.compat.edge import FusedMixedOp
+from adarts_ext.compat.fused_mixed_op import FusedMixedOp
 from adarts_ext.compat.structure import MixedOpStructure, attention_convolutions, leaves
-from adarts_ext.nn.built import constant_when_compiled
 from adarts_ext.nn.recompute import recompute
+from adarts_ext.nn.unchanged import constant_when_compiled
 from adarts_ext.nn.unnormalized import mix
 
 
@@ -52,7 +52,7 @@ class WeightedMixedOp(FusedMixedOp):
             if known.primitive != "none"
         ]
 
-    def unserved_kernels(self, x: Tensor) -> str | None:
+    def reason_against_input(self, x: Tensor) -> str | None:
         """Say why the operators do not take a feature map, or None: they take any with values."""
         return None if x.numel() and x.is_floating_point() else "the input has no numbers to sum"
 
@@ -73,9 +73,9 @@ class WeightedMixedOp(FusedMixedOp):
 
     def _compute(self, module: nn.Module, x: Tensor, weights: Tensor) -> Tensor:
         count, stride = self.parts.selected, self.parts.stride
-        if self.selection == "all":
+        if self.kind.selection == "all":
             return self._mix(module, x, weights)
-        if self.selection == "attention":
+        if self.kind.selection == "attention":
             layers = attention_convolutions(module._modules[self.parts.attention])
             scale = ops.channel_attention(x, *(layer.weight for layer in layers))
             index = ops.select_channels(scale, count)

@@ -3,7 +3,7 @@
 from adarts_ext.nn.attention import ChannelAttention
 from adarts_ext.nn.cell import SearchCell
 from adarts_ext.nn.derived import DerivedNetwork
-from adarts_ext.nn.fused import ImageBlocks
+from adarts_ext.nn.image_blocks import ImageBlocks
 from adarts_ext.nn.mixed_op import PartialMixedOp
 from adarts_ext.nn.network import SearchNetwork
 

@@ -12,11 +12,13 @@ from torch import Tensor, nn
 from adarts_ext.genotype import PRIMITIVES, incoming_edges
 from adarts_ext.nn import fused
 from adarts_ext.nn.backend import BACKENDS
-from adarts_ext.nn.built import AsBuilt, constant_when_compiled
+from adarts_ext.nn.batch_norms import Updates, reason_against_norms, update_running_statistics
 from adarts_ext.nn.checks import check_at_least, check_choice
+from adarts_ext.nn.image_blocks import ImageBlocks, feature_map, lay_out
 from adarts_ext.nn.mixed_op import MIXED_OP_SETTINGS, PartialMixedOp
 from adarts_ext.nn.operations import FactorizedReduce, ReLUConvBN
 from adarts_ext.nn.recompute import MEMORY_MODES, recompute
+from adarts_ext.nn.unchanged import AsBuilt, constant_when_compiled
 
 
 class SearchCell(nn.Module):
@@ -111,10 +113,9 @@ class SearchCell(nn.Module):
         self.preprocess1 = ReLUConvBN(previous_channels, channels, affine=False)
         self._ops = nn.ModuleList(
             PartialMixedOp(
-                channels, 2 if reduction and i < 2 else 1, proportion, selection, backend
+                channels, 2 if reduction and state < 2 else 1, proportion, selection, backend
             )
-            for node in range(steps)
-            for i in range(2 + node)
+            for state, _ in fused.complete_edges(steps)
         )
         self._built = AsBuilt(self, {PartialMixedOp: MIXED_OP_SETTINGS})
         self._layers0 = fused.Layers.below([self.preprocess0])
@@ -126,49 +127,51 @@ class SearchCell(nn.Module):
 
     def forward(
         self,
-        s0: Tensor | fused.ImageBlocks,
-        s1: Tensor | fused.ImageBlocks,
+        s0: Tensor | ImageBlocks,
+        s1: Tensor | ImageBlocks,
         alphas: Tensor,
         betas: Tensor | None = None,
-        updates: fused.Updates | None = None,
-    ) -> Tensor | fused.ImageBlocks:
+        updates: Updates | None = None,
+    ) -> Tensor | ImageBlocks:
         self._check(s0, s1, alphas, betas)
-        if fused.unserved(s0) or fused.unserved(s1) or self._unserved():
-            maps = fused.feature_map(s0), fused.feature_map(s1)
+        if (
+            fused.reason_against_input(s0)
+            or fused.reason_against_input(s1)
+            or self._reason_not_fused()
+        ):
+            maps = feature_map(s0), feature_map(s1)
             return self._forward_by_operator(*maps, alphas, betas)
         seen = [] if updates is None else updates
-        nodes = self._forward_fused(fused.lay_out(s0), fused.lay_out(s1), alphas, betas, seen)
+        nodes = self._forward_fused(lay_out(s0), lay_out(s1), alphas, betas, seen)
         if updates is None:
-            fused.update_running_statistics(seen)
-        return nodes if isinstance(s1, fused.ImageBlocks) else fused.feature_map(nodes)
+            update_running_statistics(seen)
+        return nodes if isinstance(s1, ImageBlocks) else feature_map(nodes)
 
     @constant_when_compiled
-    def _unserved(self) -> str | None:
+    def _reason_not_fused(self) -> str | None:
         """Say why the fused kernels cannot compute this cell, or None."""
         return (
-            fused.unserved_kind(self.backend, self.selected_channels)
+            fused.reason_against_kind(self.backend, self.selected_channels)
             or self._built.change(self)
-            or fused.unserved_norms(self._norms)
+            or reason_against_norms(self._norms)
         )
 
     def _forward_fused(
         self,
-        s0: fused.ImageBlocks,
-        s1: fused.ImageBlocks,
+        s0: ImageBlocks,
+        s1: ImageBlocks,
         alphas: Tensor,
         betas: Tensor | None,
-        updates: fused.Updates,
-    ) -> fused.ImageBlocks:
+        updates: Updates,
+    ) -> ImageBlocks:
         states = [
             fused.preprocess(self._layers0, s0, updates),
             fused.preprocess(self._layers1, s1, updates),
         ]
         self._check_states(s0, s1, states[0].feature_shape, states[1].feature_shape)
-        edges = [(i, node) for node in range(self.steps) for i in range(2 + node)]
-        layout = self._ops[0].layout(s1.batch, self.steps, edges)
-        index = self._ops[0].draw_index(len(edges), s1.blocks.device)
-        store = self.memory == "store"
-        return fused.mix(self._candidates, states, alphas, betas, layout, index, store, updates)
+        kind, layers = self._ops[0].edge_kind, self._candidates
+        edges, store = fused.complete_edges(self.steps), self.memory == "store"
+        return fused.mix(kind, layers, states, edges, alphas, betas, store, updates)
 
     def _forward_by_operator(
         self, s0: Tensor, s1: Tensor, alphas: Tensor, betas: Tensor | None
@@ -209,8 +212,8 @@ class SearchCell(nn.Module):
 
     def _check_states(
         self,
-        s0: Tensor | fused.ImageBlocks,
-        s1: Tensor | fused.ImageBlocks,
+        s0: Tensor | ImageBlocks,
+        s1: Tensor | ImageBlocks,
         shape0: Sequence[int],
         shape1: Sequence[int],
     ) -> None:
@@ -222,8 +225,8 @@ class SearchCell(nn.Module):
 
     def _check(
         self,
-        s0: Tensor | fused.ImageBlocks,
-        s1: Tensor | fused.ImageBlocks,
+        s0: Tensor | ImageBlocks,
+        s1: Tensor | ImageBlocks,
         alphas: Tensor,
         betas: Tensor | None,
     ) -> None:
@@ -251,8 +254,8 @@ class SearchCell(nn.Module):
 
     def kernels(self) -> str:
         """Say which kernels this cell runs on, where its inputs have a dtype they serve."""
-        return fused.kernels(self._unserved())
+        return fused.kernels(self._reason_not_fused())
 
 
-def _shape(x: Tensor | fused.ImageBlocks) -> tuple[int, ...]:
+def _shape(x: Tensor | ImageBlocks) -> tuple[int, ...]:
     return tuple(x.shape if isinstance(x, Tensor) else x.feature_shape)

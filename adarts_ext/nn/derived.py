@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from adarts_ext.genotype import Genotype
+from adarts_ext.nn.cell_shapes import CellShape, build_stem, cell_shapes
 from adarts_ext.nn.checks import check_at_least, check_images
-from adarts_ext.nn.layout import CellShape, build_stem, cell_shapes
 from adarts_ext.nn.operations import FactorizedReduce, Identity, ReLUConvBN, build_operation
 
 

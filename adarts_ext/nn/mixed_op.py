@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from operator import attrgetter
 
 import torch
@@ -14,10 +13,11 @@ from adarts_ext.genotype import PRIMITIVES
 from adarts_ext.nn import fused, unnormalized
 from adarts_ext.nn.attention import ChannelAttention
 from adarts_ext.nn.backend import BACKENDS, check_backend
-from adarts_ext.nn.built import AsBuilt, constant_when_compiled
+from adarts_ext.nn.batch_norms import reason_against_norms, update_running_statistics
 from adarts_ext.nn.checks import check_at_least, check_choice, check_even_size, check_feature_map
+from adarts_ext.nn.image_blocks import feature_map, lay_out
 from adarts_ext.nn.operations import build_operation
-from adarts_ext.ops.search_cell import CellLayout
+from adarts_ext.nn.unchanged import AsBuilt, constant_when_compiled
 
 SELECTIONS = ("attention", "first", "random", "all")
 MIXED_OP_SETTINGS = attrgetter("channels", "stride", "proportion", "selection", "backend")
@@ -100,7 +100,9 @@ class PartialMixedOp(nn.Module):
             self._ops.append(operation)
         self._built = AsBuilt(self)
         self._settings = MIXED_OP_SETTINGS(self)
-        self.fused_layers = fused.Layers.below(self._in_kernel_order())
+        self.fused_layers = fused.Layers.of_edge(
+            dict(zip(PRIMITIVES, self._ops, strict=True)), getattr(self, "ca", None)
+        )
 
     def forward(self, x: Tensor, weights: Tensor) -> Tensor:
         check_feature_map("PartialMixedOp", x, self.channels)
@@ -110,55 +112,29 @@ class PartialMixedOp(nn.Module):
             raise ValueError(
                 f"PartialMixedOp: expected {len(PRIMITIVES)} weights, got {tuple(weights.shape)}"
             )
-        if fused.unserved(x) or self._unserved():
+        if fused.reason_against_input(x) or self._reason_not_fused():
             return self._forward_by_operator(x, weights)
-        layout = self.layout(x.size(0), nodes=1, edges=[(0, 0)])
-        index = self.draw_index(1, x.device)
-        states, updates = [fused.lay_out(x)], []
-        alphas = weights[None]
-        nodes = fused.mix(self.fused_layers, states, alphas, None, layout, index, True, updates)
-        fused.update_running_statistics(updates)
-        return fused.feature_map(nodes)
+        states, updates = [lay_out(x)], []
+        kind, layers = self.edge_kind, self.fused_layers
+        y = fused.mix(kind, layers, states, [(0, 0)], weights[None], None, True, updates)
+        update_running_statistics(updates)
+        return feature_map(y)
 
-    def _in_kernel_order(self) -> list[nn.Module]:
-        """Return the parts in the order in which the fused kernels take their weights."""
-        none, max_pool, avg_pool, skip, *convolutions = self._ops
-        attention = [self.ca] if self.selection == "attention" else []
-        return [*attention, none, max_pool, avg_pool, *convolutions, skip]
+    @property
+    def edge_kind(self) -> fused.EdgeKind:
+        """What the fused kernels, and the cell around it, have to know of this edge."""
+        return fused.EdgeKind(self.channels, self.selected_channels, self.selection, self.stride)
 
     @constant_when_compiled
-    def _unserved(self) -> str | None:
+    def _reason_not_fused(self) -> str | None:
         """Say why the fused kernels cannot compute this edge, or None."""
         if MIXED_OP_SETTINGS(self) != self._settings:
             return "a PartialMixedOp was changed"
         return (
-            fused.unserved_kind(self.backend, self.selected_channels)
+            fused.reason_against_kind(self.backend, self.selected_channels)
             or self._built.change(self)
-            or fused.unserved_norms(self.fused_layers.norms)
+            or reason_against_norms(self.fused_layers.norms)
         )
-
-    def layout(self, batch: int, nodes: int, edges: Sequence[tuple[int, int]]) -> CellLayout:
-        """Describe a cell of mixed operations to the fused kernels; this is one from an input."""
-        attention = self.selection == "attention"
-        return CellLayout(
-            batch,
-            self.stride,
-            self.selected_channels,
-            self.ca.fc1.out_channels if attention else 0,
-            nodes,
-            tuple(source for source, _ in edges),
-            tuple(target for _, target in edges),
-            self.selection == "first",
-        )
-
-    def draw_index(self, edges: int, device: torch.device) -> Tensor | None:
-        """Choose the channels of each edge, (edges, C / K), where the scores do not choose them."""
-        if self.selection == "attention":
-            return None
-        if self.selection == "random":
-            orders = [torch.randperm(self.channels) for _ in range(edges)]
-            return torch.stack(orders)[:, : self.selected_channels].to(device)
-        return torch.arange(self.selected_channels, device=device).expand(edges, -1)
 
     def _forward_by_operator(self, x: Tensor, weights: Tensor) -> Tensor:
         if self.selection in ("first", "all"):
@@ -170,7 +146,7 @@ class PartialMixedOp(nn.Module):
             index = functions.select_channels(scale, self.selected_channels)
         else:
             scale = None
-            (index,) = self.draw_index(1, x.device)
+            (index,) = self.edge_kind.draw_index(1, x.device)
         mixed = self._mix(functions.gather_channels(x, index, scale), weights)
         return functions.scatter_channels(x, index, mixed, scale, self.stride)
 
@@ -199,4 +175,4 @@ class PartialMixedOp(nn.Module):
 
     def kernels(self) -> str:
         """Say which kernels this module runs on, where its input has a dtype they serve."""
-        return fused.kernels(self._unserved())
+        return fused.kernels(self._reason_not_fused())

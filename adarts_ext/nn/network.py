@@ -10,10 +10,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from adarts_ext.genotype import PRIMITIVES, Genotype, derive, incoming_edges
-from adarts_ext.nn import fused
+from adarts_ext.nn.batch_norms import update_running_statistics
 from adarts_ext.nn.cell import SearchCell
+from adarts_ext.nn.cell_shapes import build_stem, cell_shapes
 from adarts_ext.nn.checks import check_at_least, check_images
-from adarts_ext.nn.layout import build_stem, cell_shapes
+from adarts_ext.nn.fused import reason_against_input
+from adarts_ext.nn.image_blocks import ImageBlocks, global_average, lay_out
 
 
 class SearchNetwork(nn.Module):
@@ -127,15 +129,15 @@ class SearchNetwork(nn.Module):
         normal = self.alphas_normal.softmax(dim=-1), self._edge_weights(self.betas_normal)
         reduce = self.alphas_reduce.softmax(dim=-1), self._edge_weights(self.betas_reduce)
         s1 = self.stem(x)
-        if self.backend == "fused" and not fused.unserved(s1):
-            s1 = fused.lay_out(s1)  # and all cells hand it on like that
+        if self.backend == "fused" and not reason_against_input(s1):
+            s1 = lay_out(s1)  # and all cells hand it on like that
         s0, updates = s1, []
         for cell in self.cells:
             weights = reduce if cell.reduction else normal
             s0, s1 = s1, cell(s0, s1, *weights, updates=updates)
-        fused.update_running_statistics(updates)
-        if isinstance(s1, fused.ImageBlocks):
-            return self.classifier(fused.global_average(s1).to(self.classifier.weight.dtype))
+        update_running_statistics(updates)
+        if isinstance(s1, ImageBlocks):
+            return self.classifier(global_average(s1).to(self.classifier.weight.dtype))
         return self.classifier(functional.adaptive_avg_pool2d(s1, 1).flatten(1))
 
     def _edge_weights(self, betas: Tensor | None) -> Tensor | None:

@@ -11,9 +11,13 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from adarts_ext import ops
-from adarts_ext.nn import fused
-from adarts_ext.nn.built import HOOKS
+from adarts_ext.nn.batch_norms import (
+    given_statistics,
+    reason_against_norms,
+    update_running_statistics,
+)
 from adarts_ext.nn.operations import DilConv, FactorizedReduce, ReLUConvBN, SepConv
+from adarts_ext.nn.unchanged import HOOKS
 
 _WITH_OP = (ReLUConvBN, DilConv, SepConv)  # whose forward is that of their Sequential `op`
 
@@ -89,22 +93,21 @@ def mix(operations: Sequence[nn.Module], x: Tensor, weights: Tensor) -> Tensor:
     """
     last = [last_norm(operation) for operation in operations]
     norms = [norm for norm in last if norm is not None]
-    if not norms or fused.unserved_norms(norms):
+    if not norms or reason_against_norms(norms):
         return ops.mixed_sum([operation(x).to(x.dtype) for operation in operations], weights)
     outputs = [
         operation(x) if norm is None else before_last_norm(operation, x)
         for operation, norm in zip(operations, last, strict=True)
     ]
-    training = norms[0].training
     result = ops.normalized_mixed_sum(
         [output.to(x.dtype) for output in outputs],
         weights,
         [norm is not None for norm in last],
-        None if training else fused.running_statistics(norms),
+        given_statistics(norms),
         norms[0].eps,
     )
-    if training:
-        fused.update_running_statistics([(norms, result.norms)])
+    if norms[0].training:
+        update_running_statistics([(norms, result.norms)])
     return result.out
 
 

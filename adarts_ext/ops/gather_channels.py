@@ -8,7 +8,7 @@ from torch.autograd.function import once_differentiable
 from torch.utils.flop_counter import register_flop_formula
 
 from adarts_ext import _library, reference
-from adarts_ext.ops._common import (
+from adarts_ext.ops.common import (
     check_feature_map,
     check_index,
     check_like,

@@ -10,7 +10,7 @@ from torch.autograd.function import once_differentiable
 from torch.utils.flop_counter import register_flop_formula
 
 from adarts_ext import _library, reference
-from adarts_ext.ops._common import check_dtype, check_like, check_shape, kernels
+from adarts_ext.ops.common import check_dtype, check_like, check_shape, kernels
 
 
 def mixed_sum(inputs: Sequence[Tensor], weights: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
 from torch.autograd.function import once_differentiable
 
 from adarts_ext import _library, reference
-from adarts_ext.ops._common import (
+from adarts_ext.ops.common import (
     accumulate_dtype,
     check_device,
     check_dtype,

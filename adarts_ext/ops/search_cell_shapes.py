@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
-from adarts_ext.ops._common import accumulate_dtype, kernels
+from adarts_ext.ops.common import accumulate_dtype, kernels
 from adarts_ext.reference.cell_layout import STATISTICS, CellLayout
 from adarts_ext.reference.image_blocks import LANES
 

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
 from adarts_ext import _library, reference
-from adarts_ext.ops._common import check_dtype, kernels
+from adarts_ext.ops.common import check_dtype, kernels
 
 
 def select_channels(scores: Tensor, k: int) -> Tensor:

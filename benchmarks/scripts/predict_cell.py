@@ -18,7 +18,7 @@ from cell_sizes import NODES, Launch
 from preprocess_cost import PreprocessCost
 
 from adarts_ext.bench.report.markdown import table
-from adarts_ext.nn.layout import cell_shapes
+from adarts_ext.nn.cell_shapes import cell_shapes
 
 BATCHES = (64, 256)
 CHANNELS, LAYERS, SIDE = 16, 8, 32

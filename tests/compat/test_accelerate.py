@@ -16,12 +16,14 @@ import torch
 from acceleration_case import STYLES, convert, images, make, results
 from comparison import Errors, assert_exact
 from old_code import adarts
+from pinned_selection import pin_selection
 from torch import Tensor, nn
 
 from adarts_ext import accelerate
 from adarts_ext.compat import acceleration_report
-from adarts_ext.compat.edge import FusedMixedOp
 from adarts_ext.nn import fused
+
+pytestmark = pytest.mark.slow
 
 PARTS = {  # small tensors are judged with their like
     "logits": "network",
@@ -39,22 +41,16 @@ def pinned(run: Callable[[], dict[str, Tensor]], chosen: list[Tensor] | None):
     left = iter(record)
     select = adarts.best_channels
 
-    def replay(edge: FusedMixedOp, edges: int, device: torch.device) -> Tensor | None:
-        if not edge.parts.attention:
-            return original(edge, edges, device)
-        return torch.stack([next(left) for _ in range(edges)])
-
     def recording(scores: Tensor, count: int) -> Tensor:
         record.append(select(scores, count))
         return record[-1]
 
-    original = FusedMixedOp.index
     with pytest.MonkeyPatch.context() as patch:
         if chosen is None:
             patch.setattr(adarts, "best_channels", recording)
         else:
             patch.setattr(adarts, "best_channels", lambda scores, count: next(left))
-            patch.setattr(FusedMixedOp, "index", replay)
+            pin_selection(patch, left)
         return run(), record
 
 
@@ -120,9 +116,9 @@ def test_in_double_precision_the_difference_is_rounding(style, training):
 def test_every_cell_runs_on_the_fused_kernels(style, monkeypatch):
     network = accelerate(make(style))
     report = acceleration_report(network)
-    assert report.levels() == {"node": 3}
+    assert report.levels() == {"cell": 3}
     assert all(not entry.reason for entry in report.entries)
-    nodes, mix = [], fused.mix
-    monkeypatch.setattr(fused, "mix", lambda *given: nodes.append(given[4].nodes) or mix(*given))
+    edges, mix = [], fused.mix
+    monkeypatch.setattr(fused, "mix", lambda *given: edges.append(given[3]) or mix(*given))
     network(images(style))
-    assert nodes == [2, 2, 2]
+    assert edges == [fused.complete_edges(2)] * 3

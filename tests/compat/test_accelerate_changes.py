@@ -129,7 +129,7 @@ def test_all_norms_may_share_other_settings():
     for module in [*network.modules(), *plain.modules()]:
         if isinstance(module, nn.BatchNorm2d):
             module.eps, module.momentum = 1e-2, 0.5
-    assert acceleration_report(network).levels() == {"node": 3}
+    assert acceleration_report(network).levels() == {"cell": 3}
     x = images("darts", dtype=DOUBLE)
     assert_exact(results(network, x), results(plain, x))
 
@@ -141,9 +141,9 @@ def test_accelerating_again_takes_the_changes_in():
         each.classifier = nn.Linear(16, 4, dtype=DOUBLE)
         nn.init.constant_(each.classifier.weight, 0.5)
         nn.init.zeros_(each.classifier.bias)
-    assert acceleration_report(network).levels() == {"node": 2, "untouched": 1, "mixed op": 5}
+    assert acceleration_report(network).levels() == {"cell": 2, "untouched": 1, "mixed op": 5}
     accelerate(network)
-    assert acceleration_report(network).levels() == {"node": 3}
+    assert acceleration_report(network).levels() == {"cell": 3}
     x = images("darts", dtype=DOUBLE)
     assert_exact(results(network, x), results(plain, x))
 

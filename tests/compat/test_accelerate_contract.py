@@ -24,7 +24,7 @@ TARGET = torch.tensor([0, 3, 1])
 
 
 def is_accelerated(network: nn.Module) -> bool:
-    return acceleration_report(network).levels() == {"node": len(cells(network))}
+    return acceleration_report(network).levels() == {"cell": len(cells(network))}
 
 
 @pytest.mark.parametrize("style", STYLES)
@@ -188,7 +188,7 @@ def test_restore_undoes_all_of_it(style):
 
 def test_the_description_tells_how_a_cell_is_computed():
     network = accelerate(make("darts"))
-    assert "accelerated=node" in repr(network.cells[0])
+    assert "accelerated=cell" in repr(network.cells[0])
     network.cells[0].train()._ops[0]._ops[1][1].eval()
     assert "accelerated=no (the BatchNorms differ)" in repr(network.cells[0])
 
@@ -197,7 +197,7 @@ def test_a_part_of_a_model_may_be_accelerated_alone():
     network, plain = make("darts", dtype=DOUBLE), make("darts", dtype=DOUBLE)
     accelerate(network.cells[1])
     (entry,) = acceleration_report(network).entries
-    assert (entry.name, entry.level) == ("cells.1", "node")
+    assert (entry.name, entry.level) == ("cells.1", "cell")
     x = images("darts", dtype=DOUBLE)
     assert_exact(results(network, x), results(plain, x))
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from adarts_ext import accelerate
 from adarts_ext.compat import acceleration_report
-from adarts_ext.nn import fused
+from adarts_ext.nn import image_blocks
 
 DOUBLE = torch.float64
 CLOSE = {"rtol": 1e-8, "atol": 1e-10}
@@ -44,7 +44,7 @@ def test_hooks_on_cells_see_what_they_saw(style):
     assert len(seen[0]) > 3 * 8
     for mine, theirs in zip(*seen, strict=True):
         torch.testing.assert_close(mine, theirs, **CLOSE)
-    assert acceleration_report(networks[0]).levels() == {"node": 3}
+    assert acceleration_report(networks[0]).levels() == {"cell": 3}
 
 
 @pytest.mark.parametrize("style", STYLES)
@@ -56,7 +56,7 @@ def test_hooks_on_cells_may_change_inputs_outputs_and_gradients(style):
         second.register_forward_pre_hook(lambda cell, inputs: (-inputs[0], *inputs[1:]))
         third.register_full_backward_hook(lambda cell, grads, outputs: (3 * grads[0], *grads[1:]))
     assert_same(network, plain, style)
-    assert acceleration_report(network).levels() == {"node": 3}
+    assert acceleration_report(network).levels() == {"cell": 3}
 
 
 def in_place(y: Tensor) -> None:
@@ -81,7 +81,7 @@ def test_an_output_changed_in_place_is_respected(change, batch):
     with torch.no_grad():
         torch.testing.assert_close(network(x), plain(x), **CLOSE)
     assert_exact(results(network, x), results(plain, x))
-    assert acceleration_report(network).levels() == {"node": 3}
+    assert acceleration_report(network).levels() == {"cell": 3}
 
 
 @pytest.mark.parametrize("change", [in_place, through_detach, by_index])
@@ -91,13 +91,15 @@ def test_an_input_changed_in_place_between_two_cells_is_respected(change):
     for each in (network, plain):
         each.cells[1].register_forward_pre_hook(lambda cell, inputs: change(inputs[0]))
     assert_same(network, plain, "pc_darts")
-    assert acceleration_report(network).levels() == {"node": 3}
+    assert acceleration_report(network).levels() == {"cell": 3}
 
 
 def test_the_stems_output_is_laid_out_once_in_a_pass(monkeypatch):
     seen = []
-    lay_out = fused.to_image_blocks
-    monkeypatch.setattr(fused, "to_image_blocks", lambda x: lay_out(seen.append(x.shape) or x))
+    lay_out = image_blocks.to_image_blocks
+    monkeypatch.setattr(
+        image_blocks, "to_image_blocks", lambda x: lay_out(seen.append(x.shape) or x)
+    )
     network = accelerate(make("darts"))
     x = images("darts")
     seen.clear()
@@ -144,14 +146,14 @@ def test_a_hook_inside_a_cell_is_called_and_its_cell_runs_its_own_code(style):
         handle = norms[-1].register_forward_hook(lambda m, inputs, y, into=into: into.append(y))
         each.handle = handle
     levels = acceleration_report(network).levels()
-    assert (levels["node"], levels["untouched"]) == (2, 2)  # the cell and the mixed op around it
+    assert (levels["cell"], levels["untouched"]) == (2, 2)  # the cell and the mixed op around it
     assert levels["mixed op"] == 4
     assert_same(network, plain, style)
     assert seen[0]
     for mine, theirs in zip(*seen, strict=True):
         torch.testing.assert_close(mine, theirs, **CLOSE)
     network.handle.remove()
-    assert acceleration_report(network).levels() == {"node": 3}
+    assert acceleration_report(network).levels() == {"cell": 3}
 
 
 def test_a_hook_on_a_mixed_operation_is_called_around_the_fused_one():
@@ -159,6 +161,6 @@ def test_a_hook_on_a_mixed_operation_is_called_around_the_fused_one():
     for each in (network, plain):
         each.cells[0]._ops[2].register_forward_hook(lambda edge, inputs, y: 2 * y)
     report = acceleration_report(network)
-    assert report.levels() == {"node": 2, "mixed op": 5, "untouched": 1}
+    assert report.levels() == {"cell": 2, "mixed op": 5, "untouched": 1}
     assert report.entries[0].reason == "a layer has hooks"
     assert_same(network, plain, "pc_darts")

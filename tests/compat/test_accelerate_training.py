@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from adarts_ext import accelerate
 from adarts_ext.compat import acceleration_report
 
+pytestmark = pytest.mark.slow
+
 DOUBLE = torch.float64
 TARGET = torch.tensor([0, 3, 1])
 CLOSE = {"rtol": 1e-7, "atol": 1e-9}
@@ -63,7 +65,7 @@ def test_a_second_order_step(style):
     expected, actual = (unrolled_step(each, style) for each in (plain, network))
     for mine, theirs in zip(actual, expected, strict=True):
         torch.testing.assert_close(mine, theirs, **CLOSE)
-    assert acceleration_report(network).levels() == {"node": 3}
+    assert acceleration_report(network).levels() == {"cell": 3}
     assert_exact(
         results(network, images(style, dtype=DOUBLE)), results(plain, images(style, dtype=DOUBLE))
     )
@@ -95,7 +97,7 @@ def test_distributed_data_parallel(style, wrapped_first):
     for mine, theirs in zip(network.parameters(), plain.parameters(), strict=True):
         torch.testing.assert_close(mine.grad, theirs.grad, **CLOSE)
     torch.testing.assert_close(network.state_dict(), plain.state_dict())
-    assert acceleration_report(model).levels() == {"node": 3}
+    assert acceleration_report(model).levels() == {"cell": 3}
 
 
 def replicate(network: nn.Module) -> nn.Module:
@@ -122,7 +124,7 @@ def test_replicas_of_data_parallel(style):
     state = copy.deepcopy(network.state_dict())
     x = images(style, dtype=DOUBLE)
     replica = replicate(network)
-    assert acceleration_report(replica).levels() == {"node": 3}
+    assert acceleration_report(replica).levels() == {"cell": 3}
     expected, logits = plain(x), replica(x)
     torch.testing.assert_close(logits, expected, **CLOSE)
     both = [[*each.parameters(), *each.arch_parameters()] for each in (network, plain)]
@@ -197,7 +199,7 @@ def test_torch_compile(style):
     torch.testing.assert_close(logits, eager)
     for each, output in ((network, logits), (expected, eager)):
         output.square().sum().backward()
-        assert acceleration_report(each).levels() == {"node": 1}
+        assert acceleration_report(each).levels() == {"cell": 1}
     for mine, theirs in zip(network.parameters(), expected.parameters(), strict=True):
         torch.testing.assert_close(mine.grad, theirs.grad)
     torch.testing.assert_close(network.state_dict(), expected.state_dict())

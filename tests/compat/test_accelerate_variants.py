@@ -63,10 +63,10 @@ class AbstractBaseClass(AbstractNetwork):
 def test_classes_may_have_abstract_bases():
     torch.manual_seed(0)
     network = scramble(AbstractBaseClass(4, 4, 1, nn.CrossEntropyLoss(), 1, 1), DOUBLE)
-    assert accelerated(network).levels() == {"node": 1}
+    assert accelerated(network).levels() == {"cell": 1}
     made = pickle.loads(pickle.dumps(accelerate(network))).new()
     assert isinstance(made, AbstractNetwork)
-    assert acceleration_report(made).levels() == {"node": 1}
+    assert acceleration_report(made).levels() == {"cell": 1}
 
 
 class AnotherOrder(darts.MixedOp):
@@ -88,9 +88,9 @@ class NoNoneAndAnotherOrder(adarts.MixedOp):
 )
 def test_another_order_and_a_missing_none_are_fused(base, mixed_op):
     report = accelerated(build(base, mixed_op))
-    assert report.levels() == {"node": 2}
+    assert report.levels() == {"cell": 2}
     assert all(not entry.reason for entry in report.entries)
 
 
 def test_fewer_nodes_in_the_output_are_fused():
-    assert accelerated(build(pc_darts, multiplier=2, steps=4)).levels() == {"node": 2}
+    assert accelerated(build(pc_darts, multiplier=2, steps=4)).levels() == {"cell": 2}

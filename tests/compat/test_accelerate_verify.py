@@ -10,8 +10,10 @@ from acceleration_case import STYLES, images, make
 from torch import Tensor, nn
 
 from adarts_ext import accelerate
-from adarts_ext.compat import acceleration_report, recognize, verify
+from adarts_ext.compat import acceleration_report, fused_cell, fused_mixed_op, recognize, verify
 from adarts_ext.nn import fused
+
+pytestmark = pytest.mark.slow
 
 
 def assert_untouched(network: nn.Module, before: nn.Module) -> None:
@@ -35,7 +37,7 @@ def test_it_passes_on_what_is_right_and_changes_nothing(style, training):
     state = torch.random.get_rng_state()
     assert accelerate(network, verify=True) is network
     assert torch.equal(torch.random.get_rng_state(), state)
-    assert acceleration_report(network).levels() == {"node": 3}
+    assert acceleration_report(network).levels() == {"cell": 3}
     now = network.state_dict()
     for name, value in before.state_dict().items():
         assert torch.equal(now[name], value), name
@@ -76,7 +78,8 @@ def test_it_refuses_kernels_that_are_wrong_in_the_models_precision(style, wrong,
 
 
 def test_wrong_statistics_are_found_without_it(monkeypatch):
-    monkeypatch.setattr(fused, "update_running_statistics", lambda updates: None)
+    for module in (fused_cell, fused_mixed_op):
+        monkeypatch.setattr(module, "update_running_statistics", lambda updates: None)
     monkeypatch.setattr(recognize, "_outcomes", {})
     network = make("darts")
     with pytest.warns(UserWarning, match="running_mean differs"):
@@ -116,7 +119,7 @@ def test_images_that_do_not_fit_raise_and_leave_the_model_as_it_was():
         accelerate(network, verify=True)
     assert_untouched(network, before)
     accelerate(network, verify=images("darts"))
-    assert acceleration_report(network).levels() == {"node": 3}
+    assert acceleration_report(network).levels() == {"cell": 3}
 
 
 def test_a_model_without_convolutions_needs_images():
@@ -133,4 +136,4 @@ def test_a_model_without_convolutions_needs_images():
             return self.cell(h, h, torch.full((5, 8), 1 / 8).to(x))
 
     model = accelerate(FromVectors(), verify=torch.randn(6, 2))
-    assert acceleration_report(model).levels() == {"node": 1}
+    assert acceleration_report(model).levels() == {"cell": 1}

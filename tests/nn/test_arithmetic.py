@@ -12,11 +12,13 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 CHOSEN = ("tests/ops", "tests/nn/test_mixed_op.py", "tests/nn/test_fused_network.py")
 EXACTNESS = (
     "matches_reference and float32 or lower_precision or exact_as_plain_torch_in_float32"
-    " or exact_as_plain_torch and (first-True or attention-False)"
+    " or as_exact_as_plain_torch and (first-True or attention-False)"
 )
 NEEDS = {"baseline": "sse2", "v3": "avx2", "v4": "avx512vl"}  # as Linux names them
 ARITHMETIC = {

@@ -10,8 +10,8 @@ from torch import nn
 
 from adarts_ext.genotype import ADARTS_V1, KNOWN, PC_DARTS, Genotype, random_genotype
 from adarts_ext.nn import DerivedNetwork
+from adarts_ext.nn.cell_shapes import CellShape
 from adarts_ext.nn.derived import DerivedCell, PoolToTwo, drop_path
-from adarts_ext.nn.layout import CellShape
 
 
 def count(network: nn.Module) -> int:

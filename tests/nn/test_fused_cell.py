@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize, prune
 
 from adarts_ext.nn import ImageBlocks, PartialMixedOp, SearchCell, SearchNetwork
-from adarts_ext.nn.fused import feature_map, lay_out
+from adarts_ext.nn.image_blocks import feature_map, lay_out
 from adarts_ext.nn.operations import build_operation
 
 

@@ -19,8 +19,8 @@ from adarts_ext.bench.groups import BASELINE, Group, Measured, Options, Size
 from adarts_ext.bench.parts.memory import kept_bytes
 from adarts_ext.bench.passes import count_flops
 from adarts_ext.bench.timing import interleave, stopwatch
-from adarts_ext.nn import fused
-from adarts_ext.nn.layout import CellShape, cell_shapes
+from adarts_ext.nn.cell_shapes import CellShape, cell_shapes
+from adarts_ext.nn.image_blocks import ImageBlocks, lay_out
 
 NAMES = (BASELINE, "channels_last", "drop-in", "ours, store", "ours, recompute")
 COUNTED = "ours, store"  # whose arithmetic stands for that of all arms
@@ -40,10 +40,10 @@ class CellPass:
         ]
         torch.manual_seed(1)
         self.inputs = [torch.randn(shape, device=device) for shape in input_shapes(size, position)]
-        self.states: list[Tensor | fused.ImageBlocks] = list(self.inputs)
+        self.states: list[Tensor | ImageBlocks] = list(self.inputs)
         self.ours = arm.network == "ours"
         if self.ours:
-            self.states = [fused.lay_out(x) for x in self.inputs]
+            self.states = [lay_out(x) for x in self.inputs]
             self.inputs = [state.blocks for state in self.states]
         elif arm.channels_last:
             self.inputs = [x.to(memory_format=torch.channels_last) for x in self.inputs]
