@@ -1,5 +1,7 @@
 # make demo    environment, build, a search on real images, training of the found network, drawings
 # make test    environment, build, all tests
+# make check   build, lint and the quick tests: after every change
+# make coverage  which lines of the package the tests run
 # make lint    ruff and clang-format
 # make wheel   the sdist, and the wheel made from it
 # make bench   everything against plain torch: operators, cells, search step, memory
@@ -23,9 +25,13 @@ OUT ?= build/gpu
 GPU_PYTHON := PYTHONPATH=. $(PYTHON)
 SANITIZE := PYTORCH_NO_CUDA_MEMORY_CACHING=1 PYTHONPATH=. compute-sanitizer --error-exitcode 1
 
+# One worker for each processor; tensors in tests are too small for threads.
+JOBS ?= $(shell nproc)
+PYTEST := $(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal
+
 SHELL := bash
 .SHELLFLAGS := -o pipefail -c
-.PHONY: demo test test-asan test-gpu bench bench-gpu kernel-report lint format wheel clean
+.PHONY: demo test check coverage test-asan test-gpu bench bench-gpu kernel-report lint format wheel clean
 
 # The environment: torch first, so that nothing else decides which torch there is.
 $(VENV)/.packages: pyproject.toml
@@ -43,10 +49,16 @@ demo: $(VENV)/.installed
 	$(BIN)/python benchmarks/demo/run.py
 
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest -q
+	$(PYTEST)
+
+check: lint
+	$(PYTEST) -m "not slow" --device cpu
+
+coverage: $(VENV)/.installed
+	$(PYTEST) --device cpu --cov=adarts_ext --cov-report=term-missing:skip-covered
 
 test-asan: $(VENV)/.installed
-	$(BIN)/python -m pytest -q tests/emulator
+	$(PYTEST) tests/emulator
 
 kernel-report: $(VENV)/.installed
 	$(BIN)/python benchmarks/scripts/kernel_report.py --out benchmarks/results/kernels.md

@@ -12,6 +12,8 @@ import pytest
 from adarts_ext.cli import COMMANDS, OneLineParser, main
 from adarts_ext.cli.options import OptionParser
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parent.parent
 PAGES = {
     str(path.relative_to(ROOT)): path.read_text()

@@ -17,6 +17,8 @@ from adarts_ext.bench.parts import cell, fit, ops, scaling
 from adarts_ext.bench.rows import read_rows, write_rows
 from adarts_ext.cli import main
 
+pytestmark = pytest.mark.slow
+
 TINY = ["--device", "cpu", "--threads", "1", "--batches", "2", "--init-channels", "8"]
 TINY += ["--layers", "3", "--image-size", "16", "--compile-seconds", "0.01"]
 

@@ -13,6 +13,8 @@ from adarts_ext.bench.parts import fit, memory, step
 from adarts_ext.bench.report import compare
 from adarts_ext.bench.results import Entry, Results
 
+pytestmark = pytest.mark.slow
+
 
 def test_arms_take_turns_in_an_order_that_rotates():
     order, times = [], iter(range(100))

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
+
 from adarts_ext.bench import fresh
 from adarts_ext.bench.arms import ARMS
 from adarts_ext.bench.groups import Options, Size
 from adarts_ext.bench.parts import fit, memory, scaling
+
+pytestmark = pytest.mark.slow
 
 
 def test_kept_bytes_leaves_out_weights_and_images():

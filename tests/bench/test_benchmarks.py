@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import json
+import os
 import subprocess
 import sys
 from collections import Counter
@@ -15,6 +16,8 @@ import torch
 
 from adarts_ext.bench.operators import OPERATORS
 from adarts_ext.bench.rows import read_rows
+
+pytestmark = pytest.mark.slow
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 SCRIPTS = BENCHMARKS / "scripts"
@@ -136,8 +139,15 @@ def pytest_benchmarks(folder: Path, *options: str) -> str:
     quick = ["--benchmark-max-time", "0", "--benchmark-min-rounds", "2", "-p", "no:cacheprovider"]
     stored = ["--benchmark-storage", str(folder)]
     command = [sys.executable, "-m", "pytest", *tiny, *quick, *stored, *options]
+    # pytest-benchmark measures nothing where it takes itself for a worker of pytest-xdist.
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST_XDIST")}
     made = subprocess.run(
-        command, cwd=BENCHMARKS.parent, capture_output=True, text=True, check=False
+        command,
+        cwd=BENCHMARKS.parent,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert made.returncode == 0, made.stdout + made.stderr
     return made.stdout

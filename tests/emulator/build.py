@@ -2,7 +2,6 @@
 
 ``adarts_emulated``  all operators: the CUDA kernels and their bindings, for the host
 ``planted``          a Python module of small kernels, some with a planted fault
-``launchers``        a Python module of the kernels' launchers, for numpy arrays, without torch
 
 All are also built under AddressSanitizer and UndefinedBehaviorSanitizer. As a command,
 ``python tests/emulator/build.py name ... [--sanitize]`` builds and prints the paths.
@@ -25,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
 HERE = ROOT / "tests" / "emulator"
 FOLDER = ROOT / "build" / "emulator"
 TORCH = Path(find_spec("torch").origin).parent  # found, not imported
-NAMES = ("adarts_emulated", "planted", "launchers")
+NAMES = ("adarts_emulated", "planted")
 
 FLAGS = [
     "-std=c++20",
@@ -65,12 +64,9 @@ def sources(name: str) -> list[Path]:
     """Return the sources of a library; the emulator itself is part of each."""
     found = [path for path in HERE.glob("*.cpp") if not path.name.startswith(NAMES[1:])]
     found += HERE.glob(f"{name}*.cpp")
-    if name != "planted":  # CUDA's compiler alone knows the architectures
-        kernels = (ROOT / "csrc" / "cuda").rglob("*.cu")
-        found += [path for path in kernels if path.name != "architectures.cu"]
-    if name == "launchers":  # the search cell's kernels are called by its operators alone
-        found = [path for path in found if path.parent.name != "cell"]
     if name == "adarts_emulated":
+        kernels = (ROOT / "csrc" / "cuda").rglob("*.cu")  # nvcc alone knows the architectures
+        found += [path for path in kernels if path.name != "architectures.cu"]
         bindings = (ROOT / "csrc" / "torch" / "cuda").glob("*.cpp")
         found += [path for path in bindings if path.name != "library.cpp"]
         found.append(ROOT / "csrc" / "torch" / "library.cpp")

@@ -1,7 +1,6 @@
 """The kernels compute what they should while AddressSanitizer and UBSan watch.
 
-The launchers of the single operators are compared with numpy; the kernels of the cell, which only
-their operators call in the right order, run in torch as those operators' own tests.
+A part of every operator's own tests runs on sanitized kernels: all memory layouts and odd shapes.
 """
 
 from __future__ import annotations
@@ -9,45 +8,29 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from operators import OPERATORS
 
 from emulator.build import build
-from emulator.sanitized import run_module, run_tests
+from emulator.sanitized import run_tests
 
-OPERATORS = [
-    "mixed_sum",
-    "select_channels",
-    "gather_channels",
-    "scatter_channels",
-    "channel_attention",
-]
+pytestmark = pytest.mark.slow
 
-
-@pytest.fixture(scope="module")
-def launchers() -> Path:
-    return build("launchers", sanitize=True)
-
-
-@pytest.mark.parametrize("operator", OPERATORS)
-def test_launchers(launchers, operator):
-    made = run_module("launcher_checks", str(launchers), operator)
-    assert made.returncode == 0, made.stderr
+#: As pytest's -k; of the largest operators as much as minutes allow.
+USUAL = "any_ or matches_reference and (float32 or bfloat16)"
+CHOSEN = {
+    "normalized_mixed_sum": "many_inputs or misaligned or given_norms",
+    "search_cell": "matches_reference and True or recomputing_changes"
+    " or any_structure and False and (all or block or wide)",
+}
 
 
 @pytest.fixture(scope="module")
-def operators() -> Path:
+def kernels() -> Path:
     return build("adarts_emulated", sanitize=True)
 
 
-@pytest.mark.usefixtures("operators")
-@pytest.mark.parametrize(
-    ("file", "names"),
-    [
-        ("test_normalized_mixed_sum.py", "many_inputs or misaligned or given_norms"),
-        ("test_preprocess_cell.py", "matches_reference or any_size"),
-        ("test_search_cell.py", "matches_reference and True or recomputing_changes"),
-        ("test_search_cell.py", "any_structure and False and (all or block or wide)"),
-    ],
-)
-def test_operators(file, names):
-    made = run_tests(file, names)
+@pytest.mark.usefixtures("kernels")
+@pytest.mark.parametrize("operator", OPERATORS)
+def test_operators(operator):
+    made = run_tests(f"test_{operator}.py", CHOSEN.get(operator, USUAL))
     assert made.returncode == 0, made.stdout + made.stderr

@@ -16,6 +16,8 @@ from emulator.build import build
 from emulator.faults import launch, load_module
 from emulator.sanitized import run_module
 
+pytestmark = pytest.mark.slow
+
 FULL = "0xffffffff"
 WHO = r"kernel {kernel}, block \(0, 0, 0\), thread \(\d+, 0, 0\): "
 

@@ -14,6 +14,8 @@ from adarts_ext import ops
 from emulator import library
 from emulator.library import launches, load, seed
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def any_order():

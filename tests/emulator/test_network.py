@@ -12,6 +12,8 @@ from adarts_ext import ops
 from adarts_ext.nn import SearchNetwork
 from emulator import library
 
+pytestmark = pytest.mark.slow
+
 SMALL = {"init_channels": 8, "layers": 3}
 CHOICES = [
     SMALL | {"memory": "recompute", "steps": 3},

@@ -6,16 +6,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-import torch
+from operators import COMPILED, OPERATORS
 
 from adarts_ext import ops, reference
-
-COMPILED = {
-    name.removeprefix("adarts_ext::")
-    for name in torch._C._dispatch_get_registrations_for_dispatch_key("CPU")
-    if name.startswith("adarts_ext::")
-}
-OPERATORS = sorted(name for name in COMPILED if not name.endswith("_backward"))
 
 
 def test_every_gradient_belongs_to_an_operator():

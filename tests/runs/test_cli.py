@@ -22,6 +22,8 @@ from adarts_ext.genotype import ADARTS_V2, Genotype, random_genotype
 from adarts_ext.retrain import RetrainConfig
 from adarts_ext.search import PRESETS, SearchConfig, loop
 
+pytestmark = pytest.mark.slow
+
 SMALL_SEARCH = [
     *("--dataset", "folder", "--device", "cpu", "--backend", "reference", "--steps", "2"),
     *("--init-channels", "4", "--layers", "3", "--proportion", "2", "--batch-size", "8"),
