@@ -71,7 +71,9 @@ constexpr int kMean = 0, kRstd = 1, kVariance = 2, kStatistics = 3;
 
 ADARTS_BOTH constexpr int norms(int stride) { return stride == 2 ? kNorms : kNorms - 1; }
 ADARTS_BOTH constexpr int stored(int stride) { return norms(stride) - kPools; }
-ADARTS_BOTH constexpr int rooms(int stride) { return stride == 2 ? 6 : 4; }  // see Edge::room
+ADARTS_BOTH constexpr int scratch_maps(int stride) {
+  return stride == 2 ? 6 : 4;
+}  // of Edge::scratch
 
 // The operation whose output a norm is, for the five norms whose du is formed from the node's
 // gradient by convolutions, the pools, and skip.
@@ -184,7 +186,7 @@ struct Edge {
   // CUDA only: what one launch of a backward half leaves for the next, and first_half_backward for
   // attention_backward: sums of dx * h.
   double* scale_parts;  // (parts, c, kLanes)
-  T* room;              // (rooms(stride), blocks, c, pixels, kLanes)
+  T* scratch;           // (scratch_maps(stride), blocks, c, pixels, kLanes)
   uint8_t* winner;      // (blocks, c, pixels, kLanes), of max_pool_3x3: which of its nine pixels
 };
 

@@ -16,7 +16,7 @@ struct Free {
 struct Stack {
   std::unique_ptr<char, Free> memory;
   size_t size = 0, used = 0;
-  size_t wanted = 0, most = 0;  // also by those who found no room: now, and at most
+  size_t wanted = 0, most = 0;  // also by those whom it was too small for: now, and at most
 };
 
 thread_local Stack stack;

@@ -136,7 +136,7 @@ def test_the_default_network_is_as_exact_as_plain_torch():
     errors = Errors()
     choices = {"init_channels": 16, "layers": 8, "steps": 4, "num_classes": 10}
     for seed in errors.until_clear():
-        compare(errors, seed, True, draw_images(seed, 4, (8, 8)), **choices)
+        compare(errors, seed, True, draw_images(seed, 2), **choices)
     errors.assert_at_most_twice()
 
 

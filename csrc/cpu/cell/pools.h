@@ -1,6 +1,6 @@
 // The 3x3 pools of a channel, row by row: maximum, and average over the pixels inside the plane.
 
-// Room for one row with a border of one, so that the windows at the ends need no test.
+// One row with a border of one, so that the windows at the ends need no test.
 template <class A>
 class PoolRows {
  public:

@@ -8,14 +8,14 @@ namespace adarts::cuda {
 
 constexpr int kMostChosen = 128;  // channels of an edge; their coefficients lie in shared memory
 
-// The planes of Edge::room.
-enum Room {
-  kRoomDil3,  // d L / d(depthwise output); in the second half, of sep_conv_3x3 and sep_conv_5x5
-  kRoomDil5,
-  kRoomAverage,  // what each pixel of an average pool's window gets
-  kRoomMaximum,  // what the winner of a max pool's window gets
-  kRoomEven,     // d L / d(input) of the two convolutions of skip_connect at stride 2
-  kRoomOdd,
+// The planes of Edge::scratch.
+enum ScratchMap {
+  kScratchDil3,  // d L / d(depthwise output); in the second half, of sep_conv_3x3 and sep_conv_5x5
+  kScratchDil5,
+  kScratchAverage,  // what each pixel of an average pool's window gets
+  kScratchMaximum,  // what the winner of a max pool's window gets
+  kScratchEven,     // d L / d(input) of the two convolutions of skip_connect at stride 2
+  kScratchOdd,
 };
 
 // Where channel a of a tensor (., blocks, c, pixels, kLanes) begins.

@@ -80,16 +80,18 @@ struct Gather {
       for (int i = 0; i < S; ++i) in[i] = relu(chosen.factor(a) * load_quad(h + i * kLanes));
     add<Sep3, kBelow>(edge.q + plane(0), y, x, inside, in, dx, dw[kBelow][0]);
     add<Sep5, kBelow>(edge.q + plane(1), y, x, inside, in, dx, dw[kBelow][1]);
-    add<Dil3, kBelow>(edge.room + plane(kRoomDil3), y, x, inside, in, dx, dw[kBelow][2]);
-    add<Dil5, kBelow>(edge.room + plane(kRoomDil5), y, x, inside, in, dx, dw[kBelow][3]);
+    add<Dil3, kBelow>(edge.scratch + plane(kScratchDil3), y, x, inside, in, dx, dw[kBelow][2]);
+    add<Dil5, kBelow>(edge.scratch + plane(kScratchDil5), y, x, inside, in, dx, dw[kBelow][3]);
     if (!inside) return;
     const int64_t pixel = int64_t(p) * kLanes;
     if constexpr (S == 2)
-      dx[kBelow] += load_quad(edge.room + plane(kBelow == 0 ? kRoomEven : kRoomOdd) + pixel);
+      dx[kBelow] +=
+          load_quad(edge.scratch + plane(kBelow == 0 ? kScratchEven : kScratchOdd) + pixel);
     for (int i = 0; i < S; ++i)
       for (int k = 0; k < kQuad; ++k) dx[i][k] = in[i][k] > 0 ? dx[i][k] : A(0);
-    add_pools<S, kBelow>(edge.room + plane(kRoomAverage), edge.room + plane(kRoomMaximum),
-                         edge.winner + plane(0), int(z.height), width, y, x, dx);
+    add_pools<S, kBelow>(edge.scratch + plane(kScratchAverage),
+                         edge.scratch + plane(kScratchMaximum), edge.winner + plane(0),
+                         int(z.height), width, y, x, dx);
     if constexpr (S == 1) {
       const A skip = edge.alphas[kSkip] * (edge.beta == nullptr ? A(1) : *edge.beta);
       const int64_t channel = edge.output[a] * z.pixels() * kLanes + threadIdx.x % kQuads * kQuad;

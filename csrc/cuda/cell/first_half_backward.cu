@@ -70,9 +70,9 @@ __device__ __forceinline__ void put_pools(const Edge<T>& edge, const Sizes& z, i
       const Quad<A> value = load_quad(h + (int64_t(row) * chosen.width + column) * kLanes);
       for (int i = 0; i < kQuad; ++i) winner[i] = value[i] == pools.maximum[i] ? tap : winner[i];
     }
-    store_quad(edge.room + chosen_plane(z, kRoomAverage, block, a) + at,
+    store_quad(edge.scratch + chosen_plane(z, kScratchAverage, block, a) + at,
                pools.share * combine(average, g, factor * pools.average, real));
-    store_quad(edge.room + chosen_plane(z, kRoomMaximum, block, a) + at,
+    store_quad(edge.scratch + chosen_plane(z, kScratchMaximum, block, a) + at,
                combine(maximum, g, factor * pools.maximum, real));
     store(edge.winner + chosen_plane(z, 0, block, a) + at, winner);
   });
@@ -139,8 +139,8 @@ __global__ void __launch_bounds__(kCellThreads, kCellResident<T>)
   const T* u = stored_planes(edge, z, norm, part.block) + lanes;
   const T* g = from_q ? edge.q + chosen_plane(z, way, part.block, 0) + lanes
                       : edge.grad + part.block * edge.grad_block + lanes;
-  const int room = half ? kRoomEven + (way - kWayEven) : kRoomDil3 + (way - kWayDil3);
-  T* dv = (from_q ? edge.q : edge.room) + chosen_plane(z, from_q ? way : room, part.block, 0);
+  const int map = half ? kScratchEven + (way - kWayEven) : kScratchDil3 + (way - kWayDil3);
+  T* dv = (from_q ? edge.q : edge.scratch) + chosen_plane(z, from_q ? way : map, part.block, 0);
   const ChosenPlanes<T> chosen(edge, z, part.block, quad);
   each_run<A>(part, c, [&](const Run& run) {
     each_quad(run, outs, [&](int o, int p, int place) {

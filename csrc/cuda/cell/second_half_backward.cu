@@ -50,7 +50,7 @@ __global__ void __launch_bounds__(kCellThreads, kCellResident<T>)
               ? nullptr
               : edge.grad_weights + blockIdx.x * z.weights().count(edge.stride) + pointwise;
   const NormalisedPlanes<T> input(edge, z, first_norm(sep), part.block, quad);
-  T* dv = edge.room + chosen_plane(z, sep, part.block, 0);
+  T* dv = edge.scratch + chosen_plane(z, sep, part.block, 0);
   each_run<A>(part, c, [&](const Run& run) {
     each_quad(run, c, [&](int a, int p, int place) {
       const Coefficients gradient = gradients[a];
@@ -83,7 +83,7 @@ __device__ __forceinline__ void depthwise_backward(const Edge<T>& edge, const Si
     const T* u = input.plane(a);
     const A rstd = input.rstd(a);
     const Quad<A> mean = input.mean(a);
-    const T* dv = edge.room + chosen_plane(z, sep, part.block, a) + lanes;
+    const T* dv = edge.scratch + chosen_plane(z, sep, part.block, a) + lanes;
     T* q = edge.q + chosen_plane(z, sep, part.block, a) + lanes;
     const A* taps = edge.weights + z.weights().depthwise(second_norm(sep)) + a * K * K;
 #pragma unroll 1

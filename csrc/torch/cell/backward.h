@@ -127,7 +127,7 @@ class CellBackward {
   void enter(const std::vector<int64_t>& edges) {
     cell::Group<T> entering = group(edges);
     if (tensors_.stored.empty()) {
-      rooms(u_, edges, [&](int64_t e) { return tensors_.stored_elements(e); });
+      keep_memory(u_, edges, [&](int64_t e) { return tensors_.stored_elements(e); });
       for (size_t k = 0; k < edges.size(); ++k) entering.edge[k].u = data<T>(u_[k]);
       few_at_a_time(entering, backend_, [&](const cell::Group<T>& few) {
         backend_.first_half(few);  // the statistics are known
@@ -149,7 +149,7 @@ class CellBackward {
     if (needed.empty()) return;
     for (const int64_t e : needed)
       dx_[e] = empty_blocks<T>(tensors_.nodes, tensors_.chosen_elements(plan_.edge_stride(e)));
-    rooms(q_, needed, [&](int64_t) { return 2 * tensors_.chosen_elements(1); });
+    keep_memory(q_, needed, [&](int64_t) { return 2 * tensors_.chosen_elements(1); });
     cell::Group<T> back = group(needed);
     for (size_t k = 0; k < needed.size(); ++k) {
       back.edge[k].q = data<T>(q_[k]);
@@ -164,7 +164,7 @@ class CellBackward {
   }
 
   template <class Size>
-  void rooms(Tensors& kept, const std::vector<int64_t>& edges, const Size& size) {
+  void keep_memory(Tensors& kept, const std::vector<int64_t>& edges, const Size& size) {
     for (size_t k = 0; k < edges.size(); ++k) {
       if (k < kept.size() && kept[k].numel() >= size(edges[k])) continue;
       kept.resize(std::max(kept.size(), k + 1), tensors_.nodes);

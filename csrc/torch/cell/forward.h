@@ -7,7 +7,7 @@
 
 namespace adarts {
 
-// Room for the sums that a group of edges leaves in parts.
+// Memory for the sums that a group of edges leaves in parts.
 template <class Backend>
 Tensor partial_sums(const CellPlan& plan, const Tensor& like, const Backend& backend) {
   const int64_t c = plan.sizes.selected;
@@ -51,7 +51,7 @@ void search_cell_forward(CellTensors<T>& tensors, const Tensor& index, bool give
   const Tensor partial = partial_sums(plan, tensors.nodes, backend);
   const auto leave = [&](int64_t i) {
     const std::vector<int64_t> edges = plan.leaving(i);
-    if (i >= plan.left_states()) return;
+    if (i >= plan.states_that_edges_leave()) return;
     const cell::State<T> state = tensors.state(i);
     if (plan.sizes.hidden > 0) backend.pool_state(state);
     CellPlan::each_group(edges, [&](const std::vector<int64_t>& some) {
@@ -62,18 +62,18 @@ void search_cell_forward(CellTensors<T>& tensors, const Tensor& index, bool give
     });
   };
   for (int64_t i = 0; i < plan.inputs; ++i) leave(i);
-  Tensors room;  // for u, where it is not kept
+  Tensors reused;  // for u, where it is not kept
   for (int64_t node = 0; node < plan.nodes; ++node) {
     const cell::State<T> made = tensors.state(plan.inputs + node);
     bool add = false;
     CellPlan::each_group(plan.entering(node), [&](const std::vector<int64_t>& some) {
       cell::Group<T> group = tensors.group(some, backend);
       for (size_t k = 0; tensors.stored.empty() && k < some.size(); ++k) {
-        if (room.size() <= k || room[k].numel() < tensors.stored_elements(some[k])) {
-          room.resize(std::max(room.size(), k + 1), tensors.nodes);
-          room[k] = empty_blocks<T>(tensors.nodes, tensors.stored_elements(some[k]));
+        if (reused.size() <= k || reused[k].numel() < tensors.stored_elements(some[k])) {
+          reused.resize(std::max(reused.size(), k + 1), tensors.nodes);
+          reused[k] = empty_blocks<T>(tensors.nodes, tensors.stored_elements(some[k]));
         }
-        group.edge[k].u = data<T>(room[k]);
+        group.edge[k].u = data<T>(reused[k]);
       }
       group.partial = data<double>(partial);
       candidates(group, backend);

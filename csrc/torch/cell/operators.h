@@ -30,7 +30,7 @@ std::tuple<Tensor, Tensors, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> sear
   if (betas.has_value()) flat(op, "betas", *betas, plan.edges(), like);
   if (norms.has_value()) flat(op, "norms", *norms, plan.norms * cell::kStatistics * selected, like);
   const int64_t scored = hidden > 0 ? plan.edges() : 0;
-  const int64_t pooled = hidden > 0 ? plan.left_states() : 0;
+  const int64_t pooled = hidden > 0 ? plan.states_that_edges_leave() : 0;
   Tensor out = empty_tensor(like, {z.blocks, nodes * z.channels, z.height, z.width, kLanes});
   Tensor statistics =
       norms.has_value() ? *norms

@@ -70,7 +70,7 @@ struct CellPlan {
 
   int64_t edges() const { return sources.size(); }
   // States up to the last that an edge leaves.
-  int64_t left_states() const {
+  int64_t states_that_edges_leave() const {
     return sources.empty() ? 0 : 1 + *std::max_element(sources.begin(), sources.end());
   }
   int edge_stride(int64_t e) const { return sources[e] < inputs ? stride : 1; }
@@ -136,7 +136,7 @@ struct CellTensors {
       made.h = data<T>(nodes) + (i - plan.inputs) * plane;
       made.h_block = plan.nodes * plane;
     }
-    if (pools.numel() > 0 && i < plan.left_states()) {
+    if (pools.numel() > 0 && i < plan.states_that_edges_leave()) {
       made.average = data<A>(pools) + 2 * i * plane_elements();
       made.maximum = made.average + plane_elements();
       made.position = data<int32_t>(position) + i * plane_elements();

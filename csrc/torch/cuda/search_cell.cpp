@@ -1,5 +1,5 @@
-// The search cell and its preprocessing on the GPU: launches and the room that they need. The order
-// of the phases is in csrc/torch/cell/forward.h, the kernels are in csrc/cuda/cell/*.cu.
+// The search cell and its preprocessing on the GPU: launches and the memory that they need. The
+// order of the phases is in csrc/torch/cell/forward.h, the kernels are in csrc/cuda/cell/*.cu.
 #include "../../cuda/cell/launchers.cuh"
 #include "../cell/operators.h"
 #include "../cell/preprocess.h"
@@ -52,14 +52,15 @@ class CudaBackend {
     check(cuda::finish_sums(finish, stream_));
   }
   void second_half_backward(const cell::Group<T>& group) const {
-    with_room(group, [&](const cell::Group<T>& with) {
+    with_scratch(group, [&](const cell::Group<T>& with) {
       check(cuda::second_half_backward(with, stream_));
     });
   }
   void finish_first(const cell::Group<T>&) const {}  // first_half_backward does it
   void first_half_backward(const cell::Group<T>& group) const {
-    with_room(group,
-              [&](const cell::Group<T>& with) { check(cuda::first_half_backward(with, stream_)); });
+    with_scratch(group, [&](const cell::Group<T>& with) {
+      check(cuda::first_half_backward(with, stream_));
+    });
   }
   void attention_backward(const cell::Attention<T>& attention) const {
     check(cuda::attention_backward(attention, stream_));
@@ -105,19 +106,19 @@ class CudaBackend {
  private:
   void check(cudaError_t error) const { check_launch(op_, error); }
 
-  // Calls f with the group and room for what one launch leaves for the next.
+  // Calls f with the group and memory for what one launch leaves for the next.
   template <class F>
-  void with_room(cell::Group<T> group, const F& f) const {
+  void with_scratch(cell::Group<T> group, const F& f) const {
     const cell::Sizes& z = group.sizes;
     const int64_t plane = z.blocks * z.selected * z.pixels() * kLanes;
-    int64_t rooms = 0;
-    for (int e = 0; e < group.edges; ++e) rooms += cell::rooms(group.edge[e].stride);
-    const Tensor room = empty_tensor(like_, {rooms * plane});
+    int64_t maps = 0;
+    for (int e = 0; e < group.edges; ++e) maps += cell::scratch_maps(group.edge[e].stride);
+    const Tensor scratch = empty_tensor(like_, {maps * plane});
     const Tensor winner = empty_tensor(like_, {group.edges * plane}, ScalarType::Byte);
-    T* next = data<T>(room);
+    T* next = data<T>(scratch);
     for (int e = 0; e < group.edges; ++e) {
-      group.edge[e].room = next;
-      next += cell::rooms(group.edge[e].stride) * plane;
+      group.edge[e].scratch = next;
+      next += cell::scratch_maps(group.edge[e].stride) * plane;
       group.edge[e].winner = data<uint8_t>(winner) + e * plane;
     }
     f(group);
