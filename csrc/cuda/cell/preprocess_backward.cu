@@ -18,10 +18,10 @@ __host__ __device__ __forceinline__ int outputs_of(const Preprocess<T>& a) {
   return int(a.channels) / a.stride;
 }
 
-// The coefficients of du = p * g + q * h + r of `count` output channels from `first` on, made by
-// all threads: each block adds up the parts of the sums it needs, which takes less time than a
-// launch that does it for all. h is its own u_hat, of mean 0 and rstd 1; the true rstd stands in
-// front.
+// The coefficients of du = factor * (g - offset) + slope * h of `count` output channels from
+// `first` on, made by all threads: each block adds up the parts of the sums it needs, which takes
+// less time than a launch that does it for all. h is its own u_hat, of mean 0 and rstd 1; the true
+// rstd stands in front.
 template <class T, class Totals, class Coefficients>
 __device__ __forceinline__ void find_gradients(const Preprocess<T>& a, int first, int count,
                                                Totals totals, Coefficients coefficients) {
