@@ -205,6 +205,7 @@ def make_history(epochs, steps=4, with_betas=True):
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("epochs", "steps", "with_betas"), [(5, 4, True), (1, 2, False), (2, 1, True)]
 )
@@ -231,6 +232,7 @@ def test_history_shows_every_edge_and_no_text_overlaps(epochs, steps, with_betas
         assert extent.x1 <= figure.bbox.x1
 
 
+@pytest.mark.slow
 def test_history_is_read_from_the_run_folder(tmp_path):
     (tmp_path / "history.json").write_text(json.dumps(make_history(3, steps=2)))
     for name in ("history.svg", "history.png"):

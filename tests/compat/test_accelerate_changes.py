@@ -124,6 +124,7 @@ def test_a_change_of_a_lone_mixed_operation_is_noticed():
     assert torch.equal(mixed_op(x, weights), plain.cells[0]._ops[0](x, weights))
 
 
+@pytest.mark.slow
 def test_all_norms_may_share_other_settings():
     network, plain = accelerate(make("darts", dtype=DOUBLE)), make("darts", dtype=DOUBLE)
     for module in [*network.modules(), *plain.modules()]:
@@ -148,6 +149,7 @@ def test_accelerating_again_takes_the_changes_in():
     assert_exact(results(network, x), results(plain, x))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("style", STYLES)
 def test_another_dtype(style, dtype):

@@ -92,5 +92,6 @@ def test_another_order_and_a_missing_none_are_fused(base, mixed_op):
     assert all(not entry.reason for entry in report.entries)
 
 
+@pytest.mark.slow
 def test_fewer_nodes_in_the_output_are_fused():
     assert accelerated(build(pc_darts, multiplier=2, steps=4)).levels() == {"cell": 2}

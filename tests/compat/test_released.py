@@ -41,6 +41,7 @@ def test_networks_compute_what_the_plain_ones_do(style):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("style", plain.STYLES)
 def test_second_order_search_finds_what_it_calls(style):
     _, ours = pair(style)

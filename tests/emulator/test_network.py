@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 
 SMALL = {"init_channels": 8, "layers": 3}
 CHOICES = [
-    SMALL | {"memory": "recompute", "steps": 3},
+    SMALL | {"memory": "recompute", "steps": 2},
     SMALL | {"selection": "first", "steps": 2},
     SMALL | {"selection": "random", "steps": 2, "proportion": 2},
     SMALL | {"selection": "all", "steps": 1, "edge_normalization": False},

@@ -128,6 +128,7 @@ def test_recomputing_keeps_little_but_the_states(backend, stored):
     assert kept_bytes("store", backend) > stored * states
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("memory", ["store", "recompute"])
 @pytest.mark.parametrize("selection", ["attention", "random"])
 def test_torch_compile_changes_nothing(selection, memory):

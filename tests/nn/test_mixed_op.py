@@ -228,6 +228,7 @@ def test_inputs_of_another_shape_are_refused(shape, weights, message):
         PartialMixedOp(16, 2)(torch.zeros(shape), torch.zeros(weights))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("selection", SELECTIONS)
 def test_it_runs_under_autocast_and_torch_compile(selection, backend):

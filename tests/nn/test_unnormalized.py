@@ -61,6 +61,7 @@ def test_sum_gradients_and_statistics_are_those_of_plain_calls(stride, training)
         torch.testing.assert_close(one, two)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["eager", "aot_eager"])
 def test_compiles_without_graph_break(backend):
     operations = candidates(stride=2)
