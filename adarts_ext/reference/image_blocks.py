@@ -34,7 +34,8 @@ def to_image_blocks(x: Tensor) -> Tensor:
     missing = -x.size(0) % LANES
     if missing:
         x = functional.pad(x, (0, 0, 0, 0, 0, 0, 0, missing))
-    return x.unflatten(0, (-1, LANES)).permute(0, 2, 3, 4, 1).contiguous()
+    blocks = x.reshape(x.size(0) // LANES, LANES, *x.shape[1:])
+    return blocks.permute(0, 2, 3, 4, 1).contiguous()
 
 
 def from_image_blocks(blocks: Tensor, batch: int) -> Tensor:
