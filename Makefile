@@ -19,7 +19,8 @@ export GOMP_SPINCOUNT ?= 10000
 BIN := $(VENV)/bin
 NATIVE := $(wildcard csrc/*.* csrc/*/*.* csrc/*/*/*.*) setup.py pyproject.toml
 
-CPP := $(wildcard csrc/*.h csrc/*/*.* csrc/*/*/*.* tests/emulator/*.cpp tests/emulator/*.h tests/emulator/*.cuh)
+SOURCES := csrc/*. csrc/*/*. csrc/*/*/*. tests/emulator/*.
+CPP := $(wildcard $(foreach kind,h cpp cuh cu,$(addsuffix $(kind),$(SOURCES))))
 OUT ?= build/gpu
 # Where the libraries were built elsewhere there is no environment of ours.
 GPU_PYTHON := PYTHONPATH=. $(PYTHON)
