@@ -1,3 +1,11 @@
+// scores = sigmoid(w2 (relu(w1 average) + relu(w1 maximum))), forward, in two launches.
+//
+// 1. pool_*_kernel: average and maximum of every plane; lanes of one warp share a plane, or, in
+//    interleaved memory, threads run along the channels. All of x is read once: this is the time.
+// 2. attention_kernel: a block an image, a group of lanes a row of a weight.
+//
+// Two launches, because the second needs all planes of an image; one reading of x for both pools,
+// where plain torch reads it twice.
 #include <climits>
 #include <cmath>
 #include <limits>

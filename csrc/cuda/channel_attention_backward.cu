@@ -1,3 +1,9 @@
+// Gradients of scores = sigmoid(w2 (relu(w1 average) + relu(w1 maximum))), in three launches.
+//
+// 1. gradients_kernel: of the pooled values; a block an image.
+// 2. weight_gradients_kernel: of w1 and w2, sums over the images in a fixed order.
+// 3. unpool_*_kernel: of x, which is written once and never read: the average's share everywhere,
+//    the maximum's at the position that forward kept. This is the time.
 #include "channel_attention.cuh"
 #include "device/layers.cuh"
 #include "device/planes.cuh"

@@ -1,3 +1,9 @@
+// out[n, j] = scale[n, index[j]] * x[n, index[j]], forward and backward, one launch each; backward
+// adds a second small one for the scale's gradient.
+//
+// A row of threads takes a chosen plane (planar memory), or threads run along the chosen channels
+// (interleaved). Only chosen planes are read; backward writes all of grad_x, zeros included, so
+// that nothing has to be filled before. There is hardly any arithmetic: bytes are the time.
 #include "device/places.cuh"
 #include "device/tile.cuh"
 #include "gather_channels.cuh"

@@ -1,3 +1,12 @@
+// out = sum_i weights[i] * y_i with y_i = (x_i - mean_i) * rstd_i, or x_i itself: the BatchNorms
+// that end the candidates, taken into their weighted sum. Forward, in three launches.
+//
+// 1. channel_moments_kernel: a block holds a part of a channel in registers, reads it once.
+// 2. finish_moments_kernel: lanes of a warp join the parts of a channel, in double.
+// 3. normalized_mixed_sum_kernel: a block stays in a channel, a thread takes a pack of all inputs.
+//
+// Bytes: every input twice and the result once. BatchNorms and a sum of their results move at least
+// twice as many, and keep the normalized inputs for backward.
 #include <cmath>
 
 #include "normalized_inputs.cuh"
@@ -64,6 +73,7 @@ __global__ void __launch_bounds__(kThreads, kResident)
 //
 // A row of lanes of one warp takes one channel of one input. Sums are made in double: there is one
 // term for thousands of values.
+// Bytes: inputs * channels * parts * kMoments * (4 or 8), the parts of the kernel before.
 template <class T>
 __global__ void __launch_bounds__(kThreads)
     finish_moments_kernel(const ChannelMoments<T> a, int parts, int length) {

@@ -1,3 +1,11 @@
+// Gradients of out = sum_i weights[i] * y_i with y_i = (x_i - mean_i) * rstd_i, or x_i itself.
+//
+// 1. products_kernel: sums of g * (x_i - mean_i) and of g by channel; a block a part of a channel;
+//    sum_parts_kernel joins the parts.
+// 2. weight_sums_kernel: gradients of the weights, a block an input.
+// 3. input_gradients_kernel: a block stays in a channel, a thread takes a pack of all inputs.
+//
+// Two readings of the inputs are the least there can be: each gradient needs sums over a channel.
 #include "normalized_inputs.cuh"
 
 namespace adarts::cuda {
@@ -37,6 +45,7 @@ __global__ void __launch_bounds__(kThreads, kResident)
 }
 
 // grad_weights[i] = sum over channels of rstd_i * totals[i]; a block for each input.
+// Bytes: inputs * channels * (8 or 16).
 template <class T>
 __global__ void __launch_bounds__(kThreads)
     weight_sums_kernel(const NormalizedMixedSumBackward<T> a) {

@@ -1,3 +1,8 @@
+// out[:, index] = update, the rest is scale * x, through a 2x2 max pool at stride 2: one launch.
+//
+// A row of threads takes a plane of the result (planar memory), or threads run along its channels
+// (interleaved). Each value of the result is written once, from whichever source it has; what is
+// replaced is not read. There is hardly any arithmetic: bytes are the time.
 #include "device/places.cuh"
 #include "device/tile.cuh"
 #include "device/window.cuh"

@@ -1,3 +1,9 @@
+// Gradients of out[:, index] = update, the rest is scale * x, through a 2x2 max pool at stride 2.
+//
+// A row of threads takes a plane (planar memory), or threads run along the channels (interleaved).
+// All three gradients come from one reading of the result's gradient and, where it is needed, of x;
+// sum_parts_kernel joins the parts of the scale's gradient. The winners of the windows are found
+// again from x: cheaper than positions that would have to be kept.
 #include "device/places.cuh"
 #include "device/tile.cuh"
 #include "device/window.cuh"

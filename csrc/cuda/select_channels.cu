@@ -1,6 +1,8 @@
 // out = the k channels with the largest sum over n of scores[n, c], by falling sum; not-a-number
 // comes first, as in torch.topk, and equal sums fall back to the lower index.
 //
+// Bytes: batch * channels * sizeof(T) read once, 8 * k written.
+//
 // One block does all: the scores are few (64 KiB for 256 images of 64 channels) and every channel
 // must be compared with every other, so a second block would only add a launch. The time is that of
 // a few dependent reads of memory and a dozen barriers, not that of the bytes.

@@ -1,7 +1,10 @@
-// Scores and choice of channels for all edges that leave a state, and the attention's gradients.
+// Scores and choice of channels for all edges that leave a state, and the attention's gradients:
+// scores = sigmoid(w2 (relu(w1 average) + relu(w1 maximum))), the K-th part of largest sums.
 //
 // Vectors of a block of images lie in shared memory as [unit][lane]; a thread makes one lane of one
-// unit, so that 16 threads read neighbouring lanes of a vector and the same weight.
+// unit, so that 16 threads read neighbouring lanes of a vector and the same weight. Bytes: 12 for
+// every image and channel of the pools, and the weights: the launch is the time, hence one for all
+// edges of a state.
 #include <algorithm>
 #include <cmath>
 #include <limits>

@@ -1,4 +1,9 @@
-// What the phases of the search cell left in parts is added up, in double and in a fixed order.
+// What the phases of the search cell left in parts is added up, in double and in a fixed order:
+// total = sum over parts of partial[part].
+//
+// A warp takes a row of sums (norms, alphas) or 32 neighbouring columns (weights); all loads are
+// independent. Few bytes, at most some MB a cell: the launch and one chain of reads are the time.
+// No atomics, so that the same input always gives the same bits.
 #include <algorithm>
 #include <cmath>
 
@@ -27,6 +32,7 @@ __device__ __forceinline__ double row_sum(const Group<T>& group, int64_t e, int6
 
 // Mean, rstd and variance of every norm. A warp adds up the two sums of one channel (8 * blockIdx.x
 // and on) of one norm (y) of one edge (z): 2 * parts numbers, all loaded at once.
+// Bytes: 16 * parts for every channel of every norm.
 template <class T>
 __global__ void __launch_bounds__(kCellThreads, 3) finish_norms_kernel(const Group<T> group) {
   using A = Accumulate<T>;
@@ -48,6 +54,7 @@ __global__ void __launch_bounds__(kCellThreads, 3) finish_norms_kernel(const Gro
 
 // An edge's sums of g and g * u, d alpha and d beta. A thread block takes one edge: a warp adds up
 // one row after the other, then one operation's share of d alpha over the channels.
+// Bytes: 8 * parts for every row of sums.
 template <class T>
 __global__ void __launch_bounds__(kSumsThreads, 1) finish_sums_kernel(const FinishSums<T> finish) {
   using A = Accumulate<T>;

@@ -1,4 +1,9 @@
-// A node: the sum over its incoming edges of what their operations give.
+// A node: out = the sum over its incoming edges of beta * sum_o alpha_o * (u_o - mean_o) * rstd_o
+// on the chosen channels, beta * score * h on those that pass by.
+//
+// A block takes pixels of one output channel of a block of images; a thread a quad of images. All
+// edges and operations meet in registers: the node is written once, and no candidate's normalized
+// output or weighted term ever reaches memory. Bytes: as the kernel says.
 #include "convolve.cuh"
 #include "launchers.cuh"
 #include "pools.cuh"

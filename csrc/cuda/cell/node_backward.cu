@@ -1,4 +1,9 @@
-// What a node's gradient sums up to for each incoming edge.
+// What a node's gradient g sums up to for each incoming edge: sum of g and of g * (u_o - mean_o) by
+// channel, of which the gradients of alphas, betas and BatchNorms are made (finish.cu).
+//
+// A block takes a part of an edge's pixels, a team of its threads one channel, a thread a quad of
+// images. One reading of g and u for all operations; partial sums are left for finish.cu, since a
+// fixed order gives the same bits each time. Bytes: as the kernel says.
 #include "convolve.cuh"
 #include "launchers.cuh"
 #include "pools.cuh"

@@ -1,4 +1,8 @@
-// A cell's preprocessing: h = BatchNorm(W relu(in)).
+// A cell's preprocessing, h = (u - mean) * rstd with u = W relu(in), and two sums of its backward.
+//
+// A thread makes four output channels of a quad of images of a pixel; sums go by parts, and whoever
+// needs a total adds up the parts itself, which takes less time than a launch. u is normalized in
+// place: of the two only h is kept for backward. Bytes: each kernel says its own.
 #include <algorithm>
 #include <cmath>
 

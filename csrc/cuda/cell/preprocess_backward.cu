@@ -1,4 +1,8 @@
-// Gradients of a cell's preprocessing h = BatchNorm(W relu(in)).
+// Gradients of a cell's preprocessing h = (u - mean) * rstd, u = W relu(in):
+// du = factor * (g - offset) + slope * h, d in = W^T du where in > 0, dW = du relu(in)^T.
+//
+// A block takes a part of the pixels, a thread some channels of a quad of images; du is made from g
+// and h where it is used and never reaches memory. Bytes: each kernel says its own.
 #include <algorithm>
 
 #include "backward.cuh"

@@ -1,4 +1,9 @@
-// The second halves of the separable convolutions, backward.
+// The second halves of the separable convolutions, backward: du of their BatchNorms, dv = W^T du,
+// then through the depthwise convolution and the ReLU to q, the gradient of the first half's norm.
+//
+// second_pointwise_kernel goes by parts of an edge's pixels, second_depthwise_kernel by planes; a
+// thread holds a quad of images. Two launches, because a depthwise gradient reads its neighbours'
+// dv. Bytes: each kernel says its own.
 #include "launchers.cuh"
 #include "pointwise_backward.cuh"
 

@@ -1,4 +1,9 @@
-// The pools of a state, and the gradient that comes back to it.
+// The pools of a state, average and maximum by channel and image, and the gradient that comes back
+// to it: d state = the sum over the edges that leave it of score * dx (chosen channels) or
+// beta * score * g (those that pass by), and of the pools' own shares.
+//
+// A thread holds a quad of images of some pixels of one channel. One reading of the state serves
+// the attention of all its edges, and the gradient is written once, whatever the number of edges.
 #include <climits>
 #include <limits>
 
