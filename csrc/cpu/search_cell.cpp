@@ -144,11 +144,11 @@ ADARTS_CELL(c10::BFloat16)
 template void add_parts(const float*, int64_t, int64_t, float*);
 template void add_parts(const double*, int64_t, int64_t, double*);
 
-// One table of kernels for each level, made in cell/level_<level>.cpp.
-#define ADARTS_LEVEL_TABLE(level)  \
-  namespace level {                \
-  template <class T>               \
-  const CellKernels<T>& kernels(); \
+// One table of phases for each level, made in cell/level_<level>.cpp.
+#define ADARTS_LEVEL_TABLE(level) \
+  namespace level {               \
+  template <class T>              \
+  const CellPhases<T>& phases();  \
   }
 ADARTS_LEVEL_TABLE(baseline)
 #if ADARTS_LEVELS
@@ -157,16 +157,16 @@ ADARTS_LEVEL_TABLE(x86_64_v4)
 #endif
 
 template <class T>
-const CellKernels<T>& cell_kernels() {
+const CellPhases<T>& cell_phases() {
 #if ADARTS_LEVELS
-  if (level() == Level::kV4) return x86_64_v4::kernels<T>();
-  if (level() == Level::kV3) return x86_64_v3::kernels<T>();
+  if (level() == Level::kV4) return x86_64_v4::phases<T>();
+  if (level() == Level::kV3) return x86_64_v3::phases<T>();
 #endif
-  return baseline::kernels<T>();
+  return baseline::phases<T>();
 }
 
-template const CellKernels<float>& cell_kernels();
-template const CellKernels<double>& cell_kernels();
-template const CellKernels<c10::BFloat16>& cell_kernels();
+template const CellPhases<float>& cell_phases();
+template const CellPhases<double>& cell_phases();
+template const CellPhases<c10::BFloat16>& cell_phases();
 
 }  // namespace adarts::cpu

@@ -15,7 +15,7 @@ using cell::State;
 using cell::StateBackward;
 
 template <class T>
-struct CellKernels {
+struct CellPhases {
   template <class Arguments>
   using Phase = void (*)(const Arguments&, int64_t begin, int64_t end);
 
@@ -34,9 +34,9 @@ struct CellKernels {
   Phase<Preprocess<T>> preprocess_backward;   // blocks * kBands
 };
 
-// The kernels for this machine; float, double and c10::BFloat16.
+// The phases for this machine; float, double and c10::BFloat16.
 template <class T>
-const CellKernels<T>& cell_kernels();
+const CellPhases<T>& cell_phases();
 
 // The phases that finish sums, and the choice of channels: small, for a single thread.
 template <class T>

@@ -201,24 +201,24 @@ __global__ void __launch_bounds__(kMostThreads, 1) attention_kernel(ChannelAtten
 }
 
 template <class T>
-Layout<const T> pool_layout(const PoolPlanes<T>& a) {
-  return plane_layout(a.x, a.images, a.channels, a.pixels, 2 * kEnoughBlocks);
+Tiling<const T> pool_tiling(const PoolPlanes<T>& a) {
+  return plane_tiling(a.x, a.images, a.channels, a.pixels, 2 * kEnoughBlocks);
 }
 
 }  // namespace
 
 template <class T>
 int pool_parts(const PoolPlanes<T>& a) {
-  return static_cast<int>(pool_layout(a).grid.z);
+  return static_cast<int>(pool_tiling(a).grid.z);
 }
 
 template <class T>
 cudaError_t pool_planes(const PoolPlanes<T>& a, cudaStream_t stream) {
-  const auto layout = pool_layout(a);
+  const auto tiling = pool_tiling(a);
   constexpr int N = kPack<T>;
-  const auto kernel = choose(layout, pool_planar_kernel<T, N>, pool_planar_kernel<T, 1>,
+  const auto kernel = choose(tiling, pool_planar_kernel<T, N>, pool_planar_kernel<T, 1>,
                              pool_interleaved_kernel<T, N>, pool_interleaved_kernel<T, 1>);
-  return launch(kernel, layout.grid, layout.block, 0, stream, a, part_length(layout, a.pixels));
+  return launch(kernel, tiling.grid, tiling.block, 0, stream, a, part_length(tiling, a.pixels));
 }
 
 template <class T>

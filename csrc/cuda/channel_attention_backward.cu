@@ -193,11 +193,11 @@ cudaError_t weight_gradients(const WeightGradients<T>& a, cudaStream_t stream) {
 
 template <class T>
 cudaError_t unpool_planes(const UnpoolPlanes<T>& a, cudaStream_t stream) {
-  const auto layout = plane_layout(a.grad_x, a.images, a.channels, a.pixels, kManyBlocks);
+  const auto tiling = plane_tiling(a.grad_x, a.images, a.channels, a.pixels, kManyBlocks);
   constexpr int N = kPack<T>;
-  const auto kernel = choose(layout, unpool_planar_kernel<T, N>, unpool_planar_kernel<T, 1>,
+  const auto kernel = choose(tiling, unpool_planar_kernel<T, N>, unpool_planar_kernel<T, 1>,
                              unpool_interleaved_kernel<T, N>, unpool_interleaved_kernel<T, 1>);
-  return launch(kernel, layout.grid, layout.block, 0, stream, a, part_length(layout, a.pixels));
+  return launch(kernel, tiling.grid, tiling.block, 0, stream, a, part_length(tiling, a.pixels));
 }
 
 #define ADARTS_INSTANTIATE(T)                                                         \

@@ -141,16 +141,16 @@ __global__ void __launch_bounds__(kThreads, kResident)
 }
 
 template <class T>
-Layout<T> layout_of(const GatherChannels<T>& args) {
+Tiling<T> tiling_of(const GatherChannels<T>& args) {
   const bool interleaved = args.x.interleaved() && args.out.interleaved();
   const bool packs =
       interleaved ? args.out.packs_of_channels(args.k)
                   : args.x.packs_of_pixels(args.pixels) && args.out.packs_of_pixels(args.pixels);
-  return Layout<T>(interleaved, packs, args.batch, args.k, args.pixels, kManyBlocks);
+  return Tiling<T>(interleaved, packs, args.batch, args.k, args.pixels, kManyBlocks);
 }
 
 template <class T>
-Layout<T> layout_of(const GatherChannelsBackward<T>& args) {
+Tiling<T> tiling_of(const GatherChannelsBackward<T>& args) {
   const bool interleaved =
       args.grad.interleaved() && args.x.interleaved() && args.grad_x.interleaved();
   const bool packs =
@@ -158,7 +158,7 @@ Layout<T> layout_of(const GatherChannelsBackward<T>& args) {
           ? args.x.packs_of_channels(args.channels) && args.grad_x.packs_of_channels(args.channels)
           : args.grad.packs_of_pixels(args.pixels) && args.x.packs_of_pixels(args.pixels) &&
                 args.grad_x.packs_of_pixels(args.pixels);
-  return Layout<T>(interleaved, packs, args.batch, args.channels, args.pixels,
+  return Tiling<T>(interleaved, packs, args.batch, args.channels, args.pixels,
                    interleaved || args.grad_scale == nullptr ? kManyBlocks : kEnoughBlocks);
 }
 
@@ -167,26 +167,26 @@ Layout<T> layout_of(const GatherChannelsBackward<T>& args) {
 template <class T>
 cudaError_t gather_channels(const GatherChannels<T>& args, cudaStream_t stream) {
   constexpr int N = kPack<T>;
-  const Layout<T> layout = layout_of(args);
-  const auto kernel = choose(layout, gather_planes<T, N>, gather_planes<T, 1>, gather_pixels<T, N>,
+  const Tiling<T> tiling = tiling_of(args);
+  const auto kernel = choose(tiling, gather_planes<T, N>, gather_planes<T, 1>, gather_pixels<T, N>,
                              gather_pixels<T, 1>);
-  return launch(kernel, layout.grid, layout.block, 0, stream, args);
+  return launch(kernel, tiling.grid, tiling.block, 0, stream, args);
 }
 
 template <class T>
 int64_t gather_channels_parts(const GatherChannelsBackward<T>& args) {
-  return layout_of(args).grid.z;
+  return tiling_of(args).grid.z;
 }
 
 template <class T>
 cudaError_t gather_channels_backward(const GatherChannelsBackward<T>& args, cudaStream_t stream) {
   constexpr int N = kPack<T>;
-  const Layout<T> layout = layout_of(args);
-  const auto kernel = choose(layout, gather_planes_backward<T, N>, gather_planes_backward<T, 1>,
+  const Tiling<T> tiling = tiling_of(args);
+  const auto kernel = choose(tiling, gather_planes_backward<T, N>, gather_planes_backward<T, 1>,
                              gather_pixels_backward<T, N>, gather_pixels_backward<T, 1>);
-  const cudaError_t error = launch(kernel, layout.grid, layout.block, 0, stream, args);
+  const cudaError_t error = launch(kernel, tiling.grid, tiling.block, 0, stream, args);
   if (error != cudaSuccess || args.partial == nullptr) return error;
-  return sum_parts(args.partial, args.batch * args.channels, layout.grid.z, args.grad_scale,
+  return sum_parts(args.partial, args.batch * args.channels, tiling.grid.z, args.grad_scale,
                    stream);
 }
 

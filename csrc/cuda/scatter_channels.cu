@@ -94,7 +94,7 @@ __global__ void __launch_bounds__(kThreads, kResident)
 }
 
 template <class T>
-Layout<T> layout_of(const ScatterChannels<T>& args) {
+Tiling<T> tiling_of(const ScatterChannels<T>& args) {
   const ScatterShape& shape = args.shape;
   const bool interleaved = args.x.interleaved() && args.out.interleaved();
   const bool rows = shape.stride == 1 || shape.width % kPack<T> == 0;
@@ -103,16 +103,16 @@ Layout<T> layout_of(const ScatterChannels<T>& args) {
                                  : rows && args.x.packs_of_pixels(shape.x_pixels()) &&
                                        args.update.packs_of_pixels(shape.pixels()) &&
                                        args.out.packs_of_pixels(shape.pixels());
-  return Layout<T>(interleaved, packs, shape.batch, shape.channels, shape.pixels(), kManyBlocks);
+  return Tiling<T>(interleaved, packs, shape.batch, shape.channels, shape.pixels(), kManyBlocks);
 }
 
 template <class T, int kStride>
 cudaError_t run(const ScatterChannels<T>& args, cudaStream_t stream) {
   constexpr int N = kPack<T>;
-  const Layout<T> layout = layout_of(args);
-  const auto kernel = choose(layout, scatter_planes<T, N, kStride>, scatter_planes<T, 1, kStride>,
+  const Tiling<T> tiling = tiling_of(args);
+  const auto kernel = choose(tiling, scatter_planes<T, N, kStride>, scatter_planes<T, 1, kStride>,
                              scatter_pixels<T, N, kStride>, scatter_pixels<T, 1, kStride>);
-  return launch(kernel, layout.grid, layout.block, 0, stream, args);
+  return launch(kernel, tiling.grid, tiling.block, 0, stream, args);
 }
 
 }  // namespace

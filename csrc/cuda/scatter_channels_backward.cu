@@ -145,7 +145,7 @@ __global__ void __launch_bounds__(kThreads, kResident)
 }
 
 template <class T>
-Layout<T> layout_of(const ScatterChannelsBackward<T>& args) {
+Tiling<T> tiling_of(const ScatterChannelsBackward<T>& args) {
   const ScatterShape& shape = args.shape;
   const int64_t pixels = shape.pixels(), x_pixels = shape.x_pixels();
   const bool interleaved =
@@ -158,34 +158,34 @@ Layout<T> layout_of(const ScatterChannelsBackward<T>& args) {
                                        args.x.packs_of_pixels(x_pixels) &&
                                        args.grad_x.packs_of_pixels(x_pixels) &&
                                        args.grad_update.packs_of_pixels(pixels);
-  return Layout<T>(interleaved, packs, shape.batch, shape.channels, pixels,
+  return Tiling<T>(interleaved, packs, shape.batch, shape.channels, pixels,
                    interleaved || args.grad_scale == nullptr ? kManyBlocks : kEnoughBlocks);
 }
 
 template <class T, int kStride>
-cudaError_t run(const ScatterChannelsBackward<T>& args, const Layout<T>& layout,
+cudaError_t run(const ScatterChannelsBackward<T>& args, const Tiling<T>& tiling,
                 cudaStream_t stream) {
   constexpr int N = kPack<T>;
   const auto kernel =
-      choose(layout, scatter_planes_backward<T, N, kStride>, scatter_planes_backward<T, 1, kStride>,
+      choose(tiling, scatter_planes_backward<T, N, kStride>, scatter_planes_backward<T, 1, kStride>,
              scatter_pixels_backward<T, N, kStride>, scatter_pixels_backward<T, 1, kStride>);
-  return launch(kernel, layout.grid, layout.block, 0, stream, args);
+  return launch(kernel, tiling.grid, tiling.block, 0, stream, args);
 }
 
 }  // namespace
 
 template <class T>
 int64_t scatter_channels_parts(const ScatterChannelsBackward<T>& args) {
-  return layout_of(args).grid.z;
+  return tiling_of(args).grid.z;
 }
 
 template <class T>
 cudaError_t scatter_channels_backward(const ScatterChannelsBackward<T>& args, cudaStream_t stream) {
-  const Layout<T> layout = layout_of(args);
+  const Tiling<T> tiling = tiling_of(args);
   const cudaError_t error =
-      args.shape.stride == 1 ? run<T, 1>(args, layout, stream) : run<T, 2>(args, layout, stream);
+      args.shape.stride == 1 ? run<T, 1>(args, tiling, stream) : run<T, 2>(args, tiling, stream);
   if (error != cudaSuccess || args.partial == nullptr) return error;
-  return sum_parts(args.partial, args.shape.batch * args.shape.channels, layout.grid.z,
+  return sum_parts(args.partial, args.shape.batch * args.shape.channels, tiling.grid.z,
                    args.grad_scale, stream);
 }
 

@@ -1,4 +1,4 @@
-// The search cell's kernels for any processor.
+// The search cell's phases for any processor.
 #include "shared.h"
 #define ADARTS_LEVEL baseline
 #define ADARTS_UNROLL(count) ADARTS_PRAGMA(GCC unroll 1)  // compiles in a quarter of the time

@@ -1,4 +1,4 @@
-// The search cell's kernels for x86-64-v4.
+// The search cell's phases for x86-64-v4.
 #include "shared.h"
 
 #if ADARTS_LEVELS

@@ -22,26 +22,26 @@ using namespace cell;
 // clang-format on
 
 template <class T>
-const CellKernels<T>& kernels() {
-  static const CellKernels<T> table{pool_state<T>,
-                                    score_channels<T>,
-                                    first_half<T>,
-                                    second_half<T>,
-                                    node<T>,
-                                    node_backward<T>,
-                                    second_half_backward<T>,
-                                    first_half_backward<T>,
-                                    attention_backward<T>,
-                                    state_backward<T>,
-                                    preprocess<T>,
-                                    preprocess_normalise<T>,
-                                    preprocess_sums<T>,
-                                    preprocess_backward<T>};
+const CellPhases<T>& phases() {
+  static const CellPhases<T> table{pool_state<T>,
+                                   score_channels<T>,
+                                   first_half<T>,
+                                   second_half<T>,
+                                   node<T>,
+                                   node_backward<T>,
+                                   second_half_backward<T>,
+                                   first_half_backward<T>,
+                                   attention_backward<T>,
+                                   state_backward<T>,
+                                   preprocess<T>,
+                                   preprocess_normalise<T>,
+                                   preprocess_sums<T>,
+                                   preprocess_backward<T>};
   return table;
 }
 
-template const CellKernels<float>& kernels();
-template const CellKernels<double>& kernels();
-template const CellKernels<c10::BFloat16>& kernels();
+template const CellPhases<float>& phases();
+template const CellPhases<double>& phases();
+template const CellPhases<c10::BFloat16>& phases();
 
 }  // namespace adarts::cpu::ADARTS_LEVEL

@@ -9,14 +9,14 @@ namespace adarts::cuda {
 // shuffles alone, and each has kLoads packs to load. A block takes as many channels of an image as
 // it has groups of lanes, fewer where there would not be enough blocks; a plane is divided into
 // parts where even that leaves too few, but not below 4 * kLoads packs for a lane, for parts must
-// be joined. Interleaved memory: as the layout says.
+// be joined. Interleaved memory: as the tiling says.
 template <class T>
-Layout<T> plane_layout(const Map<T>& map, int64_t images, int64_t channels, int64_t pixels,
+Tiling<T> plane_tiling(const Map<T>& map, int64_t images, int64_t channels, int64_t pixels,
                        int64_t blocks) {
   const bool interleaved = map.interleaved();
   const bool packs = interleaved ? map.packs_of_channels(channels) : map.packs_of_pixels(pixels);
-  Layout<T> layout(interleaved, packs, images, channels, pixels, blocks);
-  if (interleaved) return layout;
+  Tiling<T> tiling(interleaved, packs, images, channels, pixels, blocks);
+  if (interleaved) return tiling;
   const int64_t items = packs ? pixels / kPack<T> : pixels;
   const int lanes = power_of_two(divide_up(items, kLoads));
   int planes = std::min(kThreads / lanes, power_of_two(channels, kThreads));
@@ -25,16 +25,16 @@ Layout<T> plane_layout(const Map<T>& map, int64_t images, int64_t channels, int6
   const int64_t groups = divide_up(channels, planes);
   const int64_t wanted = divide_up(blocks, std::max<int64_t>(images * groups, 1));
   const int64_t most = std::max<int64_t>(items / (lanes * 4 * kLoads), 1);
-  layout.block = dim3(lanes, planes);
-  layout.grid = dim3(images, groups, std::min(wanted, most));
-  return layout;
+  tiling.block = dim3(lanes, planes);
+  tiling.grid = dim3(images, groups, std::min(wanted, most));
+  return tiling;
 }
 
 // The packs (planar) or pixels (interleaved) in one of the parts of a plane.
 template <class T>
-int part_length(const Layout<T>& layout, int64_t pixels) {
-  const int64_t items = layout.packs && !layout.interleaved ? divide_up(pixels, kPack<T>) : pixels;
-  return static_cast<int>(divide_up(items, layout.grid.z));
+int part_length(const Tiling<T>& tiling, int64_t pixels) {
+  const int64_t items = tiling.packs && !tiling.interleaved ? divide_up(pixels, kPack<T>) : pixels;
+  return static_cast<int>(divide_up(items, tiling.grid.z));
 }
 
 }  // namespace adarts::cuda

@@ -31,12 +31,12 @@ inline dim3 tile(int64_t items) {
 // true. Where that makes few blocks they are made smaller, down to a warp (planar memory), and the
 // pixels are divided into parts, until there are `blocks` of them or no work is left to divide.
 template <class T>
-struct Layout {
+struct Tiling {
   bool interleaved;  // threads run along the channels, not along the pixels
   bool packs;        // accesses of 16 bytes
   dim3 grid, block;
 
-  Layout(bool interleaved, bool packs, int64_t batch, int64_t channels, int64_t pixels,
+  Tiling(bool interleaved, bool packs, int64_t batch, int64_t channels, int64_t pixels,
          int64_t blocks)
       : interleaved(interleaved), packs(packs) {
     const int64_t along = divide_up(interleaved ? channels : pixels, packs ? kPack<T> : 1);
@@ -54,12 +54,12 @@ struct Layout {
   }
 };
 
-// One of the four kernels that a layout may ask for.
+// One of the four kernels that a tiling may ask for.
 template <class T, class Kernel>
-Kernel choose(const Layout<T>& layout, Kernel pixel_packs, Kernel pixels, Kernel channel_packs,
+Kernel choose(const Tiling<T>& tiling, Kernel pixel_packs, Kernel pixels, Kernel channel_packs,
               Kernel channels) {
-  if (layout.interleaved) return layout.packs ? channel_packs : channels;
-  return layout.packs ? pixel_packs : pixels;
+  if (tiling.interleaved) return tiling.packs ? channel_packs : channels;
+  return tiling.packs ? pixel_packs : pixels;
 }
 
 // The factor of a plane, 1 where there are no factors.

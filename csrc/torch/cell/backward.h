@@ -46,7 +46,7 @@ class CellBackward {
       const std::vector<int64_t> edges = plan_.leaving(plan_.inputs + node);
       if (!edges.empty()) {
         node_grads_[node] = empty_blocks<T>(tensors_.nodes, node_elements());
-        arrive(plan_.inputs + node, edges, data<T>(node_grads_[node]));
+        return_to_state(plan_.inputs + node, edges, data<T>(node_grads_[node]));
       }
       CellPlan::each_group(plan_.entering(node),
                            [&](const std::vector<int64_t>& some) { enter(some); });
@@ -54,7 +54,7 @@ class CellBackward {
     for (int64_t i = 0; i < plan_.inputs; ++i) {
       T* to = data<T>(gradients_.states[i]);
       const std::vector<int64_t> edges = plan_.leaving(i);
-      if (to != nullptr || gradients_.weights.has_value()) arrive(i, edges, to);
+      if (to != nullptr || gradients_.weights.has_value()) return_to_state(i, edges, to);
     }
     if (gradients_.weights.has_value())
       backend_.finish_weights(plan_, data<A>(*weight_parts_), data<A>(*gradients_.weights));
@@ -103,7 +103,7 @@ class CellBackward {
   }
 
   // d L / d h of a state from the edges that leave it, and the attention's gradients.
-  void arrive(int64_t i, const std::vector<int64_t>& edges, T* to) {
+  void return_to_state(int64_t i, const std::vector<int64_t>& edges, T* to) {
     const cell::State<T> state = tensors_.state(i);
     const int64_t node = i - plan_.inputs;
     const int64_t plane = plan_.state_pixels(i) * plan_.sizes.channels * kLanes;

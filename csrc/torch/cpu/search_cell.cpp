@@ -13,7 +13,7 @@ namespace {
 template <class T>
 struct CpuBackend {
   using A = Accumulate<T>;
-  const cpu::CellKernels<T>& kernels = cpu::cell_kernels<T>();
+  const cpu::CellPhases<T>& phases = cpu::cell_phases<T>();
 
   template <class Arguments>
   static void run(void (*phase)(const Arguments&, int64_t, int64_t), const Arguments& arguments,
@@ -59,42 +59,42 @@ struct CpuBackend {
   }
 
   void pool_state(const cell::State<T>& state) const {
-    run(kernels.pool_state, state, state.blocks * state.channels);
+    run(phases.pool_state, state, state.blocks * state.channels);
   }
   void score_and_select(const cell::State<T>& state, const cell::Selection<T>& selection) const {
     const cell::Attention<T> attention{state, selection.group};
     if (selection.group.sizes.hidden > 0)
-      run(kernels.score_channels, attention, tasks(selection.group));
+      run(phases.score_channels, attention, tasks(selection.group));
     cpu::select_channels(selection);
   }
   void first_half(const cell::Group<T>& group) const {
-    run(kernels.first_half, group, tasks(group));
+    run(phases.first_half, group, tasks(group));
   }
   void second_half(const cell::Group<T>& group) const {
-    run(kernels.second_half, group, tasks(group));
+    run(phases.second_half, group, tasks(group));
   }
   void finish_norms(const cell::Group<T>& group, cell::Half half) const {
     cpu::finish_norms(group, half);
   }
   void node(const cell::Node<T>& node) const {
-    run(kernels.node, node, node.group.sizes.blocks * node.group.sizes.channels);
+    run(phases.node, node, node.group.sizes.blocks * node.group.sizes.channels);
   }
   void node_backward(const cell::Group<T>& group) const {
-    run(kernels.node_backward, group, tasks(group));
+    run(phases.node_backward, group, tasks(group));
   }
   void finish_sums(const cell::FinishSums<T>& finish) const { cpu::finish_sums(finish); }
   void second_half_backward(const cell::Group<T>& group) const {
-    run(kernels.second_half_backward, group, tasks(group));
+    run(phases.second_half_backward, group, tasks(group));
   }
   void finish_first(const cell::Group<T>& group) const { cpu::finish_first(group); }
   void first_half_backward(const cell::Group<T>& group) const {
-    run(kernels.first_half_backward, group, tasks(group));
+    run(phases.first_half_backward, group, tasks(group));
   }
   void attention_backward(const cell::Attention<T>& attention) const {
-    run(kernels.attention_backward, attention, tasks(attention.group));
+    run(phases.attention_backward, attention, tasks(attention.group));
   }
   void state_backward(const cell::StateBackward<T>& backward) const {
-    run(kernels.state_backward, backward, backward.state.blocks * backward.state.channels);
+    run(phases.state_backward, backward, backward.state.blocks * backward.state.channels);
   }
   void finish_weights(const CellPlan& plan, const A* parts, A* out) const {
     for (int64_t e = 0; e < plan.edges(); ++e)
@@ -110,17 +110,17 @@ struct CpuBackend {
   }
   void preprocess(const cell::Preprocess<T>& args, double eps) const {
     const int64_t tasks = args.blocks * cell::kBands;
-    run(kernels.preprocess, args, tasks);
+    run(phases.preprocess, args, tasks);
     if (args.training) cpu::finish_preprocess(args, eps);
-    run(kernels.preprocess_normalise, args, tasks);
+    run(phases.preprocess_normalise, args, tasks);
   }
   void preprocess_backward(cell::Preprocess<T> args, A* grad_weights) const {
     const int64_t tasks = args.blocks * cell::kBands;
     std::vector<double> sums(2 * args.channels);
     args.sums = sums.data();
-    run(kernels.preprocess_sums, args, tasks);
+    run(phases.preprocess_sums, args, tasks);
     cpu::add_parts(args.partial, tasks, 2 * args.channels, sums.data());
-    run(kernels.preprocess_backward, args, tasks);
+    run(phases.preprocess_backward, args, tasks);
     if (grad_weights != nullptr)
       cpu::add_parts(args.grad_weights, tasks, args.channels * args.in_channels, grad_weights);
   }
