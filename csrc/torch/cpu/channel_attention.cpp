@@ -2,6 +2,7 @@
 // csrc/cpu/channel_attention.cpp.
 #include "../../cpu/channel_attention.h"
 
+#include "../channel_attention.h"
 #include "common.h"
 
 namespace adarts {
@@ -16,11 +17,8 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> channel_attention(const Tensor& x, co
   const int64_t hidden = w1.size(0);
   const FeatureMap map(x);
   const Tensor first = dense(w1), second = dense(w2);
-  const ScalarType accumulate = accumulate_dtype(x.scalar_type());
-  Tensor scores = empty_tensor(x, {batch, channels});
-  Tensor pooled = empty_tensor(x, {2, batch, channels}, accumulate);
-  Tensor units = empty_tensor(x, {2, batch, hidden}, accumulate);
-  Tensor position = empty_tensor(x, {batch, channels}, ScalarType::Long);
+  const auto results = ChannelAttentionResults::empty(x, hidden);
+  const auto& [scores, pooled, units, position] = results;
   dispatch(op, x.scalar_type(), [&](auto zero) {
     using T = decltype(zero);
     using A = Accumulate<T>;
@@ -35,7 +33,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> channel_attention(const Tensor& x, co
                                          hidden_average,  hidden_maximum, data<T>(scores)};
     run_parallel(score, batch, 3 * channels * hidden);
   });
-  return {scores, pooled, units, position};
+  return results.all();
 }
 
 Tensors channel_attention_backward(const Tensor& grad, const Tensor& scores, const Tensor& w1,

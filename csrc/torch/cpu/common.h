@@ -34,6 +34,23 @@ std::vector<const T*> pointers(const Tensors& tensors) {
   return out;
 }
 
+// Null where there is no tensor.
+template <class T>
+std::vector<T*> pointers(const std::vector<OptionalTensor>& tensors) {
+  std::vector<T*> out;
+  for (const OptionalTensor& t : tensors) out.push_back(data<T>(t));
+  return out;
+}
+
+template <class T>
+T* data(const std::optional<FeatureMap>& map) {
+  return map.has_value() ? data<T>(map->tensor) : nullptr;
+}
+
+inline cpu::Strides strides(const std::optional<FeatureMap>& map) {
+  return map.has_value() ? strides(*map) : cpu::Strides{};
+}
+
 // The index as contiguous int64, every entry checked against the number of channels.
 inline Tensor checked_index(const char* op, const Tensor& index, const Tensor& like,
                             int64_t channels) {

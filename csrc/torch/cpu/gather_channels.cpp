@@ -2,6 +2,7 @@
 // csrc/cpu/gather_channels.cpp.
 #include "../../cpu/gather_channels.h"
 
+#include "../gather_channels.h"
 #include "common.h"
 
 namespace adarts {
@@ -41,27 +42,8 @@ Tensors gather_channels_backward(const Tensor& grad, const OptionalTensor& x, co
   check_feature_map(op, "grad", grad);
   const Tensor entries = checked_index(op, index, grad, channels);
   const int64_t k = entries.numel(), batch = grad.size(0), pixels = grad.size(2) * grad.size(3);
-  check_shape(op, "grad", grad, {batch, k, grad.size(2), grad.size(3)});
-  const OptionalTensor factor = checked_scale(op, scale, grad, channels);
-  ADARTS_CHECK(!needs_scale || x.has_value(), op, ": the gradient of scale needs x");
-  const FeatureMap grad_map(grad);
-  const FeatureMap x_map(needs_scale ? *x : grad);
-  if (needs_scale) {
-    check_shape(op, "x", *x, {batch, channels, grad.size(2), grad.size(3)});
-    check_like(op, "x", *x, grad);
-  }
-  const bool interleaved = grad_map.interleaved();
-  Tensors grads;
-  OptionalTensor grad_x, grad_scale;
-  if (needs_x) {
-    grad_x = empty_feature_map(grad, {batch, channels, grad.size(2), grad.size(3)}, interleaved);
-    grads.push_back(*grad_x);
-  }
-  if (needs_scale) {
-    grad_scale = empty_tensor(grad, {batch, channels});
-    grads.push_back(*grad_scale);
-  }
-  const FeatureMap grad_x_map(needs_x ? *grad_x : grad);
+  const GatherChannelsBackwardArguments arguments(op, grad, x, k, scale, channels, needs_x,
+                                                  needs_scale);
 
   const int64_t* chosen = data<int64_t>(entries);
   std::vector<int64_t> places(k), place_begin(channels + 1, 0);
@@ -73,23 +55,23 @@ Tensors gather_channels_backward(const Tensor& grad, const OptionalTensor& x, co
 
   dispatch(op, grad.scalar_type(), [&](auto zero) {
     using T = decltype(zero);
-    const cpu::GatherChannelsBackward<T> kernel{data<T>(grad_map.tensor),
-                                                strides(grad_map),
-                                                data<T>(x_map.tensor),
-                                                strides(x_map),
-                                                data<T>(factor),
+    const cpu::GatherChannelsBackward<T> kernel{data<T>(arguments.grad.tensor),
+                                                strides(arguments.grad),
+                                                data<T>(arguments.x),
+                                                strides(arguments.x),
+                                                data<T>(arguments.scale),
                                                 chosen,
                                                 channels,
                                                 k,
                                                 pixels,
                                                 places.data(),
                                                 place_begin.data(),
-                                                data<T>(grad_x),
-                                                strides(grad_x_map),
-                                                data<T>(grad_scale)};
+                                                data<T>(arguments.grad_x),
+                                                strides(arguments.grad_x),
+                                                data<T>(arguments.grad_scale)};
     run_parallel(kernel, batch, channels * pixels);
   });
-  return grads;
+  return arguments.gradients;
 }
 
 }  // namespace

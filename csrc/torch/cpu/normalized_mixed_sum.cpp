@@ -2,13 +2,12 @@
 // csrc/cpu/normalized_mixed_sum.cpp.
 #include "../../cpu/normalized_mixed_sum.h"
 
+#include "../normalized_mixed_sum.h"
 #include "common.h"
 
 namespace adarts {
 
 namespace {
-
-constexpr int kStatistics = 3;  // mean, 1 / sqrt(variance + eps), unbiased variance
 
 cpu::Planes planes_of(const Tensor& x) { return {x.size(0), x.size(1), x.size(2) * x.size(3)}; }
 
@@ -48,21 +47,12 @@ std::tuple<Tensor, Tensor> normalized_mixed_sum(const Tensors& inputs, const Ten
                                                 const std::vector<bool>& normalized,
                                                 const OptionalTensor& norms, double eps) {
   constexpr const char* op = "normalized_mixed_sum";
-  ADARTS_CHECK(!inputs.empty() && inputs.size() == normalized.size(), op, ": got ", inputs.size(),
-               " inputs and ", normalized.size(), " flags, expected at least one and as many");
-  check_normalized(op, inputs[0], weights, normalized, norms);
-  const Tensor& x = inputs[0];
-  Tensor out = empty_feature_map(x, {x.size(0), x.size(1), x.size(2), x.size(3)}, false);
-  const Tensors laid_out = checked_inputs(op, inputs, out);
-  const Tensor factors = dense(weights);
+  const auto arguments =
+      NormalizedMixedSumArguments::checked(op, inputs, weights, normalized, norms);
+  const auto& [out, laid_out, factors, used] = arguments;
   const cpu::Planes planes = planes_of(out);
-  const ScalarType dtype = accumulate_dtype(x.scalar_type());
   const int64_t count = inputs.size();
-  const int64_t passing = std::count(normalized.begin(), normalized.end(), true);
-  const Tensor used = norms.has_value()
-                          ? dense(*norms)
-                          : empty_tensor(x, {passing, kStatistics, planes.channels}, dtype);
-  dispatch(op, x.scalar_type(), [&](auto zero) {
+  dispatch(op, out.scalar_type(), [&](auto zero) {
     using T = decltype(zero);
     using A = Accumulate<T>;
     const std::vector<const T*> sources = pointers<T>(laid_out);
@@ -76,7 +66,7 @@ std::tuple<Tensor, Tensor> normalized_mixed_sum(const Tensors& inputs, const Ten
         data<T>(out)};
     run_parallel(kernel, planes.images * planes.channels, count * planes.pixels);
   });
-  return {out, norms.has_value() ? empty_tensor(x, {0}, dtype) : used};
+  return arguments.results(norms.has_value());
 }
 
 Tensors normalized_mixed_sum_backward(const Tensor& grad, const Tensors& inputs,
@@ -86,14 +76,11 @@ Tensors normalized_mixed_sum_backward(const Tensor& grad, const Tensors& inputs,
   constexpr const char* op = "normalized_mixed_sum_backward";
   const int64_t count = normalized.size();
   const bool sums = needs_weights || training;
-  check_normalized_backward(op, grad, inputs, weights, normalized, norms, needs_inputs, sums);
-  const Tensor grad_out = dense(grad), used = dense(norms), factors = dense(weights);
-  const Tensors laid_out = checked_inputs(op, sums ? inputs : Tensors(), grad_out);
+  const auto [laid_out, grad_out, factors, used, gradients] =
+      NormalizedMixedSumBackwardArguments::checked(op, grad, inputs, weights, normalized, norms,
+                                                   needs_inputs, needs_weights, sums);
   const cpu::Planes planes = planes_of(grad_out);
   const int64_t channels = planes.channels;
-  Tensors grads;
-  for (int64_t i = 0; i < count; ++i)
-    if (needs_inputs[i]) grads.push_back(torch::stable::empty_like(grad_out));
   dispatch(op, grad.scalar_type(), [&](auto zero) {
     using T = decltype(zero);
     using A = Accumulate<T>;
@@ -109,35 +96,31 @@ Tensors normalized_mixed_sum_backward(const Tensor& grad, const Tensors& inputs,
         for (int64_t i = 0; i <= count; ++i)
           totals[i * channels + item % channels] += partial[item * (1 + count) + i];
     }
-    std::vector<cpu::InputGradient<T>> gradients(count * channels);
+    std::vector<cpu::InputGradient<T>> ways(count * channels);
     for (int64_t at = 0; at < count * channels; ++at) {
       const A factor = data<A>(factors)[at / channels] * coefficients.rstds[at];
-      gradients[at].factor = factor;
+      ways[at].factor = factor;
       if (!training || !normalized[at / channels]) continue;
       const double values = planes.values(), rstd = coefficients.rstds[at];
-      gradients[at].offset = A(totals[at % channels] / values);
-      gradients[at].slope = A(-factor * rstd * rstd * totals[channels + at] / values);
-      gradients[at].mean = coefficients.means[at];
+      ways[at].offset = A(totals[at % channels] / values);
+      ways[at].slope = A(-factor * rstd * rstd * totals[channels + at] / values);
+      ways[at].mean = coefficients.means[at];
     }
     sources.resize(count, nullptr);
-    std::vector<T*> targets(count, nullptr);
-    int64_t next = 0;
-    for (int64_t i = 0; i < count; ++i)
-      if (needs_inputs[i]) targets[i] = data<T>(grads[next++]);
+    const std::vector<T*> targets = pointers<T>(gradients.inputs);
+    const int64_t wanted = std::count(needs_inputs.begin(), needs_inputs.end(), true);
     const cpu::NormalizedMixedSumBackward<T> kernel{
-        data<T>(grad_out), sources.data(), count, planes, gradients.data(), targets.data()};
-    if (next > 0) run_parallel(kernel, planes.images * channels, 2 * next * planes.pixels);
+        data<T>(grad_out), sources.data(), count, planes, ways.data(), targets.data()};
+    if (wanted > 0) run_parallel(kernel, planes.images * channels, 2 * wanted * planes.pixels);
     if (!needs_weights) return;
-    Tensor grad_weights = empty_tensor(grad, {count}, accumulate_dtype(grad.scalar_type()));
     for (int64_t i = 0; i < count; ++i) {
       double sum = 0;
       for (int64_t at = i * channels; at < (i + 1) * channels; ++at)
         sum += coefficients.rstds[at] * totals[channels + at];
-      data<A>(grad_weights)[i] = A(sum);
+      data<A>(gradients.weights)[i] = A(sum);
     }
-    grads.push_back(grad_weights);
   });
-  return grads;
+  return gradients.all;
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 // csrc/cpu/select_channels.cpp.
 #include "../../cpu/select_channels.h"
 
+#include "../select_channels.h"
 #include "common.h"
 
 namespace adarts {
@@ -10,11 +11,8 @@ namespace {
 
 Tensor select_channels(const Tensor& scores, int64_t k) {
   constexpr const char* op = "select_channels";
-  ADARTS_CHECK(scores.dim() == 2, op, ": scores has shape ", shape_of(scores), ", expected (N, C)");
+  const Tensor rows = checked_scores(op, scores, k);
   const int64_t channels = scores.size(1);
-  ADARTS_CHECK(k >= 0 && k <= channels, op, ": k is ", k, ", expected 0 to ", channels, " for ",
-               channels, " channels");
-  const Tensor rows = dense(scores);
   std::vector<double> sums(channels);
   std::vector<int64_t> order(channels);
   Tensor out = empty_tensor(scores, {k}, ScalarType::Long);

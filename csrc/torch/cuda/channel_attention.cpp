@@ -2,6 +2,7 @@
 // csrc/cuda/channel_attention.cu and channel_attention_backward.cu.
 #include "../../cuda/channel_attention.cuh"
 
+#include "../channel_attention.h"
 #include "feature_map.h"
 
 namespace adarts {
@@ -25,10 +26,8 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> channel_attention(const Tensor& x, co
   const FeatureMap map(x);
   const Tensor first = dense(w1), second = dense(w2);
   const ScalarType accumulate = accumulate_dtype(x.scalar_type());
-  Tensor scores = empty_tensor(x, {batch, channels});
-  Tensor pooled = empty_tensor(x, {2, batch, channels}, accumulate);
-  Tensor units = empty_tensor(x, {2, batch, hidden}, accumulate);
-  Tensor position = empty_tensor(x, {batch, channels}, ScalarType::Long);
+  const auto results = ChannelAttentionResults::empty(x, hidden);
+  const auto& [scores, pooled, units, position] = results;
   dispatch(op, x.scalar_type(), [&](auto zero) {
     using T = decltype(zero);
     using A = Accumulate<T>;
@@ -64,7 +63,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> channel_attention(const Tensor& x, co
                                               data<T>(scores)};
     check_launch(op, cuda::channel_attention(attention, stream));
   });
-  return {scores, pooled, units, position};
+  return results.all();
 }
 
 Tensors channel_attention_backward(const Tensor& grad, const Tensor& scores, const Tensor& w1,

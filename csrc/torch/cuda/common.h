@@ -9,6 +9,8 @@
 #include <torch/csrc/stable/library.h>
 #include <torch/csrc/stable/macros.h>
 
+#include <algorithm>
+
 #include "../../cuda/device/portable.cuh"
 #include "../checks.h"
 
@@ -51,6 +53,13 @@ inline void check_launch(const char* op, cudaError_t error) {
   static_cast<void>(op);
   STD_CUDA_CHECK(error);
 #endif
+}
+
+// Calls launch(first, count) for each group of at most `most` inputs, as one launch takes them.
+template <class Launch>
+void each_group(const char* op, int64_t inputs, int64_t most, const Launch& launch) {
+  for (int64_t first = 0; first < inputs; first += most)
+    check_launch(op, launch(first, static_cast<int>(std::min(inputs - first, most))));
 }
 
 }  // namespace adarts

@@ -2,6 +2,7 @@
 // csrc/cuda/gather_channels.cu.
 #include "../../cuda/gather_channels.cuh"
 
+#include "../gather_channels.h"
 #include "feature_map.h"
 
 namespace adarts {
@@ -39,42 +40,23 @@ Tensors gather_channels_backward(const Tensor& grad, const OptionalTensor& x, co
   check_feature_map(op, "grad", grad);
   const DeviceStream stream(grad);
   const Tensor entries = checked_index_shape(op, index, grad);
-  const int64_t batch = grad.size(0), height = grad.size(2), width = grad.size(3);
-  const int64_t k = entries.numel();
-  check_shape(op, "grad", grad, {batch, k, height, width});
-  const OptionalTensor factor = checked_scale(op, scale, grad, channels);
-  ADARTS_CHECK(!needs_scale || x.has_value(), op, ": the gradient of scale needs x");
-  const FeatureMap grad_map(grad);
-  std::optional<FeatureMap> x_map, grad_x_map;
-  if (needs_scale) {
-    check_shape(op, "x", *x, {batch, channels, height, width});
-    check_like(op, "x", *x, grad);
-    x_map.emplace(*x);
-  }
-  Tensors grads;
-  OptionalTensor grad_scale, partial;
-  if (needs_x) {
-    grads.push_back(
-        empty_feature_map(grad, {batch, channels, height, width}, grad_map.interleaved()));
-    grad_x_map.emplace(grads.back());
-  }
-  if (needs_scale) {
-    grad_scale = empty_tensor(grad, {batch, channels});
-    grads.push_back(*grad_scale);
-  }
-  if (grads.empty()) return grads;
+  const int64_t batch = grad.size(0), pixels = grad.size(2) * grad.size(3), k = entries.numel();
+  const GatherChannelsBackwardArguments arguments(op, grad, x, k, scale, channels, needs_x,
+                                                  needs_scale);
+  if (arguments.gradients.empty()) return {};
+  OptionalTensor partial;
   dispatch(op, grad.scalar_type(), [&](auto zero) {
     using T = decltype(zero);
-    cuda::GatherChannelsBackward<T> args{map_of<const T>(grad_map),
-                                         map_of<const T>(x_map),
-                                         data<T>(factor),
+    cuda::GatherChannelsBackward<T> args{map_of<const T>(arguments.grad),
+                                         map_of<const T>(arguments.x),
+                                         data<T>(arguments.scale),
                                          data<int64_t>(entries),
                                          batch,
                                          channels,
                                          k,
-                                         height * width,
-                                         map_of<T>(grad_x_map),
-                                         data<T>(grad_scale),
+                                         pixels,
+                                         map_of<T>(arguments.grad_x),
+                                         data<T>(arguments.grad_scale),
                                          nullptr};
     const int64_t parts = cuda::gather_channels_parts(args);
     if (needs_scale && parts > 1) {
@@ -83,7 +65,7 @@ Tensors gather_channels_backward(const Tensor& grad, const OptionalTensor& x, co
     }
     check_launch(op, cuda::gather_channels_backward(args, stream));
   });
-  return grads;
+  return arguments.gradients;
 }
 
 }  // namespace

@@ -2,17 +2,16 @@
 // csrc/cuda/normalized_mixed_sum.cu.
 #include "../../cuda/normalized_mixed_sum.cuh"
 
-#include <algorithm>
 #include <limits>
 
+#include "../normalized_mixed_sum.h"
 #include "common.h"
 
 namespace adarts {
 
 namespace {
 
-constexpr int kMoments = 3;     // see ChannelMoments
-constexpr int kStatistics = 3;  // mean, 1 / sqrt(variance + eps), unbiased variance
+constexpr int kMoments = 3;  // see ChannelMoments
 
 cuda::ChannelSizes sizes_of(const char* op, const Tensor& x) {
   const int64_t pixels = x.size(2) * x.size(3), values = x.size(0) * pixels;
@@ -21,14 +20,6 @@ cuda::ChannelSizes sizes_of(const char* op, const Tensor& x) {
   ADARTS_CHECK(values <= std::numeric_limits<int>::max(), op, ": got ", values,
                " values of a channel, expected fewer than 2^31");
   return {x.size(1), static_cast<int>(values), static_cast<int>(pixels)};
-}
-
-// Calls launch(first, count) for each group of inputs that one launch takes.
-template <class Launch>
-void each_group(const char* op, int64_t inputs, const Launch& launch) {
-  for (int64_t first = 0; first < inputs; first += cuda::kNormalizedInputs)
-    check_launch(op,
-                 launch(first, int(std::min<int64_t>(inputs - first, cuda::kNormalizedInputs))));
 }
 
 // The batch's statistics of the inputs that are normalized.
@@ -44,7 +35,7 @@ void batch_statistics(const char* op, const Tensors& inputs, const std::vector<i
   const int64_t most = std::min<int64_t>(chosen.size(), cuda::kNormalizedInputs);
   const Tensor partial = empty_tensor(
       norms, {most, sizes.channels, cuda::moment_parts<T>(sizes), kMoments}, norms.scalar_type());
-  each_group(op, chosen.size(), [&](int64_t first, int count) {
+  each_group(op, chosen.size(), cuda::kNormalizedInputs, [&](int64_t first, int count) {
     cuda::ChannelMoments<T> args{{},
                                  count,
                                  sizes,
@@ -73,30 +64,22 @@ std::tuple<Tensor, Tensor> normalized_mixed_sum(const Tensors& inputs, const Ten
                                                 const std::vector<bool>& normalized,
                                                 const OptionalTensor& norms, double eps) {
   constexpr const char* op = "normalized_mixed_sum";
-  ADARTS_CHECK(!inputs.empty() && inputs.size() == normalized.size(), op, ": got ", inputs.size(),
-               " inputs and ", normalized.size(), " flags, expected at least one and as many");
-  check_normalized(op, inputs[0], weights, normalized, norms);
-  const Tensor& x = inputs[0];
-  const cuda::ChannelSizes sizes = sizes_of(op, x);
-  const DeviceStream stream(x);
-  Tensor out = empty_feature_map(x, {x.size(0), x.size(1), x.size(2), x.size(3)}, false);
-  const Tensors laid_out = checked_inputs(op, inputs, out);
-  const Tensor factors = dense(weights);
+  const auto arguments =
+      NormalizedMixedSumArguments::checked(op, inputs, weights, normalized, norms);
+  const auto& [out, laid_out, factors, used] = arguments;
+  const cuda::ChannelSizes sizes = sizes_of(op, out);
+  const DeviceStream stream(out);
   const std::vector<int> norm = norms_of(normalized);
-  const ScalarType dtype = accumulate_dtype(x.scalar_type());
-  const int64_t passing = std::count(normalized.begin(), normalized.end(), true);
-  const Tensor used =
-      norms.has_value() ? dense(*norms) : empty_tensor(x, {passing, kStatistics, x.size(1)}, dtype);
-  dispatch(op, x.scalar_type(), [&](auto zero) {
+  dispatch(op, out.scalar_type(), [&](auto zero) {
     using T = decltype(zero);
     if (!norms.has_value()) batch_statistics<T>(op, laid_out, norm, sizes, eps, used, stream);
-    each_group(op, inputs.size(), [&](int64_t first, int count) {
+    each_group(op, inputs.size(), cuda::kNormalizedInputs, [&](int64_t first, int count) {
       const cuda::NormalizedMixedSum<T> args{
           group_of<T>(laid_out, norm, first, count, sizes, factors, used), first > 0, data<T>(out)};
       return cuda::normalized_mixed_sum(args, stream);
     });
   });
-  return {out, norms.has_value() ? empty_tensor(x, {0}, dtype) : used};
+  return arguments.results(norms.has_value());
 }
 
 Tensors normalized_mixed_sum_backward(const Tensor& grad, const Tensors& inputs,
@@ -106,24 +89,14 @@ Tensors normalized_mixed_sum_backward(const Tensor& grad, const Tensors& inputs,
   constexpr const char* op = "normalized_mixed_sum_backward";
   const int64_t count = normalized.size();
   const bool sums = needs_weights || training;
-  check_normalized_backward(op, grad, inputs, weights, normalized, norms, needs_inputs, sums);
+  const auto [laid_out, grad_out, factors, used, gradients] =
+      NormalizedMixedSumBackwardArguments::checked(op, grad, inputs, weights, normalized, norms,
+                                                   needs_inputs, needs_weights, sums);
   const cuda::ChannelSizes sizes = sizes_of(op, grad);
   const DeviceStream stream(grad);
-  const Tensor grad_out = dense(grad), used = dense(norms), factors = dense(weights);
-  const Tensors laid_out = checked_inputs(op, sums ? inputs : Tensors(), grad_out);
   const std::vector<int> norm = norms_of(normalized);
   const ScalarType dtype = accumulate_dtype(grad.scalar_type());
-  Tensors grads, grad_inputs(count, grad_out);
-  for (int64_t i = 0; i < count; ++i) {
-    if (!needs_inputs[i]) continue;
-    grad_inputs[i] = torch::stable::empty_like(grad_out);
-    grads.push_back(grad_inputs[i]);
-  }
-  OptionalTensor grad_weights, partial, totals;
-  if (needs_weights) {
-    grad_weights = empty_tensor(grad, {count}, dtype);
-    grads.push_back(*grad_weights);
-  }
+  OptionalTensor partial, totals;
   dispatch(op, grad.scalar_type(), [&](auto zero) {
     using T = decltype(zero);
     using A = Accumulate<T>;
@@ -132,21 +105,20 @@ Tensors normalized_mixed_sum_backward(const Tensor& grad, const Tensors& inputs,
       partial = empty_tensor(grad, {rows, sizes.channels, cuda::product_parts<T>(sizes)}, dtype);
       totals = empty_tensor(grad, {rows, sizes.channels}, dtype);
     }
-    each_group(op, count, [&](int64_t first, int size) {
+    each_group(op, count, cuda::kNormalizedInputs, [&](int64_t first, int size) {
       cuda::NormalizedMixedSumBackward<T> args{
           group_of<T>(laid_out, norm, first, size, sizes, factors, used),
           data<T>(grad_out),
           training,
           {},
-          needs_weights ? data<A>(grad_weights) + first : nullptr,
+          needs_weights ? data<A>(gradients.weights) + first : nullptr,
           data<A>(partial),
           data<A>(totals)};
-      for (int i = 0; i < size; ++i)
-        if (needs_inputs[first + i]) args.grad_inputs[i] = data<T>(grad_inputs[first + i]);
+      for (int i = 0; i < size; ++i) args.grad_inputs[i] = data<T>(gradients.inputs[first + i]);
       return cuda::normalized_mixed_sum_backward(args, stream);
     });
   });
-  return grads;
+  return gradients.all;
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 // csrc/cuda/scatter_channels.cu and scatter_channels_backward.cu.
 #include "../../cuda/scatter_channels.cuh"
 
+#include "../scatter_channels.h"
 #include "feature_map.h"
 
 namespace adarts {
@@ -16,12 +17,8 @@ Tensor scatter_channels(const Tensor& x, const Tensor& index, const Tensor& upda
   const Tensor entries = checked_index_shape(op, index, x);
   const cuda::ScatterShape shape{x.size(0),          x.size(1),          entries.numel(),
                                  x.size(2) / stride, x.size(3) / stride, int(stride)};
-  check_shape(op, "update", update, {shape.batch, shape.k, shape.height, shape.width});
-  check_like(op, "update", update, x);
-  const OptionalTensor factor = checked_scale(op, scale, x, shape.channels);
-  const FeatureMap map(x), update_map(update);
-  Tensor out = empty_feature_map(x, {shape.batch, shape.channels, shape.height, shape.width},
-                                 map.interleaved());
+  const auto [map, update_map, factor, out] =
+      ScatterChannelsArguments::checked(op, x, shape.k, update, scale, stride);
   dispatch(op, x.scalar_type(), [&](auto zero) {
     using T = decltype(zero);
     const cuda::ScatterChannels<T> args{shape,
@@ -45,45 +42,20 @@ Tensors scatter_channels_backward(const Tensor& grad, const OptionalTensor& x, c
   const Tensor entries = checked_index_shape(op, index, grad);
   const cuda::ScatterShape shape{grad.size(0), grad.size(1), entries.numel(),
                                  grad.size(2), grad.size(3), int(stride)};
-  const int64_t height = shape.height * stride, width = shape.width * stride;
-  const OptionalTensor factor = checked_scale(op, scale, grad, shape.channels);
-  const bool reads_x = needs_scale || (needs_x && stride == 2);
-  ADARTS_CHECK(!reads_x || x.has_value(), op, ": the gradients asked for need x");
-  const FeatureMap grad_map(grad);
-  std::optional<FeatureMap> x_map, grad_x_map, grad_update_map;
-  if (reads_x) {
-    check_shape(op, "x", *x, {shape.batch, shape.channels, height, width});
-    check_like(op, "x", *x, grad);
-    x_map.emplace(*x);
-  }
-  const bool interleaved = grad_map.interleaved();
-  Tensors grads;
-  OptionalTensor grad_scale, partial;
-  if (needs_x) {
-    grads.push_back(
-        empty_feature_map(grad, {shape.batch, shape.channels, height, width}, interleaved));
-    grad_x_map.emplace(grads.back());
-  }
-  if (needs_update) {
-    grads.push_back(
-        empty_feature_map(grad, {shape.batch, shape.k, shape.height, shape.width}, interleaved));
-    grad_update_map.emplace(grads.back());
-  }
-  if (needs_scale) {
-    grad_scale = empty_tensor(grad, {shape.batch, shape.channels});
-    grads.push_back(*grad_scale);
-  }
-  if (grads.empty()) return grads;
+  const ScatterChannelsBackwardArguments arguments(op, grad, x, shape.k, scale, stride, needs_x,
+                                                   needs_update, needs_scale);
+  if (arguments.gradients.empty()) return {};
+  OptionalTensor partial;
   dispatch(op, grad.scalar_type(), [&](auto zero) {
     using T = decltype(zero);
     cuda::ScatterChannelsBackward<T> args{shape,
-                                          map_of<const T>(grad_map),
-                                          map_of<const T>(x_map),
-                                          data<T>(factor),
+                                          map_of<const T>(arguments.grad),
+                                          map_of<const T>(arguments.x),
+                                          data<T>(arguments.scale),
                                           data<int64_t>(entries),
-                                          map_of<T>(grad_x_map),
-                                          map_of<T>(grad_update_map),
-                                          data<T>(grad_scale),
+                                          map_of<T>(arguments.grad_x),
+                                          map_of<T>(arguments.grad_update),
+                                          data<T>(arguments.grad_scale),
                                           nullptr};
     const int64_t parts = cuda::scatter_channels_parts(args);
     if (needs_scale && parts > 1) {
@@ -93,7 +65,7 @@ Tensors scatter_channels_backward(const Tensor& grad, const OptionalTensor& x, c
     }
     check_launch(op, cuda::scatter_channels_backward(args, stream));
   });
-  return grads;
+  return arguments.gradients;
 }
 
 }  // namespace

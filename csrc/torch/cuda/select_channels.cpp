@@ -2,6 +2,7 @@
 // csrc/cuda/select_channels.cu.
 #include "../../cuda/select_channels.cuh"
 
+#include "../select_channels.h"
 #include "common.h"
 
 namespace adarts {
@@ -10,14 +11,11 @@ namespace {
 
 Tensor select_channels(const Tensor& scores, int64_t k) {
   constexpr const char* op = "select_channels";
-  ADARTS_CHECK(scores.dim() == 2, op, ": scores has shape ", shape_of(scores), ", expected (N, C)");
+  const Tensor rows = checked_scores(op, scores, k);
   const int64_t channels = scores.size(1);
-  ADARTS_CHECK(k >= 0 && k <= channels, op, ": k is ", k, ", expected 0 to ", channels, " for ",
-               channels, " channels");
   ADARTS_CHECK(channels <= cuda::kMostSelectable, op, ": scores has shape ", shape_of(scores),
                ", expected at most ", cuda::kMostSelectable, " channels on a GPU");
   const DeviceStream stream(scores);
-  const Tensor rows = dense(scores);
   Tensor out = empty_tensor(scores, {k}, ScalarType::Long);
   dispatch(op, scores.scalar_type(), [&](auto zero) {
     using T = decltype(zero);
