@@ -20,7 +20,7 @@ from adarts_ext.draw.layout import (
     GAP,
     LABEL_HEIGHT,
     LABEL_WIDTH,
-    CellLayout,
+    CellDrawing,
     Edge,
     layout_cell,
 )
@@ -91,7 +91,7 @@ def cell_figure(genotype: Genotype) -> Figure:
     return figure
 
 
-def _draw_cell(axes: Axes, layout: CellLayout, left: float, middle: float) -> None:
+def _draw_cell(axes: Axes, layout: CellDrawing, left: float, middle: float) -> None:
     for edge in layout.edges:
         _draw_edge(axes, edge, left, middle)
     last = len(layout.boxes) - 1

@@ -49,7 +49,7 @@ class Edge:
 
 
 @dataclass
-class CellLayout:
+class CellDrawing:
     """A cell laid out: its states' boxes (the output is the last one) and its edges."""
 
     boxes: list[Place]
@@ -59,7 +59,7 @@ class CellLayout:
     bottom: float
 
 
-def layout_cell(ops: Sequence[tuple[str, int]], concat: Sequence[int]) -> CellLayout:
+def layout_cell(ops: Sequence[tuple[str, int]], concat: Sequence[int]) -> CellDrawing:
     """Lay a cell out from left to right.
 
     Args:
@@ -93,7 +93,7 @@ def layout_cell(ops: Sequence[tuple[str, int]], concat: Sequence[int]) -> CellLa
     places = [place for column in columns for place in column]
     top = max(place.y + place.height / 2 for place in places)
     bottom = min(place.y - place.height / 2 for place in places)
-    return CellLayout(boxes, edges, width, top, bottom)
+    return CellDrawing(boxes, edges, width, top, bottom)
 
 
 def _boxes(edges: Sequence[Edge], output: int) -> list[Place]:
