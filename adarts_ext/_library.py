@@ -60,6 +60,6 @@ cuda_error = _load_cuda()  # None where the CUDA library is loaded
 
 
 def has_kernels(tensor: Tensor) -> bool:
-    """Tell whether the operators have compiled kernels for this tensor's device."""
+    """Return whether the operators have compiled kernels for this tensor's device."""
     device = tensor.device.type
     return device in ("cpu", "meta") or (device == "cuda" and cuda_error is None)

@@ -126,7 +126,7 @@ class SearchStep:
         self.step(*self.next_batches())
 
     def next_batches(self) -> tuple[Batch, Batch]:
-        """Give the batches of the next step: for the weights, and for alphas and betas."""
+        """Return the batches of the next step: for the weights, and for alphas and betas."""
         turn = self.steps % len(self.train_batches)
         self.steps += 1
         return self.train_batches[turn], self.validation_batches[turn]

@@ -26,7 +26,7 @@ def cpu_name() -> str:
 
 
 def device_name(device: str) -> str:
-    """Name a device; a CPU with its number of cores.
+    """Return the name of a device; a CPU with its number of cores.
 
     Args:
         device: ``"cpu"`` or ``"cuda"``.
@@ -93,7 +93,7 @@ SAME = ("device", "threads", "precision", "network")
 
 
 def line(threads: int) -> str:
-    """Name the CPU, the threads and torch in one line."""
+    """Return the name of the CPU, the threads and torch in one line."""
     plural = "thread" if threads == 1 else "threads"
     return f"{cpu_name()}, {threads} {plural}, torch {torch.__version__}"
 

@@ -48,7 +48,7 @@ class Passes:
 
 
 def requires_gradient(argument: object) -> bool:
-    """Tell whether an argument is a tensor that is to get a gradient."""
+    """Return whether an argument is a tensor that is to get a gradient."""
     return isinstance(argument, Tensor) and argument.requires_grad
 
 

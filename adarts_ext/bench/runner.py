@@ -28,7 +28,7 @@ FAILED = "failed"
 
 
 def with_roofs(parts: Sequence[str]) -> list[str]:
-    """Name the parts that are run for the parts asked for.
+    """Return the names of the parts that are run for the parts asked for.
 
     Example:
         >>> with_roofs(["step", "ops"])

@@ -42,7 +42,7 @@ def run(arguments: list[str]) -> None:
 
 
 def default_picture(name: str) -> Path:
-    """Name the picture of a genotype that an argument names.
+    """Return the name of the picture of a genotype that an argument names.
 
     Example:
         >>> str(default_picture("random:3")), str(default_picture("ADARTS_V1"))

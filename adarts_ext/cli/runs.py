@@ -35,7 +35,7 @@ def replace_options(parser: OptionParser, base: Config, given: dict[str, Any]) -
 
 
 def default_folder(config: RunConfig) -> Path:
-    """Name the folder of a run that was not given one."""
+    """Return the name of the folder of a run that was not given one."""
     return Path("runs") / f"{config.kind}-{config.dataset}-{datetime.now():%Y%m%d-%H%M%S}"
 
 

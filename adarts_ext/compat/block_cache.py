@@ -36,7 +36,7 @@ _memories = WeakTensorKeyDictionary()  # of feature maps, as long as those are t
 
 
 def remember(nodes: ImageBlocks) -> Tensor:
-    """Give the feature map of image blocks, which are remembered."""
+    """Return the feature map of image blocks, which are remembered."""
     x = feature_map(nodes)
     if not (torch.compiler.is_compiling() or x.is_inference()):
         _memories[x] = _Memory(x._version, nodes.blocks.detach())
@@ -44,7 +44,7 @@ def remember(nodes: ImageBlocks) -> Tensor:
 
 
 def remembered_blocks(x: Tensor) -> ImageBlocks:
-    """Give the image blocks of a feature map: those remembered, unless it was changed since.
+    """Return the image blocks of a feature map: those remembered, unless it was changed since.
 
     Gradients go through x in any case, so hooks on it, and gradients with respect to it, are what
     they would be without.

@@ -79,7 +79,7 @@ class FusedCell(Computed):
     def reason_not_fused(
         self, cell: nn.Module, s0: Tensor, s1: Tensor, alphas: Tensor, betas: Tensor | None = None
     ) -> str | None:
-        """Say why these inputs have to go through the original code, or None."""
+        """Return why these inputs have to go through the original code, or None."""
         count = len(self.edges)
         shape = (count, len(self.edges[0].parts.candidates))
         if not isinstance(alphas, Tensor) or alphas.shape != shape:
@@ -102,7 +102,7 @@ class FusedCell(Computed):
 
     @constant_when_compiled
     def changed(self, cell: nn.Module) -> str | None:
-        """Say why the cell is no longer what was accelerated, or None."""
+        """Return why the cell is no longer what was accelerated, or None."""
         norms = [norm for layers in self.layers_of(cell) for norm in layers.norms]
         return self.watch.change(cell) or reason_against_norms(norms)
 
@@ -129,7 +129,7 @@ class FusedCell(Computed):
 
 
 def agree(edges: Sequence[FusedMixedOp]) -> bool:
-    """Whether the mixed operations of a cell can be computed together, but for their strides."""
+    """Return whether the mixed operations of a cell agree in all but their strides."""
     first = edges[0].parts
     return all(
         edge.channels == edges[0].channels
@@ -141,7 +141,7 @@ def agree(edges: Sequence[FusedMixedOp]) -> bool:
 
 
 def right_strides(edges: Sequence[FusedMixedOp], steps: int) -> bool:
-    """Whether the edges from the two inputs share a stride and all others have stride 1."""
+    """Return whether the edges from the two inputs share a stride and all others have stride 1."""
     first = edges[0].parts.stride
     return all(
         edge.parts.stride == (first if state < 2 else 1)
@@ -150,7 +150,7 @@ def right_strides(edges: Sequence[FusedMixedOp], steps: int) -> bool:
 
 
 def output_nodes(y: object, channels: int, steps: int) -> int | None:
-    """Tell how many nodes of so many channels an output consists of, or None."""
+    """Return how many nodes of so many channels an output consists of, or None."""
     if not isinstance(y, Tensor) or y.dim() != 4 or y.size(1) % channels:
         return None
     nodes = y.size(1) // channels

@@ -69,7 +69,7 @@ class FusedMixedOp(Computed):
         return padded[..., [own.index(name) if name in own else len(own) for name in PRIMITIVES]]
 
     def reason_not_fused(self, module: nn.Module, x: Tensor, weights: Tensor) -> str | None:
-        """Say why these inputs have to go through the original code, or None."""
+        """Return why these inputs have to go through the original code, or None."""
         if not isinstance(weights, Tensor) or weights.shape != (len(self.parts.candidates),):
             return "the weights are no tensor of one number for each candidate"
         return (
@@ -79,12 +79,12 @@ class FusedMixedOp(Computed):
         )
 
     def reason_against_input(self, x: Tensor) -> str | None:
-        """Say why the kernels do not take a feature map of its dtype or device, or None."""
+        """Return why the kernels do not take a feature map of its dtype or device, or None."""
         return fused.reason_against_input(x)
 
     @constant_when_compiled
     def changed(self, module: nn.Module) -> str | None:
-        """Say why the module is no longer what was accelerated, or None."""
+        """Return why the module is no longer what was accelerated, or None."""
         return self.watch.change(module) or reason_against_norms(self.layers_of(module).norms)
 
     def layers_of(self, module: nn.Module) -> fused.Layers:
@@ -103,7 +103,7 @@ class FusedMixedOp(Computed):
 
 
 def reason_against_shape(x: Tensor, channels: int, stride: int) -> str | None:
-    """Say why something is no feature map of so many channels that a stride divides, or None."""
+    """Return why something is no feature map of so many channels that a stride divides, or None."""
     if not isinstance(x, Tensor) or x.dim() != 4 or x.size(1) != channels:
         return f"the input has no shape (N, {channels}, H, W)"
     if x.size(2) % stride or x.size(3) % stride:

@@ -49,7 +49,7 @@ class Probe:
             return self.copy.train()(*self._inputs(0))
 
     def difference(self, computed: Callable[..., Tensor]) -> str | None:
-        """Say how the module's own code differs from ``computed``, or None if it does not.
+        """Return how the module's own code differs from ``computed``, or None if it does not.
 
         Args:
             computed: Called with the copy and the inputs.

@@ -104,13 +104,13 @@ def _cell(
 
 
 def _try_edge(module: nn.Module, plan: FusedMixedOp, shapes: list[tuple[int, ...]]) -> str | None:
-    """Say why a plan does not compute a mixed operation, or None."""
+    """Return why a plan does not compute a mixed operation, or None."""
     vectors = [(len(plan.parts.candidates),)]
     return probe.Probe(module, shapes, vectors).difference(plan)
 
 
 def _try_cell(module: nn.Module, plan: fused_cell.FusedCell) -> str | tuple[int, int]:
-    """Say why a plan does not compute a cell, or give its multiplier and calls."""
+    """Return why a plan does not compute a cell, or its multiplier and calls."""
     edges, side = plan.edges, probe.SIZE
     shapes = [
         (probe.BATCH, channels, side * stride, side * stride)

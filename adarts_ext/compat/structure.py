@@ -87,7 +87,7 @@ def leaves(module: nn.Module) -> list[nn.Module]:
 
 
 def candidate(module: nn.Module) -> Candidate:
-    """Tell which primitive a candidate operation is.
+    """Return which primitive a candidate operation is.
 
     Example:
         >>> candidate(nn.Sequential(nn.MaxPool2d(3, 2, 1), nn.BatchNorm2d(4, affine=False)))
@@ -173,7 +173,7 @@ def preprocess_stride(module: nn.Module) -> int | None:
 
 
 def _without_layers(module: nn.Module) -> Candidate:
-    """Tell ``none`` and ``skip_connect``, which have no layers, by what they do."""
+    """Recognise ``none`` and ``skip_connect``, which have no layers, by what they do."""
     if type(module) is nn.Identity:
         return Candidate("skip_connect", 1)
     if _has_state(module) or type(module).__module__.startswith("torch.nn."):
@@ -213,7 +213,7 @@ def _pooling(layers: list[nn.Module]) -> Candidate | None:
 
 
 def _skip(layers: list[nn.Module]) -> Candidate | None:
-    """Tell a factorized reduction, whose convolutions have stride 2 or get every other pixel."""
+    """Recognise a factorized reduction: its convolutions have stride 2 or get every other pixel."""
     if len(layers) != 4 or type(layers[0]) is not nn.ReLU:
         return None
     _, first, second, norm = layers

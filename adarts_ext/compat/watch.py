@@ -37,7 +37,7 @@ class Watch:
         self.attributes = plain_attributes(module)
 
     def change(self, module: nn.Module) -> str | None:
-        """Say what has changed, or None."""
+        """Return what has changed, or None."""
         if plain_attributes(module) != self.attributes:
             return f"an attribute of {type(module).__name__} was changed"
         built = self.built
@@ -49,7 +49,7 @@ class Watch:
 
 
 def is_replica(module: nn.Module) -> bool:
-    """Whether ``torch.nn.DataParallel`` made this module for one forward pass."""
+    """Return whether ``torch.nn.DataParallel`` made this module for one forward pass."""
     return module.__dict__.get("_is_replica", False)
 
 
@@ -63,7 +63,7 @@ def plain_attributes(module: nn.Module) -> dict[str, Any]:
 
 
 def has_other_attributes(module: nn.Module) -> bool:
-    """Whether a module may compute by something else: a tensor, a function, an object."""
+    """Return whether a module may compute by something else: a tensor, a function, an object."""
     return any(name not in _TORCHS and not _is_plain(v) for name, v in module.__dict__.items())
 
 

@@ -53,12 +53,12 @@ class WeightedMixedOp(FusedMixedOp):
         ]
 
     def reason_against_input(self, x: Tensor) -> str | None:
-        """Say why the operators do not take a feature map, or None: they take any with values."""
+        """Return why the operators do not take a feature map, or None: any with values is taken."""
         return None if x.numel() and x.is_floating_point() else "the input has no numbers to sum"
 
     @constant_when_compiled
     def changed(self, module: nn.Module) -> str | None:
-        """Say why the module is no longer what was accelerated, or None."""
+        """Return why the module is no longer what was accelerated, or None."""
         return self.watch.change(module)
 
     def __call__(self, module: nn.Module, x: Tensor, weights: Tensor) -> Tensor:

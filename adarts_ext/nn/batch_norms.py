@@ -14,7 +14,7 @@ Updates = list[tuple[Sequence[nn.BatchNorm2d], Tensor]]
 
 
 def reason_against_norms(norms: Sequence[nn.BatchNorm2d]) -> str | None:
-    """Say why the kernels cannot treat BatchNorms alike, or None."""
+    """Return why the kernels cannot treat BatchNorms alike, or None."""
     first = norms[0]
     expected = first.eps, first.momentum, first.training
     if first.momentum is None or any(norm._buffers["running_mean"] is None for norm in norms):

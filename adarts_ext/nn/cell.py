@@ -149,7 +149,7 @@ class SearchCell(nn.Module):
 
     @constant_when_compiled
     def _reason_not_fused(self) -> str | None:
-        """Say why the fused kernels cannot compute this cell, or None."""
+        """Return why the fused kernels cannot compute this cell, or None."""
         return (
             fused.reason_against_kind(self.backend, self.selected_channels)
             or self._built.change(self)
@@ -253,7 +253,7 @@ class SearchCell(nn.Module):
         )
 
     def kernels(self) -> str:
-        """Say which kernels this cell runs on, where its inputs have a dtype they serve."""
+        """Return which kernels this cell runs on, where its inputs have a dtype they serve."""
         return fused.kernels(self._reason_not_fused())
 
 

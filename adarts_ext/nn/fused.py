@@ -37,7 +37,7 @@ KERNEL_ORDER = (
 
 
 def reason_against_input(x: Tensor | ImageBlocks) -> str | None:
-    """Say why the fused kernels cannot take this input, or None."""
+    """Return why the fused kernels cannot take this input, or None."""
     if isinstance(x, ImageBlocks):
         return None
     if not _library.has_kernels(x):
@@ -50,7 +50,7 @@ def reason_against_input(x: Tensor | ImageBlocks) -> str | None:
 
 
 def reason_against_kind(backend: str, selected_channels: int) -> str | None:
-    """Say why the fused kernels do not compute mixed operations of this kind, or None."""
+    """Return why the fused kernels do not compute mixed operations of this kind, or None."""
     if backend != "fused":
         return f"backend is {backend}"
     if selected_channels > MOST_SELECTED:
@@ -59,7 +59,7 @@ def reason_against_kind(backend: str, selected_channels: int) -> str | None:
 
 
 def kernels(reason: str | None) -> str:
-    """Name the kernels that run, given the reason against the fused ones."""
+    """Return the name of the kernels that run, given the reason against the fused ones."""
     return f"operator by operator ({reason})" if reason else "fused cell"
 
 

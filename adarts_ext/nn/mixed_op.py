@@ -127,7 +127,7 @@ class PartialMixedOp(nn.Module):
 
     @constant_when_compiled
     def _reason_not_fused(self) -> str | None:
-        """Say why the fused kernels cannot compute this edge, or None."""
+        """Return why the fused kernels cannot compute this edge, or None."""
         if MIXED_OP_SETTINGS(self) != self._settings:
             return "a PartialMixedOp was changed"
         return (
@@ -174,5 +174,5 @@ class PartialMixedOp(nn.Module):
         )
 
     def kernels(self) -> str:
-        """Say which kernels this module runs on, where its input has a dtype they serve."""
+        """Return which kernels this module runs on, where its input has a dtype they serve."""
         return fused.kernels(self._reason_not_fused())

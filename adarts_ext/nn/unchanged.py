@@ -60,7 +60,7 @@ class AsBuilt:
         self.settings = self._settings()
 
     def change(self, root: nn.Module) -> str | None:
-        """Say what has changed below ``root``, or None; this takes a microsecond for 3 modules."""
+        """Return what has changed below ``root``, or None; a microsecond for 3 modules."""
         if _children(root, self.modules) != self.children:
             return "a layer was exchanged"
         if list(map(type, self.modules)) != self.classes:

@@ -70,7 +70,7 @@ def empty_feature_map(like: Tensor, shape: Sequence[int], interleaved: bool) -> 
 
 
 def is_interleaved(x: Tensor) -> bool:
-    """Tell whether a feature map lies in channels_last memory, by the rule the kernels follow."""
+    """Return whether a feature map lies in channels_last memory, by the rule the kernels follow."""
     _, _, height, width = x.shape
     if height > 1 and width > 1 and x.stride(2) != width * x.stride(3):
         return False  # such memory is copied to contiguous memory

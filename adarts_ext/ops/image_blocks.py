@@ -12,7 +12,7 @@ __all__ = ["LANES", "from_image_blocks", "to_image_blocks"]
 
 
 def from_image_blocks(blocks: Tensor, batch: int) -> Tensor:
-    """Give the feature map ``(N, C, H, W)`` that :func:`to_image_blocks` laid out.
+    """Return the feature map ``(N, C, H, W)`` that :func:`to_image_blocks` laid out.
 
     Args:
         blocks: ``(ceil(N / 16), C, H, W, 16)``.

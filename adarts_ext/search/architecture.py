@@ -88,7 +88,7 @@ def _tag(name: str) -> str:
 
 
 def edge_names(edges: int) -> list[str]:
-    """Name the edges of a cell, in the order of the alphas.
+    """Return the names of the edges of a cell, in the order of the alphas.
 
     Example:
         >>> edge_names(5)

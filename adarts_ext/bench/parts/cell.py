@@ -108,7 +108,7 @@ def chosen_cells(size: Size) -> dict[int, CellShape]:
 
 
 def group_name(size: Size, position: int) -> str:
-    """Name a cell.
+    """Return the name of a cell.
 
     Example:
         >>> group_name(Size(), 2)

@@ -139,7 +139,7 @@ def measure(size: Size, options: Options) -> dict[str, Measured]:
 
 
 def group_name(size: Size) -> str:
-    """Name a pass whose memory is measured."""
+    """Return the name of a pass whose memory is measured."""
     return f"memory, N={size.batch}"
 
 

@@ -62,7 +62,7 @@ class Compiler:
 
 
 def group_name(operator: str, shape: Shape, which: str) -> str:
-    """Name a pass of an operator at a shape.
+    """Return the name of a pass of an operator at a shape.
 
     Example:
         >>> group_name("mixed_sum", (64, 16, 32, 4), "forward")
@@ -72,7 +72,7 @@ def group_name(operator: str, shape: Shape, which: str) -> str:
 
 
 def shape_name(shape: Shape) -> str:
-    """Name a shape, without the proportion."""
+    """Return the name of a shape, without the proportion."""
     n, c, side, _ = shape
     return f"{n}x{c}x{side}x{side}"
 

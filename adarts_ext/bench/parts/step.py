@@ -27,7 +27,7 @@ LOW_PRECISION = (BASELINE, "frozen", "drop-in", "ours, store", "ours, recompute"
 
 
 def arms(precision: str, device: str) -> tuple[str, ...]:
-    """Name the arms of a precision, ``"float32"`` or ``"bfloat16"``."""
+    """Return the names of the arms of a precision, ``"float32"`` or ``"bfloat16"``."""
     graph = (GRAPH,) if device == "cuda" else ()
     if precision == "bfloat16":
         return (*LOW_PRECISION, *graph)
@@ -109,7 +109,7 @@ def measure(
 
 
 def group_name(size: Size, precision: str) -> str:
-    """Name a step.
+    """Return the name of a step.
 
     Example:
         >>> group_name(Size(), "float32")

@@ -149,7 +149,7 @@ def draw_roofline(results: Results) -> Figure | None:
 
 
 def kind(part: str, group: str) -> str:
-    """Name what shares a marker in the roofline: an operator, or cells of a kind."""
+    """Return the name of what shares a marker in the roofline: an operator, or cells of a kind."""
     return group.partition(",")[0]
 
 

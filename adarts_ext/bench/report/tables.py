@@ -45,7 +45,7 @@ def arms_table(part: str, unit: str, results: Results) -> list[str]:
 
 
 def is_plain(entry: Entry) -> bool:
-    """Tell whether an arm runs in plain torch as it is, uncompiled."""
+    """Return whether an arm runs in plain torch as it is, uncompiled."""
     return not entry.arm.startswith(("ours", "drop-in", "torch.compile"))
 
 
