@@ -19,8 +19,8 @@ pytestmark = pytest.mark.slow
 USUAL = "any_ or matches_reference and (float32 or bfloat16)"
 CHOSEN = {
     "normalized_mixed_sum": "many_inputs or misaligned or given_norms",
-    "search_cell": "matches_reference and True or recomputing_changes"
-    " or any_structure and False and (all or block or wide)",
+    "search_cell": "matches_reference and True and (attention or first-2)"
+    " or recomputing_changes and dtype2 or any_structure and False and (all or block or wide)",
 }
 
 
