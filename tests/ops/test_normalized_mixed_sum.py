@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from comparison import assert_exact, compare, run
+from comparison import Errors, assert_exact, compare, run
 from conftest import feature_map
 from torch import Tensor, nn
 
@@ -91,9 +91,24 @@ def test_large_sum_is_as_exact_as_torch(shape):
 @pytest.mark.usefixtures("device")
 def test_mean_far_from_zero():
     """Channels whose mean is a thousand deviations away, one of them with a far first value."""
-    x = torch.randn(20, 3, 6, 8) + 1000 * torch.tensor([1.0, -1.0, 0.0])[:, None, None]
-    x[0, 2, 0, 0] = 500.0
-    compare_both([torch.rand(2), x, torch.randn_like(x)], torch.randn_like(x), [True, True])
+    errors = Errors()  # the rounding of two means is luck
+    for seed in errors.until_clear():
+        torch.manual_seed(seed)
+        x = torch.randn(20, 3, 6, 8) + 1000 * torch.tensor([1.0, -1.0, 0.0])[:, None, None]
+        x[0, 2, 0, 0] = 500.0
+        tensors, grad = [torch.rand(2), x, torch.randn_like(x)], torch.randn_like(x)
+        actual, plain, truth = (
+            run(lambda w, *x, f=module.normalized_mixed_sum: f(x, w, [True, True]).out, *given)
+            for module, *given in (
+                (ops, tensors, grad, torch.float32),
+                (reference, tensors, grad, torch.float32),
+                (reference, tensors, grad, torch.float64),
+            )
+        )
+        kinds = "result", "weights", "far", "near"
+        for kind, *results in zip(kinds, actual, plain, truth, strict=True):
+            errors.add(kind, *results)
+    errors.assert_at_most_twice()
     norms = ops.normalized_mixed_sum([x], torch.ones(1), [True]).norms.double()
     variance, mean = torch.var_mean(x.double(), (0, 2, 3))
     torch.testing.assert_close(norms[0, 0], mean, rtol=1e-6, atol=1e-6)
