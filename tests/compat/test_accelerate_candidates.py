@@ -7,7 +7,7 @@ import warnings
 
 import pytest
 import torch
-from old_code import darts
+from old_code import adarts, darts, pc_darts
 from old_code.operations import FactorizedReduce, SepConv
 from torch import Tensor, nn
 
@@ -139,6 +139,30 @@ def test_candidates_of_ones_own_are_not_computed_by_the_kernels(change):
         torch.manual_seed(1)
         y = each(x, weights)
         sources = [weights, *each.parameters()]
+        found.append([y, *torch.autograd.grad(y.square().sum(), sources), *each.buffers()])
+    for mine, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("memory", ["store", "recompute"])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("style", [adarts, pc_darts], ids=["adarts", "pc_darts"])
+def test_channels_are_selected_around_candidates_of_ones_own(style, stride, memory):
+    torch.manual_seed(0)
+    mixed_op = style.MixedOp(16, stride)
+    other_kernel(mixed_op._ops, 4, stride)
+    mixed_op.double()
+    plain = copy.deepcopy(mixed_op)
+    accelerate(mixed_op, memory=memory)
+    (entry,) = acceleration_report(mixed_op).entries
+    assert entry.level == "weighted sum"
+    found = []
+    for each in (mixed_op, plain):
+        torch.manual_seed(1)
+        x = torch.randn(3, 16, 8, 8, dtype=DOUBLE, requires_grad=True)
+        weights = torch.rand(8, dtype=DOUBLE, requires_grad=True)
+        y = each(x, weights)
+        sources = [x, weights, *each.parameters()]
         found.append([y, *torch.autograd.grad(y.square().sum(), sources), *each.buffers()])
     for mine, theirs in zip(*found, strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-9, atol=1e-9)
