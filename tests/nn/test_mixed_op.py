@@ -149,9 +149,11 @@ def test_an_attention_output_depends_on_the_batch_in_evaluation_too(backend):
     edge = make("attention", 1, backend).eval()
     x, weights = operands()
     with torch.no_grad():
-        together, alone = edge(x, weights), edge(x[:1], weights)
-        assert torch.equal(together, edge(x, weights))
-        assert not torch.allclose(together[:1], alone)
+        assert torch.equal(edge(x, weights), edge(x, weights))
+        assert not all(  # one image alone may by luck choose the same channels
+            torch.allclose(edge(x, weights)[:1], edge(x[:1], weights))
+            for x in torch.randn(20, *x.shape)
+        )
 
 
 @pytest.mark.parametrize("selection", ["first", "all"])
