@@ -152,7 +152,7 @@ def test_an_attention_output_depends_on_the_batch_in_evaluation_too(backend):
         assert torch.equal(edge(x, weights), edge(x, weights))
         assert not all(  # one image alone may by luck choose the same channels
             torch.allclose(edge(x, weights)[:1], edge(x[:1], weights))
-            for x in torch.randn(20, *x.shape)
+            for x in torch.randn(20, *x.shape, dtype=x.dtype)
         )
 
 
