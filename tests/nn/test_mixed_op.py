@@ -146,14 +146,15 @@ def test_none_gives_nothing_but_takes_its_share(backend):
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_an_attention_output_depends_on_the_batch_in_evaluation_too(backend):
-    edge = make("attention", 1, backend).eval()
-    x, weights = operands()
-    with torch.no_grad():
-        assert torch.equal(edge(x, weights), edge(x, weights))
-        assert not all(  # one image alone may by luck choose the same channels
-            torch.allclose(edge(x, weights)[:1], edge(x[:1], weights))
-            for x in torch.randn(20, *x.shape, dtype=x.dtype)
-        )
+    depends = []
+    for _ in range(20):  # one image alone may by luck choose the same channels
+        edge = make("attention", 1, backend).eval()
+        x, weights = operands()
+        with torch.no_grad():
+            together, alone = edge(x, weights), edge(x[:1], weights)
+            assert torch.equal(together, edge(x, weights))
+        depends.append(not torch.allclose(together[:1], alone))
+    assert any(depends)
 
 
 @pytest.mark.parametrize("selection", ["first", "all"])
