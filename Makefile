@@ -17,10 +17,10 @@ VENV ?= .venv
 export GOMP_SPINCOUNT ?= 10000
 
 BIN := $(VENV)/bin
-NATIVE := $(wildcard csrc/*.* csrc/*/*.* csrc/*/*/*.*) setup.py pyproject.toml
+CSRC := $(filter-out %.md,$(wildcard csrc/*.* csrc/*/*.* csrc/*/*/*.*))
+NATIVE := $(CSRC) setup.py pyproject.toml
 
-SOURCES := csrc/*. csrc/*/*. csrc/*/*/*. tests/emulator/*.
-CPP := $(wildcard $(foreach kind,h cpp cuh cu,$(addsuffix $(kind),$(SOURCES))))
+CPP := $(CSRC) $(wildcard tests/emulator/*.cpp tests/emulator/*.h tests/emulator/*.cuh)
 OUT ?= build/gpu
 # Where the libraries were built elsewhere there is no environment of ours.
 GPU_PYTHON := PYTHONPATH=. $(PYTHON)

@@ -66,5 +66,5 @@ CHANGES = [
     (forget_statistics, "a BatchNorm2d was changed"),
     (average_statistics, "a BatchNorm keeps other running statistics"),
 ]
-# A BatchNorm removes what these change.
+# What changes no output in training: the batch's statistics are used, a bias is removed.
 WITHOUT_EFFECT = (forget_statistics, average_statistics, add_bias)

@@ -70,10 +70,12 @@ struct MixedSumBackwardArguments {
     check_like(op, "weights", weights, grad);
     ADARTS_CHECK(!needs_weights || static_cast<int64_t>(inputs.size()) == count, op,
                  ": the gradient of weights needs all ", count, " inputs, got ", inputs.size());
-    const Tensor like = torch::stable::empty_like(needs_weights ? inputs[0] : grad);
+    const Tensor& x = needs_weights ? inputs[0] : grad;
+    const MixedSumGradients gradients(needs_inputs, needs_weights, x, grad.scalar_type());
+    const bool input_first = gradients.all.size() > (needs_weights ? 1 : 0);
+    const Tensor like = input_first ? gradients.all[0] : torch::stable::empty_like(x);
     return {checked_inputs(op, needs_weights ? inputs : Tensors(), like), laid_out_like(grad, like),
-            dense(weights),
-            MixedSumGradients(needs_inputs, needs_weights, like, grad.scalar_type())};
+            dense(weights), gradients};
   }
 };
 

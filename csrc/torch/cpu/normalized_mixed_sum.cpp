@@ -96,21 +96,21 @@ Tensors normalized_mixed_sum_backward(const Tensor& grad, const Tensors& inputs,
         for (int64_t i = 0; i <= count; ++i)
           totals[i * channels + item % channels] += partial[item * (1 + count) + i];
     }
-    std::vector<cpu::InputGradient<T>> ways(count * channels);
+    std::vector<cpu::InputGradient<T>> of_channels(count * channels);
     for (int64_t at = 0; at < count * channels; ++at) {
       const A factor = data<A>(factors)[at / channels] * coefficients.rstds[at];
-      ways[at].factor = factor;
+      of_channels[at].factor = factor;
       if (!training || !normalized[at / channels]) continue;
       const double values = planes.values(), rstd = coefficients.rstds[at];
-      ways[at].offset = A(totals[at % channels] / values);
-      ways[at].slope = A(-factor * rstd * rstd * totals[channels + at] / values);
-      ways[at].mean = coefficients.means[at];
+      of_channels[at].offset = A(totals[at % channels] / values);
+      of_channels[at].slope = A(-factor * rstd * rstd * totals[channels + at] / values);
+      of_channels[at].mean = coefficients.means[at];
     }
     sources.resize(count, nullptr);
     const std::vector<T*> targets = pointers<T>(gradients.inputs);
     const int64_t wanted = std::count(needs_inputs.begin(), needs_inputs.end(), true);
     const cpu::NormalizedMixedSumBackward<T> kernel{
-        data<T>(grad_out), sources.data(), count, planes, ways.data(), targets.data()};
+        data<T>(grad_out), sources.data(), count, planes, of_channels.data(), targets.data()};
     if (wanted > 0) run_parallel(kernel, planes.images * channels, 2 * wanted * planes.pixels);
     if (!needs_weights) return;
     for (int64_t i = 0; i < count; ++i) {
