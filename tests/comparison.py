@@ -88,30 +88,33 @@ class Errors:
     what is usual for its kind): behind an ill-conditioned BatchNorm gradients are a hundred times
     larger than elsewhere, and the luck of one of them would decide.
 
+    Drawing ends when, for every kind, the draws that are at most twice as wrong lead the others by
+    ``LEAD``, or after ``MOST`` draws.
+
     How likely is a false alarm? The logarithm of the ratio of two errors in one draw deviates by at
-    most ``SPREAD`` (measured: logits of one image; gradients half as much), its median over n draws
-    by 1.25 SPREAD / sqrt(n), 0.11 for ``MOST``. With a true ratio of 1.2 the bound of 2 is 4.8
-    deviations away: one in a million. Drawing ends early where the median is two deviations below
-    the bound, after 5 draws if we are as exact as plain torch; a true ratio of 3, which must not
-    pass, would need luck of four deviations for that.
+    most 0.6 (measured: logits of one image; gradients half as much). With a true ratio of 1.2 four
+    draws in five are at most twice as wrong: eight draws on average decide, and ``MOST`` of them
+    fail with a probability of one in a million. A true ratio of 3, which must not pass, does so in
+    four of a thousand cases for those logits, and in one of a hundred thousand for gradients.
     """
 
     BOUND = 2.0
-    SPREAD = 0.6
-    LEAST, MOST = 5, 49
+    LEAD, MOST = 5, 49
 
     def __init__(self) -> None:
         self.draws: list[dict[str, list[tuple[float, float, float]]]] = []
 
     def until_clear(self) -> Iterator[int]:
-        """Give a seed for every draw, until the medians tell, or ``MOST`` are drawn."""
+        """Give a seed for every draw, until the draws tell, or ``MOST`` are made."""
         first = torch.initial_seed()  # that of the run
         for draw in range(self.MOST):
             self.draws.append({})
             yield first + draw
-            deviation = 1.25 * self.SPREAD / math.sqrt(draw + 1)
-            clear = self.BOUND * math.exp(-2 * deviation)
-            if draw + 1 >= self.LEAST and max(self.ratios().values()) <= clear:
+            leads = (
+                sum(1 if ratio <= self.BOUND else -1 for ratio in self._ratios(kind))
+                for kind in self._kinds()
+            )
+            if min(leads) >= self.LEAD:
                 return
 
     def add(self, kind: str, actual: Tensor, plain: Tensor, truth: Tensor) -> None:
@@ -124,8 +127,10 @@ class Errors:
 
     def ratios(self) -> dict[str, float]:
         """Return how many times as wrong as plain torch each kind of result is: medians."""
-        kinds = dict.fromkeys(kind for draw in self.draws for kind in draw)
-        return {kind: statistics.median(self._ratios(kind)) for kind in kinds}
+        return {kind: statistics.median(self._ratios(kind)) for kind in self._kinds()}
+
+    def _kinds(self) -> list[str]:
+        return list(dict.fromkeys(kind for draw in self.draws for kind in draw))
 
     def _ratios(self, kind: str) -> list[float]:
         draws = [draw[kind] for draw in self.draws if kind in draw]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import subprocess
 import sys
 
 import pytest
 import torch
+from accelerate_once import accelerate_once
 
 import adarts_ext
 from adarts_ext.bench import fresh, results
@@ -17,7 +17,8 @@ from adarts_ext.bench.parts import cell, fit, ops, scaling
 from adarts_ext.bench.rows import read_rows, write_rows
 from adarts_ext.cli import main
 
-pytestmark = pytest.mark.slow
+# One worker runs all of them: what is measured for them takes a minute.
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("bench")]
 
 TINY = ["--device", "cpu", "--threads", "1", "--batches", "2", "--init-channels", "8"]
 TINY += ["--layers", "3", "--image-size", "16", "--compile-seconds", "0.01"]
@@ -37,16 +38,6 @@ def call_here(function, *arguments, environment=None, limit=None):
 
 
 fresh_call = fresh.call
-accelerate = adarts_ext.accelerate
-accelerated: dict[tuple[str, int], torch.nn.Module] = {}
-
-
-def accelerate_once(network: torch.nn.Module, memory: str) -> torch.nn.Module:
-    """Copy a network that was accelerated before, where it is of the same size."""
-    key = memory, sum(parameter.numel() for parameter in network.parameters())
-    if key not in accelerated:
-        accelerated[key] = accelerate(network, memory=memory)
-    return copy.deepcopy(accelerated[key])
 
 
 @pytest.fixture(scope="module", autouse=True)

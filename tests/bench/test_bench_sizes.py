@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import pytest
+from accelerate_once import accelerate_once
 
+import adarts_ext
 from adarts_ext.bench import fresh
 from adarts_ext.bench.arms import ARMS
 from adarts_ext.bench.groups import Options, Size
 from adarts_ext.bench.parts import fit, memory, scaling
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("bench")]
+
+
+@pytest.fixture(autouse=True)
+def _accelerate_once(monkeypatch):
+    monkeypatch.setattr(adarts_ext, "accelerate", accelerate_once)
 
 
 def test_kept_bytes_leaves_out_weights_and_images():
@@ -61,7 +68,7 @@ def test_plain_is_left_out_where_it_would_take_too_much_memory(monkeypatch):
 def test_a_step_is_measured_and_timed():
     peaks = [
         fresh.call(fit.measure_step, "ours, recompute", [batch, 4, 3, 16], "cpu", 1)["peak_bytes"]
-        for batch in (16, 256)
+        for batch in (16, 96)
     ]
     assert 0 < peaks[0] < peaks[1]
     assert fresh.call(fit.time_step, "ours, recompute", [16, 4, 3, 16], "cpu", 1) > 0

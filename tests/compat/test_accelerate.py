@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Callable
 
 import pytest
 import torch
@@ -35,8 +34,8 @@ PARTS = {  # small tensors are judged with their like
 }
 
 
-def pinned(run: Callable[[], dict[str, Tensor]], chosen: list[Tensor] | None):
-    """Run with these channels selected, edge by edge, or record those that are selected."""
+def pinned(network: nn.Module, x: Tensor, chosen: list[Tensor] | None):
+    """Results with these channels selected, edge by edge, or with those that are recorded."""
     record = [] if chosen is None else list(chosen)
     left = iter(record)
     select = adarts.best_channels
@@ -51,7 +50,7 @@ def pinned(run: Callable[[], dict[str, Tensor]], chosen: list[Tensor] | None):
         else:
             patch.setattr(adarts, "best_channels", lambda scores, count: next(left))
             pin_selection(patch, left)
-        return run(), record
+        return results(network, x), record
 
 
 def kind_of(name: str) -> str:
@@ -60,47 +59,42 @@ def kind_of(name: str) -> str:
     return f"{what} of {part}"
 
 
-def compare(errors: Errors, ours: nn.Module, recomputing: nn.Module, network, x: Tensor) -> None:
-    """Count in the errors of accelerated networks, in both memory modes, and of a plain one."""
-    exact = convert(copy.deepcopy(network), torch.float64)
-    for accelerated in (ours, recomputing):
-        accelerated.train(network.training).load_state_dict(network.state_dict())
-        for to, value in zip(accelerated.arch_parameters(), network.arch_parameters(), strict=True):
-            to.data.copy_(value.data)
-    truth, chosen = pinned(lambda: results(exact, x.double()), None)
-    plain, _ = pinned(lambda: results(network, x), chosen)
-    actual, _ = pinned(lambda: results(ours, x), chosen)
-    again, _ = pinned(lambda: results(recomputing, x), chosen)
-    assert actual.keys() == truth.keys()
-    for name, expected in truth.items():
-        assert torch.equal(again[name], actual[name]), f"{name}: recomputing changes it"
-        if name.endswith("num_batches_tracked"):
-            assert torch.equal(actual[name], expected), name
-        else:
-            errors.add(kind_of(name), actual[name], plain[name], expected)
-    assert all(truth[name].any() for name in truth if re.search("gradient of .*stem", name))
-
-
-def both(network: nn.Module) -> list[nn.Module]:
-    """Accelerated copies of a network, in both memory modes."""
-    modes = ("store", "recompute")
-    return [accelerate(copy.deepcopy(network), memory=memory) for memory in modes]
+def assert_exact_over_draws(style: str, batch: int, steps: int = 2, training: bool = True) -> None:
+    """Assert that accelerated networks, in both memory modes, are as exact as the plain one."""
+    errors = Errors()
+    drawn = make(style, steps=steps)
+    exact = convert(copy.deepcopy(drawn), torch.float64)
+    ours, recomputing = (
+        accelerate(copy.deepcopy(drawn), memory=memory) for memory in ("store", "recompute")
+    )
+    x = images(style, batch)
+    for seed in errors.until_clear():
+        network = make(style, seed, steps=steps).train(training)
+        for other in (exact, ours, recomputing):
+            other.train(training).load_state_dict(network.state_dict())
+            for to, value in zip(other.arch_parameters(), network.arch_parameters(), strict=True):
+                to.data.copy_(value.data)
+        truth, chosen = pinned(exact, x.double(), None)
+        plain, actual, again = (pinned(each, x, chosen)[0] for each in (network, ours, recomputing))
+        assert actual.keys() == truth.keys()
+        for name, expected in truth.items():
+            assert torch.equal(again[name], actual[name]), f"{name}: recomputing changes it"
+            if name.endswith("num_batches_tracked"):
+                assert torch.equal(actual[name], expected), name
+            else:
+                errors.add(kind_of(name), actual[name], plain[name], expected)
+        assert all(truth[name].any() for name in truth if re.search("gradient of .*stem", name))
+    errors.assert_at_most_twice()
 
 
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("style", STYLES)
 def test_as_exact_as_the_plain_network(style, training):
-    errors, accelerated = Errors(), both(make(style))
-    for seed in errors.until_clear():
-        compare(errors, *accelerated, make(style, seed).train(training), images(style, batch=5))
-    errors.assert_at_most_twice()
+    assert_exact_over_draws(style, batch=5, training=training)
 
 
 def test_more_images_than_a_block_and_four_nodes():
-    errors, accelerated = Errors(), both(make("pc_darts", steps=4))
-    for seed in errors.until_clear():
-        compare(errors, *accelerated, make("pc_darts", seed, steps=4), images("pc_darts", batch=17))
-    errors.assert_at_most_twice()
+    assert_exact_over_draws("pc_darts", batch=17, steps=4)
 
 
 @pytest.mark.parametrize("training", [True, False])

@@ -43,8 +43,9 @@ FLAGS = [
     f"-isystem {sysconfig.get_paths()['include']}",
 ]
 PLAIN = ["-O1"]
+EMULATOR = ["-O2"]  # small, and most of the time is spent in it
 SANITIZED = [
-    "-O1",
+    "-O0",  # kernels would take five times as long to compile otherwise
     "-g1",
     "-fno-omit-frame-pointer",
     "-fsanitize=address,undefined",
@@ -73,9 +74,20 @@ def sources(name: str) -> list[Path]:
     return sorted(found)
 
 
+def is_binding(source: Path) -> bool:
+    """Tell what only calls kernels: slow to compile, and thrice as slow under the sanitizers."""
+    return source.name.endswith("_module.cpp") or ROOT / "csrc" / "torch" in source.parents
+
+
 def library_path(name: str, sanitize: bool = False) -> Path:
     """Return where a library is built."""
     return FOLDER / ("sanitized" if sanitize else "plain") / f"{name}.so"
+
+
+def flags(source: Path, checked: bool) -> str:
+    """Return the compiler's flags for a source, as it is checked by the sanitizers or not."""
+    own = EMULATOR if source.parent == HERE and not source.name.startswith(NAMES) else []
+    return " ".join([*FLAGS, *(SANITIZED if checked else PLAIN), *own])
 
 
 def plan() -> str:
@@ -85,19 +97,18 @@ def plan() -> str:
     for name in NAMES:
         for sanitize in (False, True):
             library = library_path(name, sanitize)
-            flags = " ".join([*FLAGS, *(SANITIZED if sanitize else PLAIN)])
             objects = []
             for source in sources(name):
-                # Python modules take long to compile, three times as long under the sanitizers.
-                checked = sanitize and not source.name.endswith("_module.cpp")
+                checked = sanitize and not is_binding(source)
                 folder = library_path(name, checked).parent
                 target = folder / source.relative_to(ROOT).with_suffix(".o")
                 objects.append(str(target))
                 if target not in known:
                     lines.append(f"build {target}: compile {source}")
-                    lines.append(f"  flags = {flags if checked else ' '.join([*FLAGS, *PLAIN])}")
+                    lines.append(f"  flags = {flags(source, checked)}")
                 known.add(target)
-            lines += [f"build {library}: link {' '.join(objects)}", f"  flags = {flags}"]
+            lines.append(f"build {library}: link {' '.join(objects)}")
+            lines.append(f"  flags = {' '.join(SANITIZED if sanitize else PLAIN)}")
             if name == "adarts_emulated":
                 lines.append(
                     f"  libraries = -L{TORCH}/lib -ltorch_cpu -lc10 -Wl,-rpath,{TORCH}/lib"

@@ -22,8 +22,11 @@ class Fiber {
  private:
   static void enter();
   static void arrive();
+  [[noreturn]] static void leave_to(Fiber& next);
 
-  ucontext_t context_ = {};
+  ucontext_t context_ = {};  // to enter it with
+  void* place_[5] = {};      // where it stands since then
+  bool entered_ = true;
   void (*body_)() = nullptr;
   const void* stack_ = nullptr;
   size_t size_ = 0;

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from functools import cache
 
 from emulator.build import HERE, ROOT
@@ -32,9 +33,9 @@ def run_module(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     return _run(f"emulator.{name}", *arguments)
 
 
-def run_tests(file: str, names: str) -> subprocess.CompletedProcess[str]:
-    """Run the tests of a file that ``names``, as pytest's -k, chooses, on sanitized operators."""
-    chosen = ("--device", "sanitized", "-k", names, f"tests/ops/{file}")
+def run_tests(files: Sequence[str], names: str) -> subprocess.CompletedProcess[str]:
+    """Run the tests of files that ``names``, as pytest's -k, chooses, on sanitized operators."""
+    chosen = ("--device", "sanitized", "-k", names, *(f"tests/ops/{file}" for file in files))
     # A report ends the process: what pytest had captured of it would be lost.
     return _run("pytest", "-q", "-p", "no:cacheprovider", "--capture", "no", *chosen)
 

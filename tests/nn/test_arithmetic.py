@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from adarts_ext._library import cpu_level
 
@@ -23,11 +24,18 @@ EXACTNESS = (
     " or as_exact_as_plain_torch and first-True"
 )
 NEEDS = {"baseline": "sse2", "v3": "avx2", "v4": "avx512vl"}  # as Linux names them
-OTHERS = [level for level in NEEDS if level != cpu_level()]  # that one runs all other tests
+TORCH = {  # from the least, as torch names them
+    "DEFAULT": {"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41"},
+    "AVX2": {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"},
+    "AVX512": {},
+}
+# All other tests run what this processor offers: here is what it can do besides.
+OTHERS = [level for level in NEEDS if level != cpu_level()]
+OFFERED = torch.backends.cpu.get_cpu_capability()
+LESS = [*TORCH][: [*TORCH].index(OFFERED)] if OFFERED in TORCH else []
 ARITHMETIC = {
     **{f"kernels at {level}": {"ADARTS_CPU_LEVEL": level} for level in OTHERS},
-    "torch at SSE": {"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41"},
-    "torch at AVX2": {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"},
+    **{f"torch at {level}": TORCH[level] for level in LESS},
     "two threads": {"OMP_NUM_THREADS": "2"},
 }
 

@@ -129,8 +129,7 @@ def test_recomputing_keeps_little_but_the_states(backend, stored):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("memory", ["store", "recompute"])
-@pytest.mark.parametrize("selection", ["attention", "random"])
+@pytest.mark.parametrize(("selection", "memory"), [("attention", "store"), ("random", "recompute")])
 def test_torch_compile_changes_nothing(selection, memory):
     eager = make(steps=1, selection=selection, memory=memory)
     compiled = copy.deepcopy(eager)

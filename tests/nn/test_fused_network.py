@@ -66,15 +66,20 @@ def pinned(chosen: list[Tensor] | None) -> Iterator[list[Tensor]]:
         yield record
 
 
-def make(seed: int, images: Tensor, **choices) -> tuple[SearchNetwork, SearchNetwork]:
-    """A fused and a plain network of the same state, with architecture parameters that matter."""
+def make_plain(seed: int, images: Tensor, **choices) -> SearchNetwork:
+    """A plain network with architecture parameters and running statistics that matter."""
     torch.manual_seed(seed)
-    fused = SearchNetwork(**(SMALL | choices))
     plain = SearchNetwork(**(SMALL | choices), backend="reference")
     with torch.no_grad():
         for tensor in plain.arch_parameters():
             tensor.normal_()
     draw_running_statistics(plain, images)
+    return plain
+
+
+def make(seed: int, images: Tensor, **choices) -> tuple[SearchNetwork, SearchNetwork]:
+    """A fused and a plain network of the same state."""
+    fused, plain = SearchNetwork(**(SMALL | choices)), make_plain(seed, images, **choices)
     fused.load_state_dict(plain.state_dict())
     return fused, plain
 
@@ -105,18 +110,26 @@ def draw_images(seed: int, batch: int, size: tuple[int, int] = (16, 16)) -> Tens
     return torch.randn(batch, 3, *size, generator=torch.Generator().manual_seed(seed))
 
 
-def compare(errors: Errors, seed: int, training: bool, images: Tensor, **choices) -> None:
-    fused, plain = (network.train(training) for network in make(seed, images, **choices))
-    exact = copy.deepcopy(plain).double()
-    truth, chosen = run(exact, images.double(), None)
-    plain_results, _ = run(plain, images, chosen)
-    actual, _ = run(fused, images, chosen)
-    for name, expected in truth.items():
-        if name.endswith("num_batches_tracked"):
-            assert torch.equal(actual[name], expected)
-        else:
-            errors.add(kind_of(name), actual[name], plain_results[name], expected)
-    assert truth["gradient of stem.0.weight"].any(), "nothing reaches the stem"
+def assert_exact_over_draws(training: bool, batch: int, size=(16, 16), **choices) -> None:
+    """Assert that a fused network is as exact as a plain one in the same precision."""
+    errors = Errors()
+    fused = SearchNetwork(**(SMALL | choices)).train(training)
+    exact = SearchNetwork(**(SMALL | choices), backend="reference").double().train(training)
+    for seed in errors.until_clear():
+        images = draw_images(seed, batch, size)
+        plain = make_plain(seed, images, **choices).train(training)
+        for network in (fused, exact):
+            network.load_state_dict(plain.state_dict())
+        truth, chosen = run(exact, images.double(), None)
+        plain_results, _ = run(plain, images, chosen)
+        actual, _ = run(fused, images, chosen)
+        for name, expected in truth.items():
+            if name.endswith("num_batches_tracked"):
+                assert torch.equal(actual[name], expected)
+            else:
+                errors.add(kind_of(name), actual[name], plain_results[name], expected)
+        assert truth["gradient of stem.0.weight"].any(), "nothing reaches the stem"
+    errors.assert_at_most_twice()
 
 
 @pytest.mark.parametrize(
@@ -124,20 +137,12 @@ def compare(errors: Errors, seed: int, training: bool, images: Tensor, **choices
     [*((name, True) for name in CASES), *((name, False) for name in ("attention", "all", "K = 2"))],
 )
 def test_as_exact_as_plain_torch(name, training):
-    choices = dict(CASES[name])
-    batch, size = choices.pop("batch"), choices.pop("size", (16, 16))
-    errors = Errors()
-    for seed in errors.until_clear():
-        compare(errors, seed, training, draw_images(seed, batch, size), **choices)
-    errors.assert_at_most_twice()
+    assert_exact_over_draws(training, **CASES[name])
 
 
 def test_the_default_network_is_as_exact_as_plain_torch():
-    errors = Errors()
     choices = {"init_channels": 16, "layers": 8, "steps": 4, "num_classes": 10}
-    for seed in errors.until_clear():
-        compare(errors, seed, True, draw_images(seed, 2), **choices)
-    errors.assert_at_most_twice()
+    assert_exact_over_draws(True, batch=2, **choices)
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -165,10 +170,9 @@ def test_in_double_precision_the_difference_is_rounding(name):
     assert_exact(actual, expected)
 
 
-@pytest.mark.parametrize("memory", ["store", "recompute"])
-def test_torch_compile_changes_nothing(memory):
+def test_torch_compile_changes_nothing():
     images = draw_images(0, 2)
-    network, _ = make(0, images, steps=1, memory=memory)
+    network, _ = make(0, images, steps=1)
     compiled = copy.deepcopy(network)
     logits = torch.compile(compiled, backend="aot_eager", fullgraph=True)(images)
     expected = network(images)

@@ -12,7 +12,7 @@ import functools
 from collections.abc import Iterator
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from adarts_ext.bench.arms import ARMS, build_network
 from adarts_ext.bench.groups import BASELINE, Group, Measured, Options, Size
@@ -26,12 +26,18 @@ NAMES = (BASELINE, "channels_last", "drop-in", "ours, store", "ours, recompute")
 COUNTED = "ours, store"  # whose arithmetic stands for that of all arms
 
 
+@functools.lru_cache(len(NAMES))
+def _network(name: str, size: Size, device: str) -> nn.Module:
+    """Build the network of an arm, once for all its cells."""
+    return build_network(ARMS[name], size, device)
+
+
 class CellPass:
     """A cell of an arm's supernet with its inputs; each call runs it forward and backward."""
 
     def __init__(self, name: str, size: Size, position: int, device: str) -> None:
         arm = ARMS[name]
-        network = build_network(arm, size, device)
+        network = _network(name, size, device)
         self.cell = network.cells[position]
         kind = "reduce" if self.cell.reduction else "normal"
         self.weights = [
