@@ -28,7 +28,7 @@ SANITIZE := PYTORCH_NO_CUDA_MEMORY_CACHING=1 PYTHONPATH=. compute-sanitizer --er
 
 # One worker for each processor; tensors in tests are too small for threads.
 JOBS ?= $(shell nproc)
-PYTEST := $(BIN)/python -m pytest -q -n $(JOBS) --dist loadgroup
+PYTEST := $(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal
 
 SHELL := bash
 .SHELLFLAGS := -o pipefail -c

@@ -17,8 +17,7 @@ from adarts_ext.bench.parts import cell, fit, ops, scaling
 from adarts_ext.bench.rows import read_rows, write_rows
 from adarts_ext.cli import main
 
-# One worker runs all of them: what is measured for them takes a minute.
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("bench")]
+pytestmark = pytest.mark.slow
 
 TINY = ["--device", "cpu", "--threads", "1", "--batches", "2", "--init-channels", "8"]
 TINY += ["--layers", "3", "--image-size", "16", "--compile-seconds", "0.01"]

@@ -11,7 +11,7 @@ from adarts_ext.bench.arms import ARMS
 from adarts_ext.bench.groups import Options, Size
 from adarts_ext.bench.parts import fit, memory, scaling
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("bench")]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(autouse=True)
@@ -41,22 +41,22 @@ def test_peak_rise_of_a_fresh_process_holds_what_is_kept():
     assert 0.9 * kept < found["peak_bytes"] < 3 * kept
 
 
-def options() -> Options:
-    return Options("cpu", 1, 1, (2,), 4, 3, 16, 0.0, None)
-
-
-def test_plain_is_left_out_where_it_would_take_too_long(monkeypatch):
-    monkeypatch.setattr(scaling, "MOST_SECONDS", 0.0)
+@pytest.fixture
+def sweep(monkeypatch):
+    """A sweep that measures in this process."""
     monkeypatch.setattr(fresh, "call", lambda function, *arguments: function(*arguments))
-    sweep = scaling.Sweep(options())
+    return scaling.Sweep(Options("cpu", 1, 1, (2,), 4, 3, 16, 0.0, None))
+
+
+def test_plain_is_left_out_where_it_would_take_too_long(sweep, monkeypatch):
+    monkeypatch.setattr(scaling, "MOST_SECONDS", 0.0)
     assert sweep(Size(2, 4, 3, 16))["frozen"].seconds
     later = sweep(Size(3, 4, 3, 16))
     assert later["frozen"].missing == "a step would take over 0 s"
     assert later["ours, store"].seconds
 
 
-def test_plain_is_left_out_where_it_would_take_too_much_memory(monkeypatch):
-    sweep = scaling.Sweep(options())
+def test_plain_is_left_out_where_it_would_take_too_much_memory(sweep, monkeypatch):
     assert sweep(Size(2, 4, 3, 16))["frozen"].seconds
     monkeypatch.setattr(scaling, "available_bytes", lambda device: 4 * sweep.peak_bytes)
     assert sweep(Size(6, 4, 3, 16))["frozen"].seconds
