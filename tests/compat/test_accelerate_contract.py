@@ -168,6 +168,7 @@ def test_an_output_of_a_cell_is_saved_as_any_tensor():
     assert torch.equal(torch.load(file), output)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("style", STYLES)
 def test_restore_undoes_all_of_it(style):
     network, plain = make(style), make(style)

@@ -81,6 +81,7 @@ class NoNoneAndAnotherOrder(adarts.MixedOp):
     primitives = (*PRIMITIVES[4:], *PRIMITIVES[1:4])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("base", "mixed_op"),
     [(darts, AnotherOrder), (pc_darts, NoNone), (adarts, NoNoneAndAnotherOrder)],

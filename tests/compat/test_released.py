@@ -29,6 +29,7 @@ def pair(style: str):
     return theirs, ours
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("style", plain.STYLES)
 def test_networks_compute_what_the_plain_ones_do(style):
     theirs, ours = pair(style)

@@ -175,6 +175,7 @@ def test_the_search_learns(finished):
     assert history[-1]["train_accuracy"] > 0.8  # dark and light images are easily told apart
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("broken_epoch", [2, 3])
 def test_a_resumed_search_ends_with_the_very_same_bits(
     broken_epoch, finished, config, tmp_path, monkeypatch
