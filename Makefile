@@ -36,6 +36,7 @@ SHELL := bash
 
 # The environment: torch first, so that nothing else decides which torch there is.
 $(VENV)/.packages: pyproject.toml
+	@echo "Environment in $(VENV): torch and what the build needs (2 minutes and more, by the network)"
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -c "import torch, torchvision" 2>/dev/null || $(BIN)/pip install -q $(TORCH)
 	$(BIN)/pip install -q "setuptools>=77" wheel ninja numpy
@@ -43,6 +44,7 @@ $(VENV)/.packages: pyproject.toml
 
 # The package in place, its libraries beside its sources.
 $(VENV)/.installed: $(VENV)/.packages $(NATIVE)
+	@echo "Build: the CPU's kernels, and CUDA's for the GPU that is here (2 to 6 minutes on two cores)"
 	$(BIN)/pip install -q --no-build-isolation -e ".[dev]"
 	touch $@
 
@@ -88,8 +90,9 @@ format: $(VENV)/.installed
 
 wheel: $(VENV)/.installed
 	rm -rf dist
+	@echo "CUDA's kernels for all architectures: ADARTS_CUDA=0 leaves them out"
 	$(BIN)/python -m build -q --no-isolation --sdist
-	$(BIN)/pip wheel -q --no-build-isolation --no-deps -w dist dist/*.tar.gz
+	ADARTS_CUDA=$${ADARTS_CUDA:-1} $(BIN)/pip wheel -q --no-build-isolation --no-deps -w dist dist/*.tar.gz
 
 bench: $(VENV)/.installed
 	$(BIN)/adarts bench --out benchmarks/results

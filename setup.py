@@ -1,7 +1,8 @@
 """Builds the two compiled libraries; everything else is in pyproject.toml.
 
-``ADARTS_CUDA`` decides over the CUDA library: ``auto`` (default) builds it where torch has CUDA and
-nvcc is found, ``1`` fails where it cannot be built, ``0`` leaves it out.
+``ADARTS_CUDA`` decides over the CUDA library: ``auto`` (default) builds it for the GPU that is
+here, where torch has CUDA and nvcc is found; ``1`` builds it for all architectures on a machine
+without a GPU too, and fails where it cannot be built; ``0`` leaves it out.
 """
 
 import glob
@@ -39,7 +40,7 @@ def toolkit_root() -> str | None:
     return os.path.dirname(found.group(1).strip()) if found else None
 
 
-def cuda_decision(torch_cuda: str | None, root: str | None) -> tuple[bool, str]:
+def cuda_decision(torch_cuda: str | None, root: str | None, gpu: bool) -> tuple[bool, str]:
     """Decide over the CUDA library and say why, in one line."""
     wish = os.environ.get("ADARTS_CUDA", "auto")
     if wish not in ("auto", "0", "1"):
@@ -50,6 +51,8 @@ def cuda_decision(torch_cuda: str | None, root: str | None) -> tuple[bool, str]:
         return False, "this torch is built without CUDA"
     if root is None:
         return False, "no nvcc was found (set CUDA_HOME or put nvcc on the PATH)"
+    if wish == "auto" and not gpu:
+        return False, "no GPU is here (ADARTS_CUDA=1 builds it for all architectures)"
     return True, f"torch has CUDA {torch_cuda}, nvcc is in {root}/bin"
 
 
@@ -64,7 +67,7 @@ version = tuple(int(part) for part in torch.__version__.split(".")[:2])
 if version < MINIMUM_TORCH:
     sys.exit(f"adarts_ext: building needs torch 2.11 or later, found {torch.__version__}")
 
-with_cuda, reason = cuda_decision(torch.version.cuda, root)
+with_cuda, reason = cuda_decision(torch.version.cuda, root, torch.cuda.is_available())
 print(f"adarts_ext: CUDA library {'on' if with_cuda else 'off'}: {reason}", file=sys.stderr)
 if os.environ.get("ADARTS_CUDA") == "1" and not with_cuda:
     sys.exit(f"adarts_ext: ADARTS_CUDA=1 but the CUDA library cannot be built: {reason}")

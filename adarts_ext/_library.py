@@ -11,7 +11,8 @@ _FOLDER = Path(__file__).parent
 CPU_LIBRARY = _FOLDER / "_cpu.so"
 CUDA_LIBRARY = _FOLDER / "_cuda.so"
 
-REBUILD = "pip install --no-build-isolation --force-reinstall --no-deps adarts_ext"
+_SOURCES = _FOLDER.parent
+REBUILD = "pip install --no-build-isolation --force-reinstall --no-deps . (in the sources' folder)"
 
 
 def _load(path: Path) -> str | None:
@@ -35,6 +36,12 @@ def _load_cuda() -> str | None:
 def _load_cpu() -> None:
     """Load the library with the schemas and the CPU kernels, without which nothing works."""
     reason = _load(CPU_LIBRARY)
+    if not CPU_LIBRARY.exists() and (_SOURCES / "setup.py").is_file():
+        raise ImportError(
+            f"adarts_ext: imported from the sources in {_SOURCES}, whose libraries are not built; "
+            "they hide an adarts_ext that is installed. Run Python in another folder, or build "
+            f"them there: pip install --no-build-isolation -e {_SOURCES}"
+        )
     if reason is not None:
         raise ImportError(
             f"adarts_ext: {reason}; it is built for torch 2.11 and later and found torch "

@@ -35,7 +35,7 @@ def rows() -> list[tuple[str, str]]:
         ("compiled kernels", _kernels()),
         ("fused cell", _fused_cell()),
         ("devices", _devices()),
-        *((f"extra '{extra}'", _extra(extra, names)) for extra, names in EXTRAS.items()),
+        *((f"extra '{extra}'", _extra(names)) for extra, names in EXTRAS.items()),
     ]
 
 
@@ -80,7 +80,7 @@ def _devices() -> str:
     return ", ".join(["cpu", *(f"cuda:{i} {name}" for i, name in enumerate(names))])
 
 
-def _extra(extra: str, names: tuple[str, ...]) -> str:
+def _extra(names: tuple[str, ...]) -> str:
     found, missing = [], []
     for name in names:
         distribution = DISTRIBUTIONS.get(name, name.replace("_", "-"))
@@ -93,7 +93,7 @@ def _extra(extra: str, names: tuple[str, ...]) -> str:
             found.append(distribution)
     if not missing:
         return ", ".join(found)
-    return f"missing {', '.join(missing)}; install with: pip install 'adarts_ext[{extra}]'"
+    return f"missing {', '.join(missing)}; install with: pip install {' '.join(missing)}"
 
 
 def main() -> int:

@@ -18,17 +18,25 @@ COMMANDS = {
     "info": "say what is installed and how it was built",
 }
 
-# The package to install, and the extra it belongs to, by the name that is imported.
-EXTRAS = {
-    "PIL": ("pillow", "search"),
-    "jsonargparse": ("jsonargparse", "search"),
-    "matplotlib": ("matplotlib", "search"),
-    "sklearn": ("scikit-learn", "demo"),
-    "tensorboard": ("tensorboard", "search"),
-    "torchvision": ("torchvision", "search"),
-    "tqdm": ("tqdm", "search"),
-    "yaml": ("pyyaml", "search"),
+#: The package to install, by the name that is imported.
+PACKAGES = {
+    "PIL": "pillow",
+    "jsonargparse": "jsonargparse",
+    "matplotlib": "matplotlib",
+    "sklearn": "scikit-learn",
+    "tensorboard": "tensorboard",
+    "torchvision": "torchvision",
+    "tqdm": "tqdm",
+    "yaml": "pyyaml",
 }
+
+#: Options that make a command take less memory.
+LESS_MEMORY = {
+    "search": "a smaller --batch-size, --memory recompute or a smaller --image-size",
+    "retrain": "a smaller --batch-size or a smaller --image-size",
+    "bench": "smaller --batches",
+}
+OUT_OF_MEMORY = ("out of memory", "not enough memory", "can't allocate memory", "bad_alloc")
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -100,17 +108,28 @@ def _run(command: str, arguments: list[str]) -> int:
     except KeyboardInterrupt:
         return _complain(command, "interrupted", 130)
     except ModuleNotFoundError as error:
-        known = EXTRAS.get((error.name or "").partition(".")[0])
-        if known is None:
+        package = PACKAGES.get((error.name or "").partition(".")[0])
+        if package is None:
             raise
-        package, extra = known
-        reason = f"{package} is not installed; install it by: pip install 'adarts_ext[{extra}]'"
+        reason = f"{package} is not installed; install it by: pip install {package}"
         return _complain(command, reason, 1)
     except (ValueError, OSError) as error:
         return _complain(command, _one_line(error), 1)
+    except (MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        less = LESS_MEMORY.get(command)
+        hint = f"; less is taken with {less}" if less else ""
+        return _complain(command, f"out of memory: {_one_line(error)}{hint}", 1)
 
 
-def _one_line(error: ValueError | OSError) -> str:
+def _is_out_of_memory(error: MemoryError | RuntimeError) -> bool:
+    """Tell it from other errors by its words: torch has no class of its own for it on the CPU."""
+    text = str(error).lower()
+    return isinstance(error, MemoryError) or any(words in text for words in OUT_OF_MEMORY)
+
+
+def _one_line(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         place = f"{error.filename}: " if error.filename else ""
         return f"{place}{error.strerror}"

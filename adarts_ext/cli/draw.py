@@ -7,6 +7,7 @@ from pathlib import Path
 from adarts_ext.cli.genotypes import GENOTYPE_HELP, find_genotype, latest_genotype_file
 from adarts_ext.cli.options import OptionParser
 from adarts_ext.draw import draw_genotype, draw_history
+from adarts_ext.genotype_text import format_darts
 from adarts_ext.runs.folder import GENOTYPE_FILE, GENOTYPES_FOLDER
 
 
@@ -15,25 +16,35 @@ def run(arguments: list[str]) -> None:
     parser = OptionParser(
         "draw",
         "Draw the cells of a genotype or a run, and the history of a search, ended or not.",
-        "GENOTYPE|RUN [--out FILE]",
+        "GENOTYPE|RUN [--out FILE] [--format darts]",
     )
     parser.add_argument("genotype", metavar="GENOTYPE|RUN", type=str, help=GENOTYPE_HELP)
     parser.add_argument(
         "--out",
         type=str,
         metavar="FILE",
-        help="the picture, .svg or .png; that of the history gets -history in its name. By "
+        help="the picture, .svg, .png or .pdf; that of the history gets -history in its name. By "
         "default cells.svg and history.svg in the run's folder, or a file named like the genotype",
+    )
+    parser.add_argument(
+        "--format",
+        type=str,
+        choices=("darts",),
+        help="print the genotype as DARTS does, Genotype(normal=[...], ...), and draw nothing",
     )
     given = parser.given(arguments)
     name = given["genotype"]
     folder = Path(name)
-    latest = None if (folder / GENOTYPE_FILE).is_file() else latest_genotype_file(folder)
+    ended = "Genotype(" in name or (folder / GENOTYPE_FILE).is_file()
+    latest = None if ended else latest_genotype_file(folder)
     genotype = find_genotype(str(latest or name))
+    if given.get("format"):
+        print(format_darts(genotype))
+        return
     out = Path(given.get("out") or default_picture(name))
     draw_genotype(genotype, out)
     print(out)
-    if (folder / GENOTYPES_FOLDER).is_dir():
+    if "Genotype(" not in name and (folder / GENOTYPES_FOLDER).is_dir():
         history = out.with_name(f"{out.stem}-history{out.suffix}")
         if "out" not in given:
             history = folder / "history.svg"
@@ -48,6 +59,8 @@ def default_picture(name: str) -> Path:
         >>> str(default_picture("random:3")), str(default_picture("ADARTS_V1"))
         ('random-3.svg', 'ADARTS_V1.svg')
     """
+    if "Genotype(" in name:
+        return Path("genotype.svg")
     path = Path(name)
     if path.is_dir():
         return path / "cells.svg"

@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from adarts_ext.genotype import KNOWN, Genotype, random_genotype
+from adarts_ext.genotype_text import MOST_CHARACTERS, parse_genotype
 from adarts_ext.runs.folder import CONFIG_FILE, GENOTYPE_FILE, GENOTYPES_FOLDER
 
 GENOTYPE_HELP = (
-    f"a genotype: one of {', '.join(KNOWN)}, random:SEED for one drawn at random, a JSON file, or "
-    "the folder of a run"
+    f"a genotype: one of {', '.join(KNOWN)}, random:SEED for one drawn at random, the folder of a "
+    "run, a file (JSON, or any text that ends with a genotype as DARTS prints it, such as the log "
+    "of a search), or such a text itself: 'Genotype(normal=...)'"
 )
 
 
@@ -17,8 +19,8 @@ def find_genotype(name: str) -> Genotype:
     """Return the genotype that an argument names.
 
     Args:
-        name: One of :data:`adarts_ext.genotype.KNOWN`, ``random:SEED``, the path of a JSON file, or
-            the folder of a run.
+        name: One of :data:`adarts_ext.genotype.KNOWN`, ``random:SEED``, the folder of a run, the
+            path of a file, or what :func:`adarts_ext.genotype_text.parse_genotype` reads.
 
     Raises:
         ValueError: If there is no such genotype, or the file is damaged.
@@ -35,6 +37,8 @@ def find_genotype(name: str) -> Genotype:
         if not seed.isdecimal():
             raise ValueError(f"expected a seed, a whole number, after random:, got {seed!r}")
         return random_genotype(int(seed))
+    if "Genotype(" in name:
+        return parse_genotype(name)
     path = Path(name)
     if path.is_dir():
         path = genotype_file(path)
@@ -43,7 +47,19 @@ def find_genotype(name: str) -> Genotype:
             f"{name}: neither a file nor a folder, nor one of the known genotypes: "
             f"{', '.join(KNOWN)}, random:SEED"
         )
-    return Genotype.load(path)
+    return _load(path)
+
+
+def _load(path: Path) -> Genotype:
+    size = path.stat().st_size
+    if size > MOST_CHARACTERS:
+        raise ValueError(f"{path}: too large for a genotype: {size} bytes, of {MOST_CHARACTERS}")
+    if path.suffix == ".json":
+        return Genotype.load(path)
+    try:
+        return parse_genotype(path.read_text(encoding="utf-8", errors="replace"))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
 
 
 def genotype_file(folder: Path) -> Path:

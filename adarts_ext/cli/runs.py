@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import secrets
 import shlex
+import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -12,7 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from adarts_ext.cli.options import OptionParser
-from adarts_ext.runs.folder import CHECKPOINT_FILE
+from adarts_ext.runs.folder import CHECKPOINT_FILE, RESULT_FILE
 from adarts_ext.runs.options import RunConfig
 
 Config = TypeVar("Config", bound=RunConfig)
@@ -35,16 +38,20 @@ def replace_options(parser: OptionParser, base: Config, given: dict[str, Any]) -
 
 
 def default_folder(config: RunConfig) -> Path:
-    """Return the name of the folder of a run that was not given one."""
-    return Path("runs") / f"{config.kind}-{config.dataset}-{datetime.now():%Y%m%d-%H%M%S}"
+    """Return the name of the folder of a run that was not given one: no two runs get the same."""
+    started = f"{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+    return Path("runs") / f"{config.kind}-{config.dataset}-{started}"
 
 
 @contextmanager
 def running(command: str, arguments: list[str], folder: Path) -> Iterator[None]:
-    """Say which folder a run has and, on Ctrl-C, how to go on with it."""
+    """Say which folder a run has and, on Ctrl-C or SIGTERM, how to go on with it."""
     print(f"run folder: {folder}", file=sys.stderr)
+    if (folder / RESULT_FILE).is_file():  # only --resume comes this far with one
+        print(f"{folder}: the run has ended already; this is its result", file=sys.stderr)
     try:
-        yield
+        with _terminated_as_interrupted():
+            yield
     except KeyboardInterrupt:
         if any(folder.glob(f"**/{CHECKPOINT_FILE}")):
             again = list(arguments)
@@ -57,3 +64,16 @@ def running(command: str, arguments: list[str], folder: Path) -> Iterator[None]:
             hint = "it had no checkpoint yet, so there is nothing to go on from"
         print(f"\n{folder}: {hint}", file=sys.stderr)
         raise
+
+
+@contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """Take SIGTERM, which a cluster sends before it kills, as Ctrl-C."""
+    if threading.current_thread() is not threading.main_thread():  # where no signal arrives
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

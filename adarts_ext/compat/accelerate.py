@@ -32,7 +32,7 @@ def accelerate(model: nn.Module, memory: str = "store", verify: bool | Tensor = 
     go on working; so do ``arch_parameters()``, ``genotype()``, ``new()`` (what it makes is
     accelerated too), copying, pickling, ``.to()``, ``.train()``, hooks on cells, autocast,
     DataParallel and DistributedDataParallel. Where an input is not served, or a part was changed or
-    given a hook since, a module runs its own code.
+    given a hook since, a module runs its own code and says so in a warning.
 
     Args:
         model: The network, or a part of it. A model that is accelerated already is done anew.
@@ -101,13 +101,14 @@ def restore(model: nn.Module) -> nn.Module:
 def acceleration_report(model: nn.Module) -> AccelerationReport:
     """List what :func:`accelerate` fused, at which level, and what it left, with the reasons.
 
-    Modules that were changed since, and run their own code now, are listed as untouched.
+    Modules that were changed since, or whose last call was not served, and that run their own code
+    now, are listed as untouched.
     """
     entries, within = [], set()
     for name, module in model.named_modules():
         plan, reason = accelerated(module), module.__dict__.get(_LEFT, "")
         if isinstance(plan, Computed):
-            changed = plan.changed(module)
+            changed = plan.changed(module) or plan.refused
             if module not in within:
                 level = "untouched" if changed else plan.level
                 kind = original_class(module).__name__

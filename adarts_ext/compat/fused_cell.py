@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 
 from adarts_ext.compat.block_cache import remember, remembered_blocks
 from adarts_ext.compat.fused_mixed_op import FusedMixedOp, reason_against_shape
 from adarts_ext.compat.structure import CellStructure, preprocess_stride
-from adarts_ext.compat.swap import Computed
+from adarts_ext.compat.swap import Computed, reason_against_weights
 from adarts_ext.compat.watch import Watch, is_replica
 from adarts_ext.nn import fused
 from adarts_ext.nn.batch_norms import Updates, reason_against_norms, update_running_statistics
 from adarts_ext.nn.unchanged import constant_when_compiled
+
+Alphas = Tensor | Sequence[Tensor]
 
 
 class FusedCell(Computed):
@@ -24,6 +27,7 @@ class FusedCell(Computed):
         parts: Where it has its parts.
         edges: How each of its mixed operations is computed.
         arguments: 3 for the two inputs and alphas, 4 with betas.
+        by_node: Whether alphas come as a list of one tensor for each node.
         memory: ``"store"`` or ``"recompute"``.
     """
 
@@ -36,9 +40,11 @@ class FusedCell(Computed):
         parts: CellStructure,
         edges: Sequence[FusedMixedOp],
         arguments: int,
+        by_node: bool,
         memory: str,
     ) -> None:
         self.parts = parts
+        self.by_node = by_node
         self.edges = list(edges)
         self.multiplier = parts.steps  # so many of the last nodes are its output
         self.calls = 1  # of each mixed operation in one pass
@@ -50,7 +56,7 @@ class FusedCell(Computed):
             next(layer for layer in cell._modules[name].modules() if isinstance(layer, nn.Conv2d))
             for name in parts.preprocess
         ]
-        self.inputs = [convolution.in_channels for convolution in convolutions]
+        self.inputs = [convolution.weight.size(1) for convolution in convolutions]
 
     def settings(self) -> tuple[object, ...]:
         """Return what the plan does beyond what the structure of its module says."""
@@ -66,7 +72,7 @@ class FusedCell(Computed):
         first, second = (
             fused.Layers.below([cell._modules[name]]) for name in self.parts.preprocess
         )
-        mixed_ops = cell._modules[self.parts.edges]
+        mixed_ops = self.parts.mixed_ops(cell)
         edges = [edge.find(mixed_op) for edge, mixed_op in zip(self.edges, mixed_ops, strict=True)]
         return [first, second, fused.Layers.join(edges)]
 
@@ -77,13 +83,17 @@ class FusedCell(Computed):
         return self.layers
 
     def reason_not_fused(
-        self, cell: nn.Module, s0: Tensor, s1: Tensor, alphas: Tensor, betas: Tensor | None = None
+        self, cell: nn.Module, s0: Tensor, s1: Tensor, alphas: Alphas, betas: Tensor | None = None
     ) -> str | None:
         """Return why these inputs have to go through the original code, or None."""
-        count = len(self.edges)
-        shape = (count, len(self.edges[0].parts.candidates))
-        if not isinstance(alphas, Tensor) or alphas.shape != shape:
-            return f"the alphas are no tensor {shape}"
+        count, candidates = len(self.edges), len(self.edges[0].parts.candidates)
+        if self.by_node:
+            shapes = self.parts.alphas_by_node(candidates)
+            if _shapes(alphas) != shapes:
+                return f"the alphas are no list of tensors {', '.join(map(str, shapes))}"
+            alphas = torch.cat(list(alphas))
+        elif not isinstance(alphas, Tensor) or alphas.shape != (count, candidates):
+            return f"the alphas are no tensor {(count, candidates)}"
         if self.arguments == 4 and (not isinstance(betas, Tensor) or betas.shape != (count,)):
             return f"the betas are no tensor ({count},)"
         stride = self.edges[0].parts.stride
@@ -98,7 +108,7 @@ class FusedCell(Computed):
         ]
         if sizes[0] != sizes[1] or s0.size(0) != s1.size(0) or s0.dtype != s1.dtype:
             return "the inputs do not fit each other"
-        return self.changed(cell)
+        return self.changed(cell) or reason_against_weights(self.least_weight, alphas, betas)
 
     @constant_when_compiled
     def changed(self, cell: nn.Module) -> str | None:
@@ -107,9 +117,11 @@ class FusedCell(Computed):
         return self.watch.change(cell) or reason_against_norms(norms)
 
     def __call__(
-        self, cell: nn.Module, s0: Tensor, s1: Tensor, alphas: Tensor, betas: Tensor | None = None
+        self, cell: nn.Module, s0: Tensor, s1: Tensor, alphas: Alphas, betas: Tensor | None = None
     ) -> Tensor:
         """Compute the cell."""
+        if self.by_node:
+            alphas = torch.cat(list(alphas))
         first, second, candidates = self.layers_of(cell)
         updates: Updates = []
         states = [
@@ -126,6 +138,12 @@ class FusedCell(Computed):
             channels = nodes.blocks.size(1) // steps * self.multiplier
             nodes = nodes._replace(blocks=nodes.blocks[:, -channels:].contiguous())
         return remember(nodes)
+
+
+def _shapes(tensors: object) -> list[tuple[int, ...]] | None:
+    if not isinstance(tensors, (list, tuple)):
+        return None
+    return [tuple(x.shape) if isinstance(x, Tensor) else () for x in tensors]
 
 
 def agree(edges: Sequence[FusedMixedOp]) -> bool:

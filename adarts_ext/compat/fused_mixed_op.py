@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from adarts_ext.compat.structure import MixedOpStructure
-from adarts_ext.compat.swap import Computed
+from adarts_ext.compat.swap import Computed, reason_against_weights
 from adarts_ext.compat.watch import Watch, is_replica
 from adarts_ext.genotype import PRIMITIVES
 from adarts_ext.nn import fused
@@ -76,6 +76,7 @@ class FusedMixedOp(Computed):
             reason_against_shape(x, self.channels, self.parts.stride)
             or self.reason_against_input(x)
             or self.changed(module)
+            or reason_against_weights(self.least_weight, weights)
         )
 
     def reason_against_input(self, x: Tensor) -> str | None:
@@ -117,4 +118,6 @@ def widths(parts: MixedOpStructure) -> list[int]:
         return []
     if parts.channels is not None:
         return [parts.channels] if parts.channels % parts.selected == 0 else []
-    return [parts.selected * proportion for proportion in (1, 4, 2, 8, 16)]
+    usual = (1, 4, 2, 8, 16)
+    others = [proportion for proportion in range(3, 33) if proportion not in usual]
+    return [parts.selected * proportion for proportion in (*usual, *others)]

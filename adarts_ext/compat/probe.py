@@ -2,19 +2,25 @@
 
 A structure suggests a computation; the code may still do another. So a copy of the module runs
 both ways in float64, on random inputs and with random weights, in training and in evaluation;
-output, all gradients and all buffers must agree to rounding. The module itself is not touched.
+output, all gradients and all buffers must agree to rounding, and no gradient may be None on one
+side only. The module itself is not touched.
 """
 
 from __future__ import annotations
 
 import copy
+import itertools
 from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
+from adarts_ext.compat.watch import kept_state
+
 BATCH, SIZE = 5, 8
 RAISED = "its forward raised"
+#: Weights that code may leave out: `if w != 0`, `if abs(w) > 1e-10`, and so on.
+LEAST_WEIGHTS = (0.0, 1e-20, 1e-8, 1e-4)
 _ROUNDING = 1e-9  # of the largest value of a tensor; float64 keeps 1e-16, and layers amplify it
 
 
@@ -24,14 +30,14 @@ class Probe:
     Args:
         module: The module.
         shapes: Of the feature maps among the inputs of its ``forward``.
-        vectors: Of the weights that follow them.
+        vectors: Of the weights that follow them; a list of shapes for a list of tensors.
     """
 
     def __init__(
         self,
         module: nn.Module,
         shapes: Sequence[tuple[int, ...]],
-        vectors: Sequence[tuple[int, ...]],
+        vectors: Sequence[tuple[int, ...] | list[tuple[int, ...]]],
     ) -> None:
         self.copy = copy.deepcopy(module).double()
         self.shapes = shapes
@@ -46,7 +52,7 @@ class Probe:
         """Run the module's own code once, in training, and give its output."""
         self._reset(0)
         with torch.random.fork_rng():
-            return self.copy.train()(*self._inputs(0))
+            return self.copy.train()(*self._arguments(self._inputs(0, None)))
 
     def difference(self, computed: Callable[..., Tensor]) -> str | None:
         """Return how the module's own code differs from ``computed``, or None if it does not.
@@ -57,19 +63,40 @@ class Probe:
         # Another way to select channels may select the same ones by chance. The mixed operations of
         # a cell are tried out one by one before, so cells need fewer draws.
         for seed in range(8 if len(self.shapes) == 1 else 2):
-            self.copy.train(seed % 2 == 0)
-            try:
-                own = self._run(None, seed)
-            except Exception as error:  # other code may raise anything
-                return raised(error)
-            try:
-                ours = self._run(computed, seed)
-            except (ValueError, TypeError, RuntimeError, IndexError) as error:
-                return f"the kernels refuse it: {first_line(error)}"
-            reason = _compare(own, ours)
+            reason = self._difference(computed, seed, seed % 2 == 0, None)
             if reason:
                 return reason
         return None
+
+    def least_weight(self, computed: Callable[..., Tensor]) -> float | None:
+        """Return from which weights on the module's own code is ``computed``, or None.
+
+        0 where weights may also be zero: other code may leave such candidates out, which then get
+        no gradients, and whose running statistics stay.
+        """
+        for least in LEAST_WEIGHTS:
+            if not any(self._difference(computed, seed, True, least) for seed in range(2)):
+                return least
+        return None
+
+    def _difference(
+        self, computed: Callable[..., Tensor], seed: int, training: bool, least: float | None
+    ) -> str | None:
+        self.copy.train(training)
+        before = kept_state(self.copy)
+        try:
+            own = self._run(None, seed, least)
+        except Exception as error:  # other code may raise anything
+            return raised(error)
+        after = kept_state(self.copy)
+        for key in after.keys() | before.keys():
+            if key not in after or key not in before or after[key] != before[key]:
+                return f"its forward sets {key[0]}, which the kernels would not"
+        try:
+            ours = self._run(computed, seed, least)
+        except (ValueError, TypeError, RuntimeError, IndexError) as error:
+            return f"the kernels refuse it: {first_line(error)}"
+        return _compare(own, ours)
 
     def _reset(self, seed: int) -> None:
         """Give the copy weights and statistics such that no channel attention is at rest."""
@@ -87,28 +114,54 @@ class Probe:
                 else:
                     buffer.zero_()
 
-    def _inputs(self, seed: int) -> list[Tensor]:
-        """Draw feature maps of different means: images should disagree on the best channels."""
+    def _inputs(self, seed: int, least: float | None) -> list[Tensor]:
+        """Draw feature maps of different means: images should disagree on the best channels.
+
+        The weights are those of a softmax; with ``least`` in turn one of them is 1 and the others
+        are that, or every other one is.
+        """
         generator = torch.Generator().manual_seed(seed)
         device = next((p.device for p in self.copy.parameters()), torch.device("cpu"))
+        vectors = [v if isinstance(v, list) else [v] for v in self.vectors]
         drawn = [
             torch.randn(shape, generator=generator, dtype=torch.float64)
-            for shape in (*self.shapes, *self.vectors)
+            for shape in itertools.chain(self.shapes, *vectors)
         ]
         count = len(self.shapes)
         for x in drawn[:count]:
             means = torch.randn(*x.shape[:2], 1, 1, generator=generator, dtype=torch.float64)
             x.add_(means, alpha=4)
-        made = [*drawn[:count], *(vector.softmax(dim=-1) for vector in drawn[count:])]
+        made = drawn[:count]
+        for vector in drawn[count:]:
+            weights = vector.softmax(dim=-1)
+            if least is not None:
+                rows = weights.reshape(-1, weights.size(-1))
+                rows[seed % 2 :: 2, seed::2] = least
+                for row in rows[1 - seed % 2 :: 2]:
+                    one = int(row.argmax())
+                    row.fill_(least)[one] = 1.0
+            made.append(weights)
         return [tensor.to(device).requires_grad_() for tensor in made]
 
-    def _run(self, computed: Callable[..., Tensor] | None, seed: int) -> dict[str, Tensor | None]:
+    def _arguments(self, inputs: list[Tensor]) -> list[Tensor | list[Tensor]]:
+        """Return the inputs as they are given: some weights in a list."""
+        left = iter(inputs)
+        arguments: list[Tensor | list[Tensor]] = [next(left) for _ in self.shapes]
+        for vector in self.vectors:
+            one = isinstance(vector, tuple)
+            arguments.append(next(left) if one else [next(left) for _ in vector])
+        return arguments
+
+    def _run(
+        self, computed: Callable[..., Tensor] | None, seed: int, least: float | None
+    ) -> dict[str, Tensor | None]:
         """Return output, gradients and buffers, of the module's own code or of another."""
         self._reset(seed)
-        inputs = self._inputs(seed)
+        inputs = self._inputs(seed, least)
         with torch.random.fork_rng(), torch.enable_grad():
             torch.manual_seed(seed)
-            y = self.copy(*inputs) if computed is None else computed(self.copy, *inputs)
+            arguments = self._arguments(inputs)
+            y = self.copy(*arguments) if computed is None else computed(self.copy, *arguments)
             if not isinstance(y, Tensor):
                 raise TypeError(f"the output is a {type(y).__name__}, not a tensor")
             generator = torch.Generator().manual_seed(seed)
@@ -126,8 +179,7 @@ def _compare(own: dict[str, Tensor | None], ours: dict[str, Tensor | None]) -> s
     for name, expected in own.items():
         got = ours[name]
         if expected is None or got is None:
-            expected, got = (torch.zeros(()) if t is None else t for t in (expected, got))
-            if expected.any() or got.any():
+            if expected is not got:
                 return f"{name} is there in one of both only"
             continue
         if expected.shape != got.shape:

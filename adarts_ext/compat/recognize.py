@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -11,14 +12,15 @@ from torch import nn
 
 from adarts_ext.compat import fused_cell, probe, structure
 from adarts_ext.compat.fused_mixed_op import FusedMixedOp, widths
-from adarts_ext.compat.swap import Computed, arguments_of
-from adarts_ext.compat.watch import has_other_attributes, plain_attributes
+from adarts_ext.compat.swap import Computed, arguments_of, required
+from adarts_ext.compat.watch import has_other_attributes, kept_results, plain_attributes
 from adarts_ext.compat.weighted_mixed_op import WeightedMixedOp
+from adarts_ext.genotype import PRIMITIVES
 from adarts_ext.nn import PartialMixedOp, SearchCell
 from adarts_ext.nn.fused import reason_against_kind
 
 _OURS = (SearchCell, PartialMixedOp)
-_outcomes: dict[Any, Any] = {}  # of probes, by what was probed
+_Outcomes = dict[Any, Any]  # of probes, by what was probed
 
 
 def recognize(
@@ -27,6 +29,7 @@ def recognize(
     """Return plans for what is understood below ``model``, and reasons for what is not."""
     plans: dict[nn.Module, Computed] = {}
     left: dict[nn.Module, str] = {}
+    outcomes: _Outcomes = {}  # not for longer: code may read what changes until the next call
     ours = {
         below for part in model.modules() if isinstance(part, _OURS) for below in part.modules()
     }
@@ -35,29 +38,29 @@ def recognize(
         parts = structure.mixed_op(module)
         if parts is None:
             continue
-        found = _mixed_op(module, parts, memory)
+        found = _mixed_op(module, parts, memory, outcomes)
         (left if isinstance(found, str) else plans)[module] = found
     known = {module: None for module in (*plans, *left)}
     for module in others:
         parts = None if module in known else structure.cell(module, known)
         if parts is None:
             continue
-        found = _cell(module, parts, plans, memory)
+        found = _cell(module, parts, plans, memory, outcomes)
         (left if isinstance(found, str) else plans)[module] = found
     return plans, left
 
 
 def _mixed_op(
-    module: nn.Module, parts: structure.MixedOpStructure, memory: str
+    module: nn.Module, parts: structure.MixedOpStructure, memory: str, outcomes: _Outcomes
 ) -> FusedMixedOp | str:
     arguments = arguments_of(type(module))
-    if len(arguments) != 2:
+    if required(arguments) != 2:
         return "its forward does not take an input and weights"
     if parts.selected is None or parts.stride is None:
         return "its candidates have several numbers of channels or strides"
     reason = reason_against_kind("fused", parts.selected)
     if not parts.fits_kernels:
-        reason = f"candidates that are not known: {_unknown(module, parts)}"
+        reason = _unknown(module, parts)
     reasons = []
     for channels in widths(parts):
         plans: list[FusedMixedOp] = [FusedMixedOp(parts, channels, memory)]
@@ -68,13 +71,15 @@ def _mixed_op(
         shapes = [(probe.BATCH, channels, probe.SIZE, probe.SIZE)]
         for plan in plans:
             tried = functools.partial(_try_edge, module, plan, shapes)
-            reasons.append(_once(module, (type(plan), *plan.settings(), channels), tried))
-            if reasons[-1] is None:
+            key = (type(plan), *plan.settings(), channels)
+            found = _once(module, key, tried, outcomes)
+            if not isinstance(found, str):
+                plan.least_weight = found
                 return plan
+            reasons.append(found)
     if not reasons:
         return "its channels are no multiple of those of its candidates"
-    # An input of another width than the code expects makes it raise: say what else was seen.
-    return min(reasons, key=lambda reason: reason.startswith(probe.RAISED))
+    return _likeliest(reasons)
 
 
 def _cell(
@@ -82,41 +87,66 @@ def _cell(
     parts: structure.CellStructure,
     plans: dict[nn.Module, Computed],
     memory: str,
+    outcomes: _Outcomes,
 ) -> Computed | str:
     arguments = arguments_of(type(module))
-    mixed_ops = list(module._modules[parts.edges])
-    edges = [plans.get(mixed_op) for mixed_op in mixed_ops]
+    edges = [plans.get(mixed_op) for mixed_op in parts.mixed_ops(module)]
     if not all(type(edge) is FusedMixedOp for edge in edges):
         return "its mixed operations are not all fused"
-    if len(arguments) not in (3, 4):
+    # A fourth argument may be betas, or an option: `betas=None`, `drop_prob=0.0`.
+    counts = [count for count in (4, 3) if required(arguments) <= count <= len(arguments)]
+    if not counts:
         return "its forward does not take two inputs, alphas and, perhaps, betas"
     if not fused_cell.agree(edges) or not fused_cell.right_strides(edges, parts.steps):
         return "its mixed operations differ"
     strides = [structure.preprocess_stride(module._modules[name]) for name in parts.preprocess]
     if None in strides:
         return "what fits its inputs is not known"
-    plan = fused_cell.FusedCell(module, parts, edges, len(arguments), memory)
-    found = _once(module, (memory,), functools.partial(_try_cell, module, plan))
-    if isinstance(found, str):
-        return found
-    plan.multiplier, plan.calls = found
-    return plan
+    reasons = []
+    for count, by_node in itertools.product(counts, (True, False) if parts.by_node else (False,)):
+        plan = fused_cell.FusedCell(module, parts, edges, count, by_node, memory)
+        tried = functools.partial(_try_cell, module, plan)
+        found = _once(module, (memory, count, by_node), tried, outcomes)
+        if not isinstance(found, str):
+            plan.multiplier, plan.calls, plan.least_weight = found
+            return plan
+        reasons.append(found)
+    return _likeliest(reasons)
 
 
-def _try_edge(module: nn.Module, plan: FusedMixedOp, shapes: list[tuple[int, ...]]) -> str | None:
-    """Return why a plan does not compute a mixed operation, or None."""
+def _likeliest(reasons: list[str]) -> str:
+    """Return the reason to show of those that several trials gave.
+
+    Arguments of another form or width than the code expects make it raise: what else was seen tells
+    more.
+    """
+    return min(reasons, key=lambda reason: reason.startswith(probe.RAISED))
+
+
+def _try_edge(module: nn.Module, plan: FusedMixedOp, shapes: list[tuple[int, ...]]) -> str | float:
+    """Return why a plan does not compute a mixed operation, or the least weight it does with."""
     vectors = [(len(plan.parts.candidates),)]
-    return probe.Probe(module, shapes, vectors).difference(plan)
+    trial = probe.Probe(module, shapes, vectors)
+    return trial.difference(plan) or _least_weight(trial, plan)
 
 
-def _try_cell(module: nn.Module, plan: fused_cell.FusedCell) -> str | tuple[int, int]:
-    """Return why a plan does not compute a cell, or its multiplier and calls."""
+def _least_weight(trial: probe.Probe, plan: Computed) -> str | float:
+    least = trial.least_weight(plan)
+    return "its code leaves out candidates of small weight" if least is None else least
+
+
+def _try_cell(module: nn.Module, plan: fused_cell.FusedCell) -> str | tuple[int, int, float]:
+    """Return why a plan does not compute a cell, or its multiplier, calls and least weight."""
     edges, side = plan.edges, probe.SIZE
     shapes = [
         (probe.BATCH, channels, side * stride, side * stride)
         for channels, stride in zip(plan.inputs, plan.strides, strict=True)
     ]
-    vectors = [(len(edges), len(edges[0].parts.candidates)), (len(edges),)][: plan.arguments - 2]
+    candidates = len(edges[0].parts.candidates)
+    alphas = (len(edges), candidates)
+    if plan.by_node:
+        alphas = plan.parts.alphas_by_node(candidates)
+    vectors = [alphas, (len(edges),)][: plan.arguments - 2]
     trial = probe.Probe(module, shapes, vectors)
     try:
         y = trial.output()
@@ -128,13 +158,20 @@ def _try_cell(module: nn.Module, plan: fused_cell.FusedCell) -> str | tuple[int,
     plan.multiplier = multiplier
     # A mixed operation may be called more than once, which its running statistics show.
     plan.calls = int(plan.find(trial.copy)[-1].norms[0].num_batches_tracked)
-    return trial.difference(plan) or (plan.multiplier, plan.calls)
+    reason = trial.difference(plan)
+    least = reason or _least_weight(trial, plan)
+    return least if isinstance(least, str) else (plan.multiplier, plan.calls, least)
 
 
-def _once(module: nn.Module, more: tuple[object, ...], tried: Callable[[], Any]) -> Any:
-    """Try a module, or remember what came out of trying one like it."""
+def _once(
+    module: nn.Module, more: tuple[object, ...], tried: Callable[[], Any], outcomes: _Outcomes
+) -> Any:
+    """Try a module, or return what came out of trying one like it."""
     if any("forward" in part.__dict__ for part in module.modules()):
         return "a layer has a forward function of its own"
+    kept = kept_results(module)
+    if kept:
+        return f"its forward sets {kept}, which the kernels would not"
     if any(map(has_other_attributes, module.modules())):  # which may tell it from others
         return tried()
     device = next((p.device for p in module.parameters()), torch.device("cpu"))
@@ -143,9 +180,9 @@ def _once(module: nn.Module, more: tuple[object, ...], tried: Callable[[], Any])
         for name, part in module.named_modules()
     )
     key = (alike, device, *more)
-    if key not in _outcomes:
-        _outcomes[key] = tried()
-    return _outcomes[key]
+    if key not in outcomes:
+        outcomes[key] = tried()
+    return outcomes[key]
 
 
 def _unknown(module: nn.Module, parts: structure.MixedOpStructure) -> str:
@@ -155,4 +192,9 @@ def _unknown(module: nn.Module, parts: structure.MixedOpStructure) -> str:
         for operation, known in zip(operations, parts.candidates, strict=True)
         if known.primitive is None
     ]
-    return ", ".join(unknown) or "several of one kind"
+    if unknown:
+        return f"candidates that are not known: {', '.join(unknown)}"
+    if len(set(parts.primitives)) < len(parts.primitives):
+        return "several candidates of one kind"
+    missing = [name for name in PRIMITIVES if name not in (*parts.primitives, "none")]
+    return f"fewer candidates than the kernels compute: without {', '.join(missing)}"

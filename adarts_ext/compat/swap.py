@@ -10,10 +10,12 @@ from __future__ import annotations
 import copyreg
 import functools
 import inspect
+import warnings
 from abc import ABCMeta
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 _NAME = "_acceleration"
 
@@ -28,13 +30,23 @@ def original_class(module: nn.Module) -> type[nn.Module]:
     return type(module)._made_from[0] if accelerated(module) is not None else type(module)
 
 
-def arguments_of(kind: type[nn.Module]) -> tuple[str, ...]:
-    """Return the names of what ``forward`` takes, or nothing where it takes any number."""
+def arguments_of(kind: type[nn.Module]) -> dict[str, Any]:
+    """Return what ``forward`` takes, with its defaults; nothing where it takes any number.
+
+    Example:
+        >>> arguments_of(nn.ConvTranspose1d)  # the input and an optional output_size
+        {'input': <class 'inspect._empty'>, 'output_size': None}
+    """
     parameters = list(inspect.signature(kind.forward).parameters.values())[1:]
     fixed = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     if any(parameter.kind not in fixed for parameter in parameters):
-        return ()
-    return tuple(parameter.name for parameter in parameters)
+        return {}
+    return {parameter.name: parameter.default for parameter in parameters}
+
+
+def required(arguments: dict[str, Any]) -> int:
+    """Return how many arguments have no default."""
+    return sum(default is inspect.Parameter.empty for default in arguments.values())
 
 
 def swap(module: nn.Module, plan: Any) -> None:
@@ -80,22 +92,34 @@ class Computed:
 
     A plan has a ``level``, the number of its ``arguments``, ``reason_not_fused(module, *inputs)``
     and ``changed(module)``, the reasons for running the module's own code, and is called with the
-    module and the inputs.
+    module and the inputs. ``refused`` is why the last call, which it does not serve, ran the
+    module's own code, or "".
+    ``least_weight`` is that of the weights from which on it computes what that code does.
     """
+
+    refused = ""
+    told: frozenset[str] = frozenset()  # the reasons that were given in a warning
+    least_weight = 0.0
 
     @staticmethod
     def methods(kind: type[nn.Module]) -> dict[str, Any]:
         """Make the methods of the accelerated class."""
-        names = arguments_of(kind)
+        arguments = arguments_of(kind)
 
         def forward(self, *args, **kwargs):
             plan = accelerated(self)
-            inputs = args
-            if kwargs:
-                given = dict(zip(names, args, strict=False)) | kwargs
-                inputs = tuple(given[name] for name in names if name in given)
-            if len(inputs) == plan.arguments and plan.reason_not_fused(self, *inputs) is None:
+            inputs, reason = _inputs(arguments, plan.arguments, args, kwargs)
+            reason = reason or plan.reason_not_fused(self, *inputs)
+            if reason is None:
+                if plan.refused:
+                    plan.refused = ""
                 return plan(self, *inputs)
+            if not torch.compiler.is_compiling():
+                plan.refused = "" if plan.changed(self) else reason
+                if reason not in plan.told:
+                    plan.told |= {reason}
+                    message = f"accelerate: {kind.__name__} runs its own code: {reason}"
+                    warnings.warn(message, stacklevel=2)
             return kind.forward(self, *args, **kwargs)
 
         def extra_repr(self):
@@ -106,3 +130,36 @@ class Computed:
             return f"{own}, {line}" if own else line
 
         return {"forward": forward, "extra_repr": extra_repr}
+
+
+def reason_against_weights(least: float, *weights: Tensor | None) -> str | None:
+    """Return why other code, which leaves out candidates of small weight, has to run, or None."""
+    if least and any(
+        w is not None and w.numel() and float(w.detach().min()) < least for w in weights
+    ):
+        return "candidates of weight 0 are left out by its code"
+    return None
+
+
+def _inputs(
+    arguments: dict[str, Any], count: int, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], str | None]:
+    """Return the first ``count`` arguments of a call, and why they are not all that counts."""
+    if len(args) == count and not kwargs:
+        return args, None
+    names = list(arguments)
+    given = dict(zip(names, args, strict=False)) | kwargs
+    inputs = tuple(given[name] for name in names[:count] if name in given)
+    if len(inputs) < count:
+        return (
+            inputs,
+            f"it was called without {', '.join(n for n in names[:count] if n not in given)}",
+        )
+    if len(args) > len(names):
+        return inputs, "it was called with too many arguments"
+    for name in names[count:]:
+        value, default = given.get(name, arguments[name]), arguments[name]
+        same = value is default or (isinstance(value, (int, float, str)) and value == default)
+        if not same:
+            return inputs, f"{name} is not {default!r}"
+    return inputs, None

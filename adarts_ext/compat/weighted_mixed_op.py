@@ -7,11 +7,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from adarts_ext import ops
+from adarts_ext.compat.candidates import leaves
 from adarts_ext.compat.fused_mixed_op import FusedMixedOp
-from adarts_ext.compat.structure import MixedOpStructure, attention_convolutions, leaves
+from adarts_ext.compat.structure import MixedOpStructure, attention_convolutions
 from adarts_ext.nn.recompute import recompute
 from adarts_ext.nn.unchanged import constant_when_compiled
 from adarts_ext.nn.unnormalized import mix
+
+_RELUS = {"sep": 2, "dil": 1}
 
 
 class WeightedMixedOp(FusedMixedOp):
@@ -96,7 +99,10 @@ class WeightedMixedOp(FusedMixedOp):
 def _chain(operation: nn.Module, primitive: str | None, inside: bool) -> nn.Module:
     """Return the layers of a candidate one after another, where that is what it computes."""
     if primitive is not None:
-        return operation if primitive == "skip_connect" else nn.Sequential(*leaves(operation))
+        layers = leaves(operation)
+        relus = sum(type(layer) is nn.ReLU for layer in layers)  # it may call others as functions
+        chained = primitive != "skip_connect" and relus == _RELUS.get(primitive[:3], 0)
+        return nn.Sequential(*layers) if chained else operation
     children = list(operation.children())
     if inside and len(children) == 1 and type(children[0]) is nn.Sequential:
         return children[0]

@@ -1,7 +1,7 @@
-"""CIFAR-10 and CIFAR-100, from their binary version.
+"""CIFAR-10 and CIFAR-100, from their binary version or from their Python version.
 
-The binary version is plain bytes, one image a record, so that reading it runs no code from the
-file, as unpickling the Python version would.
+The binary version, which is what ``download`` fetches, is plain bytes, one image a record. The
+Python version is a matter of :mod:`adarts_ext.data.cifar_python`.
 """
 
 from __future__ import annotations
@@ -11,9 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
+from adarts_ext.data import cifar_python
+from adarts_ext.data.cifar_python import CIFAR10_PYTHON, CIFAR100_PYTHON, PythonVersion
 from adarts_ext.data.dataset import ImageDataset
+from adarts_ext.data.published import PublishedFiles, check_md5, find_files
 
 IMAGE_SHAPE = (3, 32, 32)
 IMAGE_BYTES = 3 * 32 * 32
@@ -35,6 +37,7 @@ class CifarLayout:
         num_classes: Number of classes.
         train_images: Number of images in each of the training files.
         test_images: Number of images in the test file.
+        python: How the Python version is published.
     """
 
     name: str
@@ -48,6 +51,7 @@ class CifarLayout:
     num_classes: int
     train_images: int
     test_images: int
+    python: PythonVersion
 
     @property
     def files(self) -> dict[str, int]:
@@ -69,6 +73,7 @@ CIFAR10 = CifarLayout(
     num_classes=10,
     train_images=10_000,
     test_images=10_000,
+    python=CIFAR10_PYTHON,
 )
 
 # A record holds the label among the 20 coarse classes and then the one among the 100 fine ones.
@@ -84,42 +89,75 @@ CIFAR100 = CifarLayout(
     num_classes=100,
     train_images=50_000,
     test_images=10_000,
+    python=CIFAR100_PYTHON,
 )
 
 
 def load_cifar(layout: CifarLayout, data_dir: Path, download: bool = False) -> ImageDataset:
-    """Load CIFAR-10 or CIFAR-100 from the files of its published binary version.
+    """Load CIFAR-10 or CIFAR-100 from the files of either published version.
 
     Args:
         layout: ``CIFAR10`` or ``CIFAR100``.
-        data_dir: The folder that holds the unpacked folder ``cifar-10-batches-bin`` or
-            ``cifar-100-binary``.
-        download: Fetch, check and unpack the published archive when a file is missing or has
-            not its full length.
+        data_dir: The unpacked folder (``cifar-10-batches-bin``, ``cifar-10-batches-py``, ...), the
+            folder that holds it, the archive, or the folder that holds that.
+        download: Fetch, check and unpack the archive of the binary version when a file of it is
+            missing or has not its full length.
 
     Raises:
         FileNotFoundError: If a file is missing, and ``download`` is False.
-        ValueError: If a file is truncated or damaged.
+        ValueError: If a file is truncated, damaged, or not as published.
         OSError: If the download failed.
     """
-    folder = data_dir / layout.folder
-    if download and not _is_complete(layout, folder):
+    python = find_files(
+        data_dir, layout.python.folder, layout.python.archive, layout.python.test_file[0]
+    )
+    if python is None and download and not _is_complete(layout, data_dir / layout.folder):
         _download(layout, data_dir)
-    for name in (*layout.files, layout.names_file):
-        if not (folder / name).is_file():
-            raise FileNotFoundError(
-                f"{layout.name}: {folder / name} is missing; fetch the data set with --download, "
-                f"or name the folder that holds {layout.folder} with --data-dir"
-            )
-    train = [_read_images(layout, folder, name) for name in layout.train_files]
-    test_images, test_labels = _read_images(layout, folder, layout.test_file)
+    archive = layout.url.rsplit("/", 1)[1]
+    files = find_files(data_dir, layout.folder, archive, layout.test_file)
+    if files is None and python is not None:
+        return _load_python(layout, python)
+    needed = (*layout.files, layout.names_file)
+    missing = [name for name in needed if files is None or not files.has(name)]
+    if missing:
+        folder = data_dir / layout.folder if files is None else files.path
+        raise FileNotFoundError(
+            f"{layout.name}: {folder / missing[-1]} is missing; fetch the data set with "
+            f"--download, or name with --data-dir {layout.folder}, {layout.python.folder}, their "
+            "archive, or what holds one of them"
+        )
+    if files.contents is not None:
+        check_md5(files.path.read_bytes(), layout.md5, str(files.path))
+    train = [_read_images(layout, files, name) for name in layout.train_files]
+    test = _read_images(layout, files, layout.test_file)
+    return _dataset(layout, train, test, _read_class_names(layout, files))
+
+
+def _load_python(layout: CifarLayout, files: PublishedFiles) -> ImageDataset:
+    version = layout.python
+    for name in (*version.train_files, version.names_file[0]):
+        if not files.has(name):
+            raise FileNotFoundError(f"{layout.name}: {files.where(name)} is missing")
+    parts = [
+        cifar_python.read_images(version, files, name, md5, layout.num_classes)
+        for name, md5 in (*version.train_files.items(), version.test_file)
+    ]
+    return _dataset(layout, parts[:-1], parts[-1], cifar_python.read_names(version, files))
+
+
+def _dataset(
+    layout: CifarLayout,
+    train: list[tuple[np.ndarray, np.ndarray]],
+    test: tuple[np.ndarray, np.ndarray],
+    names: tuple[str, ...],
+) -> ImageDataset:
     return ImageDataset(
         name=layout.name,
-        train_images=torch.cat([images for images, _ in train]),
-        train_labels=torch.cat([labels for _, labels in train]),
-        test_images=test_images,
-        test_labels=test_labels,
-        class_names=_read_class_names(layout, folder),
+        train_images=torch.from_numpy(np.concatenate([images for images, _ in train])),
+        train_labels=torch.from_numpy(np.concatenate([labels for _, labels in train])),
+        test_images=torch.from_numpy(test[0].copy()),
+        test_labels=torch.from_numpy(test[1]),
+        class_names=names,
         flip=True,
     )
 
@@ -145,9 +183,11 @@ def _download(layout: CifarLayout, data_dir: Path) -> None:
         raise OSError(f"{layout.name}: cannot fetch {layout.url}: {error}") from error
 
 
-def _read_images(layout: CifarLayout, folder: Path, name: str) -> tuple[Tensor, Tensor]:
-    path = folder / name
-    content = np.fromfile(path, dtype=np.uint8)
+def _read_images(
+    layout: CifarLayout, files: PublishedFiles, name: str
+) -> tuple[np.ndarray, np.ndarray]:
+    path = files.where(name)
+    content = np.frombuffer(files.read(name), dtype=np.uint8)
     expected = _file_length(layout, name)
     if len(content) != expected:
         raise ValueError(
@@ -161,12 +201,12 @@ def _read_images(layout: CifarLayout, folder: Path, name: str) -> tuple[Tensor, 
             f"{path}: damaged, labels must be below {layout.num_classes}, got {labels.max()}"
         )
     images = records[:, layout.label_bytes :].reshape(-1, *IMAGE_SHAPE)
-    return torch.from_numpy(images.copy()), torch.from_numpy(labels)
+    return images, labels
 
 
-def _read_class_names(layout: CifarLayout, folder: Path) -> tuple[str, ...]:
-    path = folder / layout.names_file
-    names = tuple(path.read_text(encoding="utf-8", errors="replace").split())
+def _read_class_names(layout: CifarLayout, files: PublishedFiles) -> tuple[str, ...]:
+    path = files.where(layout.names_file)
+    names = tuple(files.read(layout.names_file).decode(errors="replace").split())
     if len(names) != layout.num_classes:
         raise ValueError(
             f"{path}: damaged, expected {layout.num_classes} class names, got {len(names)}"

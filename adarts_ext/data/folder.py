@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,14 +17,16 @@ from adarts_ext.data.dataset import ImageDataset
 if TYPE_CHECKING:
     from torchvision.datasets import ImageFolder
 
+_ORIENTATION = 0x0112  # EXIF's number; from 5 on width and height are exchanged
 GREY_MODES = ("1", "L", "LA", "La")
 
 
 def load_folder(folder: Path, image_size: int | None = None) -> ImageDataset:
     """Load an image folder: ``train/`` and ``test/``, each with one folder of images a class.
 
-    The images are kept in memory as uint8. They have one channel when all of them are grey, and
-    three otherwise.
+    The images are kept in memory as uint8, upright where EXIF says how they were taken. They have
+    one channel when all of them are grey, and three otherwise. Hidden files and folders do not
+    count; other files that are no images by their suffix are skipped with a warning.
 
     Args:
         folder: The folder that holds ``train/`` and ``test/``.
@@ -63,8 +67,36 @@ def _find_images(folder: Path) -> ImageFolder:
             "each with one folder of images a class"
         )
     from torchvision.datasets import ImageFolder
+    from torchvision.datasets.folder import IMG_EXTENSIONS
 
-    return ImageFolder(str(folder))
+    class VisibleImages(ImageFolder):
+        def find_classes(self, directory: str) -> tuple[list[str], dict[str, int]]:
+            names = (path.name for path in Path(directory).iterdir() if path.is_dir())
+            classes = sorted(name for name in names if not name.startswith("."))
+            if not classes:
+                raise FileNotFoundError(f"{directory}: no folder of images, expected one a class")
+            return classes, {name: number for number, name in enumerate(classes)}
+
+    skipped = Counter[str]()
+
+    def is_image(name: str) -> bool:
+        path = Path(name)
+        if any(part.startswith(".") for part in path.relative_to(folder).parts):
+            return False
+        if path.suffix.lower() not in IMG_EXTENSIONS:
+            skipped[path.suffix.lower() or path.name] += 1
+            return False
+        return True
+
+    found = VisibleImages(str(folder), is_valid_file=is_image)
+    if skipped:
+        kinds = ", ".join(f"{count} {kind}" for kind, count in skipped.most_common())
+        warnings.warn(
+            f"{folder}: {skipped.total()} of {skipped.total() + len(found)} files are skipped, for "
+            f"their suffix: {kinds}; expected {', '.join(IMG_EXTENSIONS)}",
+            stacklevel=3,
+        )
+    return found
 
 
 def _common_form(paths: list[Path], image_size: int | None) -> tuple[str, tuple[int, int]]:
@@ -76,12 +108,14 @@ def _common_form(paths: list[Path], image_size: int | None) -> tuple[str, tuple[
             if image.mode.startswith(("I", "F")):
                 raise ValueError(f"{path}: expected 8 bits a channel, got PIL mode {image.mode}")
             grey = grey and image.mode in GREY_MODES
+            width, height = image.size
+            upright = (height, width) if _orientation(image, path) > 4 else image.size
             if size is None:
-                size = image.size
-            elif image_size is None and image.size != size:
+                size = upright
+            elif image_size is None and upright != size:
                 raise ValueError(
                     f"images differ in size: {paths[0]} is {size[0]}x{size[1]}, {path} is "
-                    f"{image.size[0]}x{image.size[1]}; give one size to all with --image-size"
+                    f"{upright[0]}x{upright[1]}; give one size to all with --image-size"
                 )
     width, height = size if image_size is None else (image_size, image_size)
     return "L" if grey else "RGB", (height, width)
@@ -94,7 +128,8 @@ def _read_images(paths: list[Path], mode: str, shape: tuple[int, int]) -> Tensor
     for index, path in enumerate(paths):
         with _open(path) as image:
             try:
-                pixels = image.convert(mode)
+                turned = _orientation(image, path) > 1
+                pixels = (ImageOps.exif_transpose(image) if turned else image).convert(mode)
             except Exception as error:  # each of PIL's decoders fails in its own ways
                 raise ValueError(f"{path}: damaged image: {error}") from error
         if pixels.size != (width, height):
@@ -103,10 +138,22 @@ def _read_images(paths: list[Path], mode: str, shape: tuple[int, int]) -> Tensor
     return torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
 
 
+def _orientation(image: Image.Image, path: Path) -> int:
+    """Return how EXIF says that a photograph was taken, from 1 to 8; read from its header."""
+    if image.format == "PNG" and "exif" not in image.info:  # PIL would read the pixels for it
+        return 1
+    try:
+        return int(image.getexif().get(_ORIENTATION, 1))
+    except Exception as error:
+        raise ValueError(f"{path}: damaged image: {error}") from error
+
+
 def _open(path: Path) -> Image.Image:
     try:
         return Image.open(path)
     except Exception as error:
         if isinstance(error, OSError) and error.errno:
             raise
+        if isinstance(error, Image.DecompressionBombError):
+            raise ValueError(f"{path}: too many pixels: {error}") from error
         raise ValueError(f"{path}: not an image, or a damaged one") from error

@@ -31,6 +31,8 @@ TITLE_HEIGHT = 0.42
 LEGEND_HEIGHT = 0.4
 LEGEND_WIDTH = 9.6
 
+MOST_NODES = 64
+
 FAMILIES = {
     "separable convolution": "sep_conv_3x3",
     "dilated convolution": "dil_conv_3x3",
@@ -41,7 +43,7 @@ FAMILIES = {
 
 
 def draw_genotype(genotype: Genotype, path: str | os.PathLike[str]) -> None:
-    """Draw the normal and the reduction cell of a genotype into one ``.svg`` or ``.png``.
+    """Draw the normal and the reduction cell of a genotype into one ``.svg``, ``.png`` or ``.pdf``.
 
     A cell reads from left to right: its inputs (the outputs of the two cells before it), its
     nodes, each the sum of its two incoming edges, and its output, the concatenation of the nodes.
@@ -51,7 +53,7 @@ def draw_genotype(genotype: Genotype, path: str | os.PathLike[str]) -> None:
         path: The file to write; its suffix chooses the format.
 
     Raises:
-        ValueError: If the suffix is neither ``.svg`` nor ``.png``.
+        ValueError: If the suffix is none of these, or a cell has over ``MOST_NODES`` nodes.
         OSError: If the file cannot be written.
 
     Example:
@@ -63,6 +65,9 @@ def draw_genotype(genotype: Genotype, path: str | os.PathLike[str]) -> None:
         ['cells.svg']
     """
     picture_format(path)
+    nodes = max(len(genotype.normal), len(genotype.reduce)) // 2
+    if nodes > MOST_NODES:
+        raise ValueError(f"draw: expected cells of at most {MOST_NODES} nodes, got {nodes}")
     save_figure(cell_figure(genotype), path)
 
 

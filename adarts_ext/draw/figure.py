@@ -28,7 +28,7 @@ _FONTS = {"font.family": "sans-serif", "svg.fonttype": "none", "svg.hashsalt": "
 
 
 def picture_format(path: str | os.PathLike[str]) -> str:
-    """Return the format that a picture's file name asks for: ``"svg"`` or ``"png"``.
+    """Return the format that a picture's file name asks for: ``"svg"``, ``"png"`` or ``"pdf"``.
 
     Raises:
         ValueError: For any other suffix.
@@ -38,8 +38,8 @@ def picture_format(path: str | os.PathLike[str]) -> str:
         'svg'
     """
     suffix = Path(path).suffix.lower()
-    if suffix not in (".svg", ".png"):
-        raise ValueError(f"expected a picture's file name to end in .svg or .png, got {path}")
+    if suffix not in (".svg", ".png", ".pdf"):
+        raise ValueError(f"expected a picture's file name to end in .svg, .png or .pdf, got {path}")
     return suffix[1:]
 
 
@@ -50,15 +50,15 @@ def save_figure(figure: Figure, path: str | os.PathLike[str]) -> None:
     bytes.
 
     Raises:
-        ValueError: If the suffix is neither ``.svg`` nor ``.png``.
+        ValueError: If the suffix is none of ``.svg``, ``.png`` and ``.pdf``.
         OSError: If the file cannot be written.
     """
     kind = picture_format(path)
-    metadata = {"Date": None} if kind == "svg" else {"Software": None}
+    metadata = {"svg": {"Date": None}, "png": {"Software": None}, "pdf": {"CreationDate": None}}
     with matplotlib.rc_context(_FONTS):
         write_atomic(
             path,
             lambda file: figure.savefig(
-                file, format=kind, dpi=150, facecolor="white", metadata=metadata
+                file, format=kind, dpi=150, facecolor="white", metadata=metadata[kind]
             ),
         )

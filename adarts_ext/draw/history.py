@@ -36,8 +36,8 @@ def draw_history(run_folder: str | os.PathLike[str], path: str | os.PathLike[str
         path: The file to write; its suffix chooses the format.
 
     Raises:
-        ValueError: If the suffix is neither ``.svg`` nor ``.png``, or the history is damaged or
-            not that of a search.
+        ValueError: If the suffix is none of ``.svg``, ``.png`` and ``.pdf``, or the history is
+            damaged or not that of a search.
         FileNotFoundError: If the folder holds no history.
         OSError: If the file cannot be written.
     """

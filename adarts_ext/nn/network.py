@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -126,6 +127,12 @@ class SearchNetwork(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         check_images("SearchNetwork", x, self.in_channels)
+        if (
+            self.training
+            and torch.distributed.is_available()
+            and torch.distributed.is_initialized()
+        ):
+            self._warn_of_processes()
         normal = self.alphas_normal.softmax(dim=-1), self._edge_weights(self.betas_normal)
         reduce = self.alphas_reduce.softmax(dim=-1), self._edge_weights(self.betas_reduce)
         s1 = self.stem(x)
@@ -139,6 +146,16 @@ class SearchNetwork(nn.Module):
         if isinstance(s1, ImageBlocks):
             return self.classifier(global_average(s1).to(self.classifier.weight.dtype))
         return self.classifier(functional.adaptive_avg_pool2d(s1, 1).flatten(1))
+
+    def _warn_of_processes(self) -> None:
+        trained = self.alphas_normal.requires_grad and torch.is_grad_enabled()
+        if torch.distributed.get_world_size() > 1 and trained:
+            warnings.warn(
+                "SearchNetwork: alphas and betas are no parameters, so DistributedDataParallel "
+                "does not average their gradients, and they go another way in each process. "
+                "Average them before their step, with torch.distributed.all_reduce",
+                stacklevel=3,
+            )
 
     def _edge_weights(self, betas: Tensor | None) -> Tensor | None:
         if betas is None:

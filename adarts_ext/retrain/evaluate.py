@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from adarts_ext.retrain.build import build_network, make_test_loader
 from adarts_ext.retrain.config import RetrainConfig
 from adarts_ext.retrain.cost import network_cost
 from adarts_ext.runs.checkpoint import load_checkpoint
+from adarts_ext.runs.data_record import CLASSES_CHANGED, changed_data
 from adarts_ext.runs.device import resolve_device
 from adarts_ext.runs.folder import CHECKPOINT_FILE, GENOTYPE_FILE
 from adarts_ext.runs.metrics import evaluate_network
@@ -39,7 +41,8 @@ def evaluate(
         of :func:`adarts_ext.retrain.cost.network_cost`.
 
     Raises:
-        ValueError: If the folder holds a run of another kind, or a damaged file.
+        ValueError: If the folder holds a run of another kind or on other classes, or a damaged
+            file. Other images of the same classes give a warning.
         FileNotFoundError: If the folder holds no run or no checkpoint, or the data are not there.
     """
     folder = Path(run_folder)
@@ -48,6 +51,11 @@ def evaluate(
     checkpoint = load_checkpoint(folder / CHECKPOINT_FILE, "retrain")
     chosen_device = resolve_device(device)
     dataset = load_dataset(config.dataset, data_dir or config.data_dir, download, config.image_size)
+    changed = changed_data(folder, dataset)
+    if changed and changed.startswith(CLASSES_CHANGED):
+        raise ValueError(f"{folder}: the run was trained on other data: {changed}")
+    if changed:
+        warnings.warn(f"{folder}: the run was trained on other data: {changed}", stacklevel=2)
     network = build_network(genotype, config, dataset).to(chosen_device)
     load_weights(network, checkpoint, folder / CHECKPOINT_FILE)
     test_loader = make_test_loader(config, dataset, chosen_device)

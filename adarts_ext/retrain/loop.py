@@ -23,8 +23,9 @@ from adarts_ext.retrain.config import RetrainConfig
 from adarts_ext.retrain.cost import network_cost
 from adarts_ext.retrain.result import RetrainResult
 from adarts_ext.runs.checkpoint import RunState
+from adarts_ext.runs.data_record import check_same_data, save_data_record
 from adarts_ext.runs.device import resolve_device
-from adarts_ext.runs.folder import GENOTYPE_FILE, open_run_folder
+from adarts_ext.runs.folder import GENOTYPE_FILE, open_run_folder, sole_run
 from adarts_ext.runs.metrics import evaluate_network
 from adarts_ext.runs.monitor import Monitor
 from adarts_ext.runs.progress import Progress
@@ -75,16 +76,25 @@ def retrain(
         (counted from 1), parameters, floating-point operations of one image, seconds.
 
     Raises:
-        ValueError: If the options do not fit the data or the run in the folder, a file is damaged,
-            or the training diverged.
+        ValueError: If the options do not fit the data or the run in the folder, another run is at
+            work in it, a file is damaged, or the training diverged.
         OSError: If the data are not there, or a file cannot be written.
     """
     folder = open_run_folder(run_folder, resume)
+    with sole_run(folder):
+        return _retrain(genotype, config, folder, resume)
+
+
+def _retrain(
+    genotype: Genotype, config: RetrainConfig, folder: Path, resume: bool
+) -> RetrainResult:
     if resume:
         config.check_continues(folder)
         check_same_genotype(folder, genotype)
     device = resolve_device(config.device)
     dataset = load_dataset(config.dataset, config.data_dir, config.download, config.image_size)
+    if resume:
+        check_same_data(folder, dataset)
     train_loader = make_train_loader(config, dataset, device)
     test_loader = make_test_loader(config, dataset, device)
     cost = network_cost(genotype, config, dataset)
@@ -96,6 +106,7 @@ def retrain(
         history = state.load(folder)
     else:
         config.save(folder)
+        save_data_record(folder, dataset)
         genotype.save(folder / GENOTYPE_FILE)
 
     epochs_done, steps = len(history), len(train_loader)

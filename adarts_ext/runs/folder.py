@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 CONFIG_FILE = "config.json"
+DATASET_FILE = "dataset.json"
 CHECKPOINT_FILE = "checkpoint.pt"
 HISTORY_FILE = "history.json"
 GENOTYPE_FILE = "genotype.json"
@@ -48,3 +52,26 @@ def open_run_folder(path: str | os.PathLike[str], resume: bool) -> Path:
     if not os.access(folder, os.W_OK | os.X_OK):
         raise PermissionError(f"{folder}: cannot be written to")
     return folder
+
+
+@contextmanager
+def sole_run(folder: Path) -> Iterator[None]:
+    """Hold a run's folder, so that no second run works in it at the same time.
+
+    Raises:
+        ValueError: If another run holds it, in this process or in another one on this machine.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as name, sole_run(Path(name)):
+        ...     pass
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ValueError(f"{folder}: another run is at work in this folder") from error
+        yield
+    finally:
+        os.close(descriptor)

@@ -13,8 +13,9 @@ from torch import Tensor
 from adarts_ext.data import BatchLoader, load_dataset
 from adarts_ext.nn import SearchNetwork
 from adarts_ext.runs.checkpoint import RunState
+from adarts_ext.runs.data_record import check_same_data, save_data_record
 from adarts_ext.runs.device import peak_memory, resolve_device
-from adarts_ext.runs.folder import GENOTYPE_FILE, GENOTYPES_FOLDER, open_run_folder
+from adarts_ext.runs.folder import GENOTYPE_FILE, GENOTYPES_FOLDER, open_run_folder, sole_run
 from adarts_ext.runs.metrics import RunningMean, evaluate_network
 from adarts_ext.runs.monitor import Monitor
 from adarts_ext.runs.progress import Progress
@@ -75,15 +76,22 @@ def search(config: SearchConfig, run_folder: str | Path, resume: bool = False) -
         What ``result.json`` holds, and the ``genotype`` that was found.
 
     Raises:
-        ValueError: If the options do not fit the data or the run in the folder, a file is damaged,
-            or the search diverged.
+        ValueError: If the options do not fit the data or the run in the folder, another run is at
+            work in it, a file is damaged, or the search diverged.
         OSError: If the data are not there, or a file cannot be written.
     """
     folder = open_run_folder(run_folder, resume)
+    with sole_run(folder):
+        return _search(config, folder, resume)
+
+
+def _search(config: SearchConfig, folder: Path, resume: bool) -> SearchResult:
     if resume:
         config.check_continues(folder)
     device = resolve_device(config.device)
     dataset = load_dataset(config.dataset, config.data_dir, config.download, config.image_size)
+    if resume:
+        check_same_data(folder, dataset)
     train_loader, validation_loader, evaluation_loader = make_loaders(config, dataset, device)
     torch.manual_seed(config.seed)
     network = build_network(config, dataset).to(device)
@@ -94,6 +102,7 @@ def search(config: SearchConfig, run_folder: str | Path, resume: bool = False) -
         history = state.load(folder)
     else:
         config.save(folder)
+        save_data_record(folder, dataset)
 
     epochs_done, steps = len(history), len(train_loader)
     (folder / GENOTYPES_FOLDER).mkdir(exist_ok=True)

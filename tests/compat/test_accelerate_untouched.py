@@ -196,11 +196,6 @@ class KeywordWeights(darts.Cell):
         return super().__call__(s0, s1, weights=weights)
 
 
-class MoreArguments(darts.Cell):
-    def forward(self, s0, s1, weights, weights2=None, drop_prob=0.0):
-        return super().forward(s0, s1, weights)
-
-
 CELLS = [
     (darts, Mean, "differs by"),
     (pc_darts, BetasTwice, "differs by"),
@@ -209,7 +204,6 @@ CELLS = [
     (darts, SwappedInputs, "differs by"),
     (darts, AffineFit, "what fits its inputs is not known"),
     (darts, KeywordWeights, "its forward does not take"),
-    (darts, MoreArguments, "its forward does not take"),
 ]
 
 

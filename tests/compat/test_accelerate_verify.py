@@ -10,7 +10,7 @@ from acceleration_case import STYLES, images, make
 from torch import Tensor, nn
 
 from adarts_ext import accelerate
-from adarts_ext.compat import acceleration_report, fused_cell, fused_mixed_op, recognize, verify
+from adarts_ext.compat import acceleration_report, fused_cell, fused_mixed_op, verify
 from adarts_ext.nn import fused
 
 pytestmark = pytest.mark.slow
@@ -80,7 +80,6 @@ def test_it_refuses_kernels_that_are_wrong_in_the_models_precision(style, wrong,
 def test_wrong_statistics_are_found_without_it(monkeypatch):
     for module in (fused_cell, fused_mixed_op):
         monkeypatch.setattr(module, "update_running_statistics", lambda updates: None)
-    monkeypatch.setattr(recognize, "_outcomes", {})
     network = make("darts")
     with pytest.warns(UserWarning, match="running_mean differs"):
         accelerate(network)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -169,3 +171,56 @@ def test_the_folder_must_be_named():
 def test_image_size_must_be_positive(colour, image_size):
     with pytest.raises(ValueError, match="at least 1"):
         load(colour, image_size=image_size)
+
+
+def test_hidden_files_and_folders_are_no_images_and_no_classes(colour):
+    expected = load(colour)
+    (colour / "train" / "bee" / "._0.png").write_bytes(b"not an image")
+    write_image(colour / "train" / ".ipynb_checkpoints" / "0.png")
+    write_image(colour / "train" / "bee" / ".thumbnails" / "0.png")
+    (colour / "test" / ".DS_Store").write_bytes(b"")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        data = load(colour)
+    assert data.class_names == expected.class_names
+    assert torch.equal(data.train_images, expected.train_images)
+
+
+def test_files_that_are_skipped_are_counted(colour):
+    for number in range(2):
+        (colour / "train" / "ant" / f"{number}.gif").write_bytes(b"")
+    (colour / "train" / "ant" / "labels.csv").write_bytes(b"")
+    with pytest.warns(UserWarning, match="3 of 9 files are skipped") as caught:
+        assert len(load(colour).train_images) == 6
+    assert "2 .gif, 1 .csv" in str(caught[0].message)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_photographs_are_read_upright(tmp_path, orientation):
+    pixels = np.random.default_rng(0).integers(0, 256, (10, 12, 3), dtype=np.uint8)
+    upright = Image.fromarray(pixels)
+    undo = {
+        2: Image.Transpose.FLIP_LEFT_RIGHT,
+        3: Image.Transpose.ROTATE_180,
+        4: Image.Transpose.FLIP_TOP_BOTTOM,
+        5: Image.Transpose.TRANSPOSE,
+        6: Image.Transpose.ROTATE_90,
+        7: Image.Transpose.TRANSVERSE,
+        8: Image.Transpose.ROTATE_270,
+    }
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    for part in ("train", "test"):
+        path = tmp_path / part / "a" / "0.png"
+        path.parent.mkdir(parents=True)
+        taken = upright.transpose(undo[orientation]) if orientation > 1 else upright
+        taken.save(path, exif=exif)
+        write_image(tmp_path / part / "a" / "1.png")  # of the upright size
+    data = load(tmp_path)
+    assert np.array_equal(data.train_images[0].permute(1, 2, 0).numpy(), pixels)
+
+
+def test_too_many_pixels_are_called_that(colour, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 50)
+    with pytest.raises(ValueError, match=r"0\.png: too many pixels"):
+        load(colour)

@@ -154,8 +154,7 @@ def test_a_missing_extra_is_named_with_the_command_that_installs_it():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr == (
-        "adarts draw: error: matplotlib is not installed; "
-        "install it by: pip install 'adarts_ext[search]'\n"
+        "adarts draw: error: matplotlib is not installed; install it by: pip install matplotlib\n"
     )
 
 
@@ -328,7 +327,10 @@ def test_retrain_takes_the_data_of_the_search_unless_told_otherwise(searched, im
     ("arguments", "message"),
     [
         (["draw", "ADARTS_V9"], "adarts draw: error: ADARTS_V9: neither a file nor a folder"),
-        (["draw", "ADARTS_V1", "--out", "cells.jpg"], "to end in .svg or .png, got cells.jpg"),
+        (
+            ["draw", "ADARTS_V1", "--out", "cells.jpg"],
+            "to end in .svg, .png or .pdf, got cells.jpg",
+        ),
         (["draw", "ADARTS_V1", "--out", "none/cells.svg"], "No such file or directory"),
         (["draw", "random:x"], "a whole number, after random:, got 'x'"),
         (["draw", "empty"], "empty: not the folder of a run, it holds no config.json"),
@@ -393,7 +395,8 @@ def test_an_interrupted_search_goes_on_by_the_command_it_names(
     assert "begun with epochs 2, cannot go on with 3" in capfd.readouterr().err
 
 
-def test_ctrl_c_leaves_status_130_and_a_checkpoint(images, tmp_path):
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_and_sigterm_leave_status_130_and_a_checkpoint(images, tmp_path, sent):
     folder = tmp_path / "run"
     command = [sys.executable, "-m", "adarts_ext", "search", *SMALL_SEARCH]
     command += ["--data-dir", str(images), "--epochs", "10000", "--out", str(folder)]
@@ -409,7 +412,7 @@ def test_ctrl_c_leaves_status_130_and_a_checkpoint(images, tmp_path):
     with process:
         for line in process.stderr:
             if line.startswith("epoch 1/"):
-                process.send_signal(signal.SIGINT)
+                process.send_signal(sent)
                 break
         rest = process.stderr.read()
     assert process.returncode == 130
@@ -417,3 +420,38 @@ def test_ctrl_c_leaves_status_130_and_a_checkpoint(images, tmp_path):
     assert rest.rstrip().endswith("adarts search: error: interrupted")
     assert "Traceback" not in rest
     assert (folder / "checkpoint.pt").exists()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError("Unable to allocate 1 TiB for an array"),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 GiB"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+        RuntimeError("std::bad_alloc"),
+    ],
+)
+def test_out_of_memory_is_one_line_that_says_what_helps(error, monkeypatch, capsys):
+    from adarts_ext.cli import search
+
+    def fail(arguments):
+        raise error
+
+    monkeypatch.setattr(search, "run", fail)
+    assert main(["search"]) == 1
+    line = capsys.readouterr().err
+    assert line.startswith(f"adarts search: error: out of memory: {error}")
+    for option in ("--batch-size", "--memory recompute", "--image-size"):
+        assert option in line
+    assert line.count("\n") == 1
+
+
+def test_other_runtime_errors_are_not_hidden(monkeypatch):
+    from adarts_ext.cli import search
+
+    def fail(arguments):
+        raise RuntimeError("shapes do not fit")
+
+    monkeypatch.setattr(search, "run", fail)
+    with pytest.raises(RuntimeError, match="shapes do not fit"):
+        main(["search"])

@@ -92,6 +92,7 @@ def test_run_folder(finished, config):
     assert sorted(path.name for path in folder.iterdir()) == [
         "checkpoint.pt",
         "config.json",
+        "dataset.json",
         "genotype.json",
         "history.json",
         "result.json",

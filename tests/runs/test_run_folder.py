@@ -1,11 +1,15 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 
 import pytest
 
+from adarts_ext.cli.runs import default_folder
 from adarts_ext.files import write_json
-from adarts_ext.runs.folder import open_run_folder
+from adarts_ext.runs.folder import open_run_folder, sole_run
+from adarts_ext.search import SearchConfig
 
 
 def test_run_folder_is_made_with_its_parents(tmp_path):
@@ -41,3 +45,29 @@ def test_run_folder_that_cannot_be_written_to(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "access", lambda path, mode: False)
     with pytest.raises(PermissionError, match="cannot be written to"):
         open_run_folder(tmp_path, resume=False)
+
+
+def test_two_runs_do_not_work_in_one_folder(tmp_path):
+    program = (
+        "import sys; from pathlib import Path; from adarts_ext.runs.folder import sole_run\n"
+        "with sole_run(Path(sys.argv[1])): pass"
+    )
+    with sole_run(tmp_path):
+        with (
+            pytest.raises(ValueError, match="another run is at work in this folder"),
+            sole_run(tmp_path),
+        ):
+            pass
+        made = subprocess.run(
+            [sys.executable, "-c", program, str(tmp_path)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert "another run is at work in this folder" in made.stderr
+    with sole_run(tmp_path):
+        assert not list(tmp_path.iterdir())
+
+
+def test_runs_that_start_in_one_second_have_folders_of_their_own():
+    assert len({default_folder(SearchConfig()) for _ in range(3)}) == 3

@@ -89,6 +89,7 @@ def test_the_run_folder_holds_all_that_is_promised(finished, config):
     names = {path.name for path in folder.iterdir()}
     assert names == {
         "config.json",
+        "dataset.json",
         "checkpoint.pt",
         "history.json",
         "result.json",
