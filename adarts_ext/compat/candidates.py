@@ -106,9 +106,10 @@ def _separable(layers: list[nn.Module]) -> Candidate | None:
     halves = [layers[i : i + 3] for i in range(0, len(layers), 3)]
     kernels, strides, channels = set(), [], set()
     for depthwise, pointwise, norm in halves:
-        kernel = getattr(depthwise, "kernel_size", (0, 0))[0]
+        if type(depthwise) is not nn.Conv2d:
+            return None
+        kernel, count = depthwise.kernel_size[0], depthwise.out_channels
         dilation = 2 if len(halves) == 1 else 1
-        count = getattr(depthwise, "out_channels", None)
         fits = (
             kernel in (3, 5)
             and is_convolution(depthwise, kernel, dilation * (kernel // 2), dilation)

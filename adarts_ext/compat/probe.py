@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from adarts_ext.compat.watch import kept_state
 
 BATCH, SIZE = 5, 8
-RAISED = "its forward raised"
+RAISED = "its code raised"
 #: Weights that code may leave out: `if w != 0`, `if abs(w) > 1e-10`, and so on.
 LEAST_WEIGHTS = (0.0, 1e-20, 1e-8, 1e-4)
 _ROUNDING = 1e-9  # of the largest value of a tensor; float64 keeps 1e-16, and layers amplify it
@@ -31,6 +31,7 @@ class Probe:
         module: The module.
         shapes: Of the feature maps among the inputs of its ``forward``.
         vectors: Of the weights that follow them; a list of shapes for a list of tensors.
+        method: Which of its methods is tried.
     """
 
     def __init__(
@@ -38,6 +39,7 @@ class Probe:
         module: nn.Module,
         shapes: Sequence[tuple[int, ...]],
         vectors: Sequence[tuple[int, ...] | list[tuple[int, ...]]],
+        method: str = "forward",
     ) -> None:
         self.copy = copy.deepcopy(module).double()
         self.shapes = shapes
@@ -47,12 +49,14 @@ class Probe:
                 getattr(part, name).clear()
         for parameter in self.copy.parameters():
             parameter.requires_grad_().grad = None
+        self.own = getattr(self.copy, method)
 
     def output(self) -> object:
         """Run the module's own code once, in training, and give its output."""
         self._reset(0)
         with torch.random.fork_rng():
-            return self.copy.train()(*self._arguments(self._inputs(0, None)))
+            self.copy.train()
+            return self.own(*self._arguments(self._inputs(0, None)))
 
     def difference(self, computed: Callable[..., Tensor]) -> str | None:
         """Return how the module's own code differs from ``computed``, or None if it does not.
@@ -96,7 +100,8 @@ class Probe:
             ours = self._run(computed, seed, least)
         except (ValueError, TypeError, RuntimeError, IndexError) as error:
             return f"the kernels refuse it: {first_line(error)}"
-        return _compare(own, ours)
+        difference = _compare(own, ours)
+        return difference and f"its code computes something else: {difference}"
 
     def _reset(self, seed: int) -> None:
         """Give the copy weights and statistics such that no channel attention is at rest."""
@@ -161,7 +166,7 @@ class Probe:
         with torch.random.fork_rng(), torch.enable_grad():
             torch.manual_seed(seed)
             arguments = self._arguments(inputs)
-            y = self.copy(*arguments) if computed is None else computed(self.copy, *arguments)
+            y = self.own(*arguments) if computed is None else computed(self.copy, *arguments)
             if not isinstance(y, Tensor):
                 raise TypeError(f"the output is a {type(y).__name__}, not a tensor")
             generator = torch.Generator().manual_seed(seed)

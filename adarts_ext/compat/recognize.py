@@ -12,7 +12,7 @@ from torch import nn
 
 from adarts_ext.compat import fused_cell, probe, structure
 from adarts_ext.compat.fused_mixed_op import FusedMixedOp, widths
-from adarts_ext.compat.swap import Computed, arguments_of, required
+from adarts_ext.compat.swap import Computed, arguments_of, forwards_of, required
 from adarts_ext.compat.watch import has_other_attributes, kept_results, plain_attributes
 from adarts_ext.compat.weighted_mixed_op import WeightedMixedOp
 from adarts_ext.genotype import PRIMITIVES
@@ -53,16 +53,22 @@ def recognize(
 def _mixed_op(
     module: nn.Module, parts: structure.MixedOpStructure, memory: str, outcomes: _Outcomes
 ) -> FusedMixedOp | str:
-    arguments = arguments_of(type(module))
-    if required(arguments) != 2:
+    methods = [
+        name
+        for name in forwards_of(type(module))
+        if required(arguments_of(type(module), name)) == 2
+    ]
+    if not methods:
         return "its forward does not take an input and weights"
+    if parts.besides:
+        return f"it has layers besides its candidates: {', '.join(parts.besides)}"
     if parts.selected is None or parts.stride is None:
         return "its candidates have several numbers of channels or strides"
     reason = reason_against_kind("fused", parts.selected)
     if not parts.fits_kernels:
         reason = _unknown(module, parts)
     reasons = []
-    for channels in widths(parts):
+    for channels, method in itertools.product(widths(parts), methods):
         plans: list[FusedMixedOp] = [FusedMixedOp(parts, channels, memory)]
         if reason:
             plans = [
@@ -70,8 +76,9 @@ def _mixed_op(
             ]
         shapes = [(probe.BATCH, channels, probe.SIZE, probe.SIZE)]
         for plan in plans:
+            plan.method = method
             tried = functools.partial(_try_edge, module, plan, shapes)
-            key = (type(plan), *plan.settings(), channels)
+            key = (type(plan), *plan.settings(), channels, method)
             found = _once(module, key, tried, outcomes)
             if not isinstance(found, str):
                 plan.least_weight = found
@@ -89,29 +96,45 @@ def _cell(
     memory: str,
     outcomes: _Outcomes,
 ) -> Computed | str:
-    arguments = arguments_of(type(module))
     edges = [plans.get(mixed_op) for mixed_op in parts.mixed_ops(module)]
     if not all(type(edge) is FusedMixedOp for edge in edges):
         return "its mixed operations are not all fused"
-    # A fourth argument may be betas, or an option: `betas=None`, `drop_prob=0.0`.
-    counts = [count for count in (4, 3) if required(arguments) <= count <= len(arguments)]
-    if not counts:
+    calls = [
+        (method, count)
+        for method in forwards_of(type(module))
+        for count in _argument_counts(arguments_of(type(module), method))
+    ]
+    if not calls:
         return "its forward does not take two inputs, alphas and, perhaps, betas"
     if not fused_cell.agree(edges) or not fused_cell.right_strides(edges, parts.steps):
         return "its mixed operations differ"
     strides = [structure.preprocess_stride(module._modules[name]) for name in parts.preprocess]
     if None in strides:
         return "what fits its inputs is not known"
-    reasons = []
-    for count, by_node in itertools.product(counts, (True, False) if parts.by_node else (False,)):
+    reasons = {}
+    by_nodes = (True, False) if parts.by_node else (False,)
+    for (method, count), by_node in itertools.product(calls, by_nodes):
         plan = fused_cell.FusedCell(module, parts, edges, count, by_node, memory)
+        plan.method = method
         tried = functools.partial(_try_cell, module, plan)
-        found = _once(module, (memory, count, by_node), tried, outcomes)
+        found = _once(module, (memory, method, count, by_node), tried, outcomes)
         if not isinstance(found, str):
             plan.multiplier, plan.calls, plan.least_weight = found
             return plan
-        reasons.append(found)
-    return _likeliest(reasons)
+        reasons[method, count, by_node] = found
+    more = list(arguments_of(type(module), calls[-1][0]))[3:]
+    without = [reason for (_, count, _), reason in reasons.items() if count == 3]
+    if more and without and all(reason.startswith(probe.RAISED) for reason in without):
+        return f"it takes more than two inputs and alphas, and needs it: {', '.join(more)}"
+    return _likeliest(list(reasons.values()))
+
+
+def _argument_counts(arguments: dict[str, Any]) -> list[int]:
+    """Return how many arguments of a cell may be inputs and weights.
+
+    A fourth one may be betas, or an option: `betas=None`, `drop_prob=0.0`.
+    """
+    return [count for count in (4, 3) if required(arguments) <= count <= len(arguments)]
 
 
 def _likeliest(reasons: list[str]) -> str:
@@ -126,7 +149,7 @@ def _likeliest(reasons: list[str]) -> str:
 def _try_edge(module: nn.Module, plan: FusedMixedOp, shapes: list[tuple[int, ...]]) -> str | float:
     """Return why a plan does not compute a mixed operation, or the least weight it does with."""
     vectors = [(len(plan.parts.candidates),)]
-    trial = probe.Probe(module, shapes, vectors)
+    trial = probe.Probe(module, shapes, vectors, plan.method)
     return trial.difference(plan) or _least_weight(trial, plan)
 
 
@@ -147,7 +170,7 @@ def _try_cell(module: nn.Module, plan: fused_cell.FusedCell) -> str | tuple[int,
     if plan.by_node:
         alphas = plan.parts.alphas_by_node(candidates)
     vectors = [alphas, (len(edges),)][: plan.arguments - 2]
-    trial = probe.Probe(module, shapes, vectors)
+    trial = probe.Probe(module, shapes, vectors, plan.method)
     try:
         y = trial.output()
     except Exception as error:  # other code may raise anything
@@ -167,7 +190,7 @@ def _once(
     module: nn.Module, more: tuple[object, ...], tried: Callable[[], Any], outcomes: _Outcomes
 ) -> Any:
     """Try a module, or return what came out of trying one like it."""
-    if any("forward" in part.__dict__ for part in module.modules()):
+    if any(name in p.__dict__ for p in module.modules() for name in forwards_of(type(p))):
         return "a layer has a forward function of its own"
     kept = kept_results(module)
     if kept:
@@ -176,7 +199,7 @@ def _once(
         return tried()
     device = next((p.device for p in module.parameters()), torch.device("cpu"))
     alike = tuple(
-        (name, type(part), type(part).forward, part.extra_repr(), repr(plain_attributes(part)))
+        (name, type(part), part.extra_repr(), repr(plain_attributes(part)))
         for name, part in module.named_modules()
     )
     key = (alike, device, *more)
@@ -185,16 +208,25 @@ def _once(
     return outcomes[key]
 
 
+def _called(operation: nn.Module) -> str:
+    """Name a candidate by its class, and by those of its layers where that says nothing."""
+    name = type(operation).__name__
+    if type(operation) is nn.Sequential:
+        return f"{name}({', '.join(map(_called, operation))})"
+    return name
+
+
 def _unknown(module: nn.Module, parts: structure.MixedOpStructure) -> str:
     operations = module._modules[parts.operations]
     unknown = [
-        type(operation).__name__
-        for operation, known in zip(operations, parts.candidates, strict=True)
+        _called(operation)
+        for operation, known in zip(structure.members(operations), parts.candidates, strict=True)
         if known.primitive is None
     ]
     if unknown:
         return f"candidates that are not known: {', '.join(unknown)}"
     if len(set(parts.primitives)) < len(parts.primitives):
         return "several candidates of one kind"
-    missing = [name for name in PRIMITIVES if name not in (*parts.primitives, "none")]
-    return f"fewer candidates than the kernels compute: without {', '.join(missing)}"
+    known = [name for name in PRIMITIVES if name != "none"]
+    there = sum(name in known for name in parts.primitives)
+    return f"fewer candidates than the kernels compute: {there} of the {len(known)} besides none"

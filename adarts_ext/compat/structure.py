@@ -19,6 +19,8 @@ from adarts_ext.compat.candidates import (
 )
 from adarts_ext.genotype import PRIMITIVES
 
+LISTS = (nn.ModuleList, nn.ModuleDict)
+
 
 @dataclass(frozen=True)
 class MixedOpStructure:
@@ -29,12 +31,14 @@ class MixedOpStructure:
         candidates: The candidates in their order.
         attention: Name of the child that is a channel attention, or None.
         channels: Channels C of the input, where the attention tells them.
+        besides: Names of the other children that have parameters or buffers.
     """
 
     operations: str
     candidates: tuple[Candidate, ...]
     attention: str | None
     channels: int | None
+    besides: tuple[str, ...] = ()
 
     @property
     def selected(self) -> int | None:
@@ -89,23 +93,24 @@ def mixed_op(module: nn.Module) -> MixedOpStructure | None:
     lists = [
         (name, child)
         for name, child in module._modules.items()
-        if isinstance(child, nn.ModuleList) and len(child) > 1
+        if isinstance(child, LISTS) and len(child) > 1
     ]
     if len(lists) != 1:
         return None
     ((name, operations),) = lists
-    candidates = tuple(map(candidate, operations))
+    candidates = tuple(map(candidate, members(operations)))
     if all(known.primitive is None for known in candidates):
         return None
     others = [key for key, child in module._modules.items() if key != name and has_state(child)]
-    attentions = [key for key in others if attention_convolutions(module._modules[key])]
-    if attentions != others or len(attentions) > 1:
-        return None
     attention, channels = None, None
+    attentions = [key for key in others if attention_convolutions(module._modules[key])]
     if attentions:
-        (attention,) = attentions
+        attention = attentions[0]
         channels = attention_convolutions(module._modules[attention])[0].weight.size(1)
-    return MixedOpStructure(name, candidates, attention, channels)
+    besides = tuple(key for key in others if key != attention)
+    if besides and len({known.primitive for known in candidates} - {None}) < 2:
+        return None
+    return MixedOpStructure(name, candidates, attention, channels, besides)
 
 
 def cell(module: nn.Module, mixed_ops: dict[nn.Module, object]) -> CellStructure | None:
@@ -113,9 +118,7 @@ def cell(module: nn.Module, mixed_ops: dict[nn.Module, object]) -> CellStructure
     lists = [
         name
         for name, child in module._modules.items()
-        if isinstance(child, nn.ModuleList)
-        and len(child)
-        and all(m in mixed_ops for m in _flat(child))
+        if isinstance(child, LISTS) and len(child) and all(m in mixed_ops for m in _flat(child))
     ]
     others = [key for key, child in module._modules.items() if has_state(child)]
     if len(lists) != 1 or len(others) != 3:
@@ -126,16 +129,22 @@ def cell(module: nn.Module, mixed_ops: dict[nn.Module, object]) -> CellStructure
         steps += 1
     if steps * (steps + 3) // 2 != edges:
         return None
-    by_node = any(isinstance(child, nn.ModuleList) for child in module._modules[name])
-    if by_node and [len(child) for child in module._modules[name]] != [*range(2, 2 + steps)]:
+    children = members(module._modules[name])
+    by_node = any(isinstance(child, LISTS) for child in children)
+    if by_node and list(map(len, children)) != [*range(2, 2 + steps)]:
         return None
     first, second = (key for key in others if key != name)
     return CellStructure((first, second), name, steps, by_node)
 
 
-def _flat(modules: nn.ModuleList) -> list[nn.Module]:
-    """Return the modules of a list, and those of the lists in it."""
-    nested = (child if isinstance(child, nn.ModuleList) else [child] for child in modules)
+def members(modules: nn.Module) -> list[nn.Module]:
+    """Return the modules of a list or a dictionary, in order."""
+    return list(modules._modules.values())
+
+
+def _flat(modules: nn.Module) -> list[nn.Module]:
+    """Return the modules of a list or a dictionary, and those of the lists in it."""
+    nested = (members(child) if isinstance(child, LISTS) else [child] for child in members(modules))
     return list(itertools.chain.from_iterable(nested))
 
 

@@ -12,6 +12,7 @@ import functools
 import inspect
 import warnings
 from abc import ABCMeta
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -30,14 +31,28 @@ def original_class(module: nn.Module) -> type[nn.Module]:
     return type(module)._made_from[0] if accelerated(module) is not None else type(module)
 
 
-def arguments_of(kind: type[nn.Module]) -> dict[str, Any]:
-    """Return what ``forward`` takes, with its defaults; nothing where it takes any number.
+def forwards_of(kind: type[nn.Module]) -> list[str]:
+    """Return the methods by which modules are called: ``forward``, or others of other names.
+
+    Some code has several in place of it, as ``forward_darts`` and ``forward_gdas``.
+
+    Example:
+        >>> forwards_of(nn.Linear)
+        ['forward']
+    """
+    if kind.forward is not nn.Module.forward:
+        return ["forward"]
+    return [name for name in dir(kind) if name.startswith("forward_")]
+
+
+def arguments_of(kind: type[nn.Module], method: str = "forward") -> dict[str, Any]:
+    """Return what a method takes, with its defaults; nothing where it takes any number.
 
     Example:
         >>> arguments_of(nn.ConvTranspose1d)  # the input and an optional output_size
         {'input': <class 'inspect._empty'>, 'output_size': None}
     """
-    parameters = list(inspect.signature(kind.forward).parameters.values())[1:]
+    parameters = list(inspect.signature(getattr(kind, method)).parameters.values())[1:]
     fixed = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     if any(parameter.kind not in fixed for parameter in parameters):
         return {}
@@ -92,11 +107,12 @@ class Computed:
 
     A plan has a ``level``, the number of its ``arguments``, ``reason_not_fused(module, *inputs)``
     and ``changed(module)``, the reasons for running the module's own code, and is called with the
-    module and the inputs. ``refused`` is why the last call, which it does not serve, ran the
-    module's own code, or "".
-    ``least_weight`` is that of the weights from which on it computes what that code does.
+    module and the inputs. ``method`` is what it computes, ``forward`` mostly. ``refused`` is why
+    the last call, which it does not serve, ran the module's own code, or "". ``least_weight`` is
+    that of the weights from which on it computes what that code does.
     """
 
+    method = "forward"
     refused = ""
     told: frozenset[str] = frozenset()  # the reasons that were given in a warning
     least_weight = 0.0
@@ -104,23 +120,6 @@ class Computed:
     @staticmethod
     def methods(kind: type[nn.Module]) -> dict[str, Any]:
         """Make the methods of the accelerated class."""
-        arguments = arguments_of(kind)
-
-        def forward(self, *args, **kwargs):
-            plan = accelerated(self)
-            inputs, reason = _inputs(arguments, plan.arguments, args, kwargs)
-            reason = reason or plan.reason_not_fused(self, *inputs)
-            if reason is None:
-                if plan.refused:
-                    plan.refused = ""
-                return plan(self, *inputs)
-            if not torch.compiler.is_compiling():
-                plan.refused = "" if plan.changed(self) else reason
-                if reason not in plan.told:
-                    plan.told |= {reason}
-                    message = f"accelerate: {kind.__name__} runs its own code: {reason}"
-                    warnings.warn(message, stacklevel=2)
-            return kind.forward(self, *args, **kwargs)
 
         def extra_repr(self):
             plan = accelerated(self)
@@ -129,7 +128,33 @@ class Computed:
             line = f"accelerated={plan.level if state is None else f'no ({state})'}"
             return f"{own}, {line}" if own else line
 
-        return {"forward": forward, "extra_repr": extra_repr}
+        forwards = {name: _forward(kind, name) for name in forwards_of(kind)}
+        return {**forwards, "extra_repr": extra_repr}
+
+
+def _forward(kind: type[nn.Module], method: str) -> Callable[..., Any]:
+    """Make a method that computes by the module's plan where that serves the call."""
+    arguments, own_code = arguments_of(kind, method), getattr(kind, method)
+
+    def forward(self, *args, **kwargs):
+        plan = accelerated(self)
+        if plan.method != method:
+            return own_code(self, *args, **kwargs)
+        inputs, reason = _inputs(arguments, plan.arguments, args, kwargs)
+        reason = reason or plan.reason_not_fused(self, *inputs)
+        if reason is None:
+            if plan.refused:
+                plan.refused = ""
+            return plan(self, *inputs)
+        if not torch.compiler.is_compiling():
+            plan.refused = "" if plan.changed(self) else reason
+            if reason not in plan.told:
+                plan.told |= {reason}
+                message = f"accelerate: {kind.__name__} runs its own code: {reason}"
+                warnings.warn(message, stacklevel=2)
+        return own_code(self, *args, **kwargs)
+
+    return forward
 
 
 def reason_against_weights(least: float, *weights: Tensor | None) -> str | None:

@@ -134,7 +134,8 @@ def _readings(kind: type[nn.Module]) -> list[tuple[str, Callable[[], Any]]]:
     """Return how to read all that the code of a class may compute by, without calling it."""
     classes = [each for each in kind.__mro__ if not _is_of_library(each.__module__)]
     found: dict[str, Callable[[], Any]] = {}
-    functions, left = set(), [vars(each)["forward"] for each in classes if "forward" in vars(each)]
+    functions = set()
+    left = [value for each in classes for name, value in vars(each).items() if "forward" in name]
     while left:
         function = inspect.unwrap(left.pop())
         if not isinstance(function, FunctionType) or function in functions:

@@ -1,27 +1,26 @@
-"""``adarts_ext.accelerate`` on the released networks of the code bases it is made for.
+"""``adarts_ext.accelerate`` on the search networks of published code bases, unchanged.
 
-    python benchmarks/scripts/measure_dropin.py --darts DIR --pc-darts DIR --adarts DIR
+    python benchmarks/scripts/measure_dropin.py --sources DIR [--only NAME ...]
 
-The folders hold the sources: ``cnn`` of quark0/darts, yuhuixu1993/PC-DARTS, ``ADARTS`` of
-xueyunuist/ADARTS. Their search networks are imported unchanged; where there is no GPU, ``.cuda()``
-is made to do nothing. For each: the distances of logits and gradients from float64, the largest
-over three batches, as they were and accelerated; the seconds of a search step (alphas by Adam,
-weights by SGD with clipping, all gradients computed in both halves, as released), the arms in turn;
-and the bytes kept for backward.
+``DIR`` holds clones of them, each in a folder of the repository's name; what is not there is left
+out (:mod:`code_bases` lists them). Where there is no GPU, ``.cuda()`` is made to do nothing.
+For each: the distances of outputs and gradients from float64, the largest over three batches, as
+they were and accelerated; the seconds of a search step (alphas by Adam, weights by SGD with
+clipping, all gradients computed in both halves, as released), the arms in turn; the bytes kept for
+backward; and what the report says.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
-import importlib
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
 import torch
+from code_bases import CODE_BASES, alphas_of, keep_on_the_cpu, load
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
@@ -34,13 +33,6 @@ from adarts_ext.bench.timing import stopwatch, take_turns
 from adarts_ext.compat.verify import distances
 
 MIB = 2**20
-#: Label, option, module with the network, side of the images, batch.
-NETWORKS = (
-    ("DARTS", "darts", "model_search", 32, 32),  # all channels: 64 images would need over 20 GiB
-    ("PC-DARTS, CIFAR", "pc_darts", "model_search", 32, 64),
-    ("PC-DARTS, ImageNet", "pc_darts", "model_search_imagenet", 224, 32),
-    ("ADARTS", "adarts", "model_search", 32, 64),
-)
 
 
 @dataclass
@@ -55,36 +47,17 @@ class Found:
     kept: dict[str, int]
 
 
-def load(folder: Path, module: str, channels: int, layers: int) -> nn.Module:
-    """Import a network from a folder of sources, and make one."""
-    for name in ("operations", "genotypes", "utils", "model_search", "model_search_imagenet"):
-        sys.modules.pop(name, None)
-    sys.path.insert(0, str(folder))
-    try:
-        network = importlib.import_module(module).Network
-    finally:
-        sys.path.pop(0)
-    torch.manual_seed(0)
-    return network(channels, 10, layers, cross_entropy).cuda()
-
-
-def keep_on_the_cpu() -> None:
-    """Have ``.cuda()`` do nothing."""
-    torch.Tensor.cuda = lambda self, *_, **__: self
-    nn.Module.cuda = lambda self, *_, **__: self
-
-
 def search_step(model: nn.Module, images: Tensor, labels: Tensor) -> Callable[[], None]:
     """One step of the search as the code bases make it, first order."""
     weights = torch.optim.SGD(model.parameters(), 0.025, momentum=0.9, weight_decay=3e-4)
-    alphas = torch.optim.Adam(model.arch_parameters(), 3e-4, betas=(0.5, 0.999), weight_decay=1e-3)
+    alphas = torch.optim.Adam(alphas_of(model), 3e-4, betas=(0.5, 0.999), weight_decay=1e-3)
 
     def step() -> None:
         alphas.zero_grad()
-        model._loss(images, labels).backward()
+        cross_entropy(model(images), labels).backward()
         alphas.step()
         weights.zero_grad()
-        model._loss(images, labels).backward()
+        cross_entropy(model(images), labels).backward()
         nn.utils.clip_grad_norm_(model.parameters(), 5)
         weights.step()
 
@@ -98,7 +71,6 @@ def measure(label: str, plain: nn.Module, side: int, batch: int, rounds: int) ->
         "store": adarts_ext.accelerate(copy.deepcopy(plain)),
         "recompute": adarts_ext.accelerate(copy.deepcopy(plain), memory="recompute"),
     }
-    fused = str(adarts_ext.acceleration_report(arms["store"]))
     worst: dict[str, tuple[float, float]] = {}
     for seed in range(3):
         generator = torch.Generator().manual_seed(seed)
@@ -107,7 +79,7 @@ def measure(label: str, plain: nn.Module, side: int, batch: int, rounds: int) ->
             worst[name] = tuple(map(max, pair, worst.get(name, pair)))
     images, labels = torch.randn(batch, 3, side, side).cuda(), torch.randint(10, (batch,)).cuda()
     known = {
-        name: [*model.parameters(), *model.buffers(), *model.arch_parameters(), images]
+        name: [*model.parameters(), *model.buffers(), *alphas_of(model), images]
         for name, model in arms.items()
     }
     kept = {
@@ -119,6 +91,7 @@ def measure(label: str, plain: nn.Module, side: int, batch: int, rounds: int) ->
         step()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     seconds = take_turns(steps, rounds, stopwatch(device))
+    fused = str(adarts_ext.acceleration_report(arms["store"]))  # as it ran
     return Found(label, fused, batch, worst, seconds, kept)
 
 
@@ -164,8 +137,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    for option in ("darts", "pc-darts", "adarts"):
-        parser.add_argument(f"--{option}", type=Path, help="folder of the sources")
+    parser.add_argument("--sources", type=Path, required=True, help="folder of the clones")
+    parser.add_argument("--only", nargs="+", default=[""], help="parts of the networks' labels")
     parser.add_argument("--out", type=Path, help="write the tables here, and rows beside them")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
@@ -177,11 +150,12 @@ def main() -> None:
     if not torch.cuda.is_available():
         keep_on_the_cpu()
     found = []
-    for label, option, module, side, batch in NETWORKS:
-        folder = getattr(options, option)
-        if folder is not None:
-            plain = load(folder, module, options.init_channels, options.layers)
-            found.append(measure(label, plain, side, options.batch or batch, options.rounds))
+    for base in CODE_BASES:
+        here = (options.sources / base.folders[0]).is_dir()
+        if here and any(part in base.label for part in options.only):
+            plain = load(base, options.sources, options.init_channels, options.layers)
+            batch = options.batch or base.batch
+            found.append(measure(base.label, plain, base.side, batch, options.rounds))
             print(found[-1], flush=True)
     errors = [
         [one.label, name, f"{ours:.1e}", f"{theirs:.1e}"]
@@ -191,7 +165,7 @@ def main() -> None:
     lines = [
         f"{machine.line(options.threads)}, {date.today()}",
         "",
-        f"The search networks of the released code, unchanged, C={options.init_channels}, "
+        f"The search networks of published code, unchanged, C={options.init_channels}, "
         f"{options.layers} cells, 10 classes, float32, and the same after one line, "
         "`adarts_ext.accelerate(model, memory=...)`. 32x32 images (ImageNet: 224x224).",
         "",
@@ -211,7 +185,7 @@ def main() -> None:
         "",
         "What `acceleration_report` says:",
         "",
-        *[line for one in found for line in (f"- {one.label}: `{one.fused.strip()}`",)],
+        *[line for one in found for line in (f"{one.label}:", "", "```text", one.fused, "```", "")],
     ]
     write(options.out, lines, [row for one in found for row in flat_rows(one)])
 

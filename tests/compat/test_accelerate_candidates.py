@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from adarts_ext import accelerate
 from adarts_ext.compat import acceleration_report
+from adarts_ext.compat.candidates import candidate
 
 DOUBLE = torch.float64
 
@@ -166,3 +167,33 @@ def test_channels_are_selected_around_candidates_of_ones_own(style, stride, memo
         found.append([y, *torch.autograd.grad(y.square().sum(), sources), *each.buffers()])
     for mine, theirs in zip(*found, strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-9, atol=1e-9)
+
+
+ANY_LAYERS = [
+    lambda: nn.AvgPool2d(3, 1, 1),
+    lambda: nn.MaxPool1d(3),
+    lambda: nn.AdaptiveAvgPool2d(1),
+    lambda: nn.LPPool2d(2, 3),
+    lambda: nn.Conv1d(8, 8, 3, padding="same"),
+    lambda: nn.Conv2d(8, 8, 3, padding="same", groups=8, bias=False),
+    lambda: nn.ConvTranspose2d(8, 8, 3),
+    lambda: nn.Conv3d(8, 8, 1),
+    lambda: nn.Linear(8, 8),
+    lambda: nn.Dropout(0.5),
+    lambda: nn.BatchNorm1d(8, affine=False),
+    lambda: nn.BatchNorm2d(8, affine=False),
+    lambda: nn.GroupNorm(2, 8),
+    lambda: nn.LSTM(8, 8),
+    lambda: nn.Embedding(8, 8),
+    lambda: nn.Upsample(scale_factor=2),
+    lambda: nn.LazyConv2d(8, 3),
+]
+
+
+def test_any_layers_in_any_place_of_a_candidate_are_looked_at():
+    generator = torch.Generator().manual_seed(0)
+    for length in (1, 2, 3, 4, 6):
+        for _ in range(60):
+            drawn = torch.randint(len(ANY_LAYERS), (length,), generator=generator)
+            layers = nn.Sequential(*(ANY_LAYERS[i]() for i in drawn))
+            assert candidate(layers).primitive is None, layers

@@ -202,8 +202,87 @@ def test_lists_of_edges_and_alphas(reduction):
     assert_fused(cell, "cell", *states(), alphas())
 
 
+class NamedEdge(nn.Module):
+    """An edge without ``forward``: its methods have names of their own."""
+
+    def __init__(self, edge: nn.Module):
+        super().__init__()
+        self._ops = nn.ModuleDict(zip(PRIMITIVES, edge._ops, strict=True))
+
+    def forward_one(self, x, index):
+        return self._ops[PRIMITIVES[index]](x)
+
+    def forward_darts(self, x, weights):
+        return sum(w * op(x) for w, op in zip(weights, self._ops.values(), strict=True))
+
+
+class NamedCell(nn.Module):
+    def __init__(self, cell: nn.Module):
+        super().__init__()
+        self.preprocess0, self.preprocess1 = cell.preprocess0, cell.preprocess1
+        names = [f"{state} to {node}" for node in range(2) for state in range(2 + node)]
+        self.edges = nn.ModuleDict(zip(names, map(NamedEdge, cell._ops), strict=True))
+
+    def forward_one(self, s0, s1, weights):
+        states = [self.preprocess0(s0), self.preprocess1(s1)]
+        return torch.cat([e.forward_one(states[0], weights) for e in self.edges.values()], dim=1)
+
+    def forward_darts(self, s0, s1, weights):
+        states = [self.preprocess0(s0), self.preprocess1(s1)]
+        edges, rows = iter(self.edges.values()), iter(weights)
+        for _ in range(2):
+            states.append(sum(next(edges).forward_darts(h, next(rows)) for h in states))
+        return torch.cat(states[2:], dim=1)
+
+
+@pytest.mark.parametrize("reduction", [False, True])
+def test_forwards_of_another_name_and_edges_in_a_dictionary(reduction):
+    cell = NamedCell(darts.Cell(2, 2, 8, 8, 4, reduction, False)).double()
+    ours = accelerate(copy.deepcopy(cell))
+    assert acceleration_report(ours).levels() == {"cell": 1}, acceleration_report(ours)
+    for one in (cell, ours):
+        one.forward = one.forward_darts
+    inputs = [*states(), alphas()]
+    assert_exact(passed(ours, *inputs), passed(cell, *inputs))
+    if not reduction:
+        assert torch.equal(ours.forward_one(*inputs[:2], 3), cell.forward_one(*inputs[:2], 3))
+
+
+class WithSelection(darts.Cell):
+    """A cell that cannot do without its fourth argument."""
+
+    def forward(self, s0, s1, weights, selected=None):
+        rows = [w if selected[i] < 0 else 0 * w for i, w in enumerate(weights)]
+        return super().forward(s0, s1, torch.stack(rows))
+
+
+def test_what_a_cell_needs_besides_is_named():
+    cell = WithSelection(2, 2, 8, 8, 4, False, False).double()
+    report = acceleration_report(accelerate(cell))
+    assert report.levels() == {"untouched": 1, "mixed op": 5}
+    assert "needs it: selected" in str(report)
+
+
+class WithReduction(darts.MixedOp):
+    """An edge that adds a layer of its own."""
+
+    def __init__(self, channels, stride):
+        super().__init__(channels, stride)
+        self.auxiliary = nn.Conv2d(channels, channels, 1, stride)
+
+    def forward(self, x, weights):
+        return super().forward(x, weights) + self.auxiliary(x)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_an_edge_with_more_layers_is_in_the_report(stride):
+    with pytest.warns(UserWarning, match="layers besides its candidates: auxiliary"):
+        model = accelerate(nn.Sequential(WithReduction(8, stride)))
+    assert acceleration_report(model).levels() == {"untouched": 1}
+
+
 def test_fewer_candidates_than_the_kernels_compute_are_called_that():
     few = type("Few", (darts.MixedOp,), {"primitives": ("none", "skip_connect", "sep_conv_3x3")})
     report = accelerated(build(darts, few))
     (reason,) = {entry.reason for entry in report.entries if entry.level != "untouched"}
-    assert reason.startswith("fewer candidates than the kernels compute: without max_pool_3x3, avg")
+    assert reason == "fewer candidates than the kernels compute: 2 of the 7 besides none"
