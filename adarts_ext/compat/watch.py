@@ -95,16 +95,22 @@ def kept_results(module: nn.Module) -> str | None:
 
 
 def kept_state(module: nn.Module) -> dict[tuple[str, int], Any]:
-    """Return all attributes below a module by their names, such that changes compare as unequal."""
-    state: dict[tuple[str, int], Any] = {}
+    """Return what a forward pass may leave behind, by its name; changes compare as unequal.
+
+    These are all attributes of the modules below a module, and what their code reads besides.
+    """
+    found: dict[tuple[str, int], Any] = {}
     for part in module.modules():
         for name, value in part.__dict__.items():
             if name not in _TORCHS:
-                # An object that is held cannot give its id to another one.
-                held = tuple((id(x), x) for x in _members(value))
-                plain = repr(value) if _is_plain(value) else ""
-                state[f"{type(part).__name__}.{name}", id(part)] = plain or held
-    return state
+                found[f"{type(part).__name__}.{name}", id(part)] = value
+        for name, read in _readings(_as_written(type(part))):
+            found[name, id(type(part))] = read()
+    # An object that is held cannot give its id to another one.
+    return {
+        key: repr(value) if _is_plain(value) else tuple((id(x), x) for x in _members(value))
+        for key, value in found.items()
+    }
 
 
 def surroundings(kind: type[nn.Module]) -> dict[str, Any]:

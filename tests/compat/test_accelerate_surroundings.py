@@ -146,6 +146,48 @@ def test_what_a_forward_leaves_behind_it_goes_on_leaving(kind, before):
     assert kind is not Appends or len(cell.seen) == 1 + before
 
 
+SEEN = []
+passes = types.SimpleNamespace(count=0)
+
+
+class AppendsToGlobal(darts.MixedOp):
+    def forward(self, x, weights):
+        SEEN.append(super().forward(x, weights))
+        return SEEN[-1]
+
+
+class CountsElsewhere(darts.MixedOp):
+    def forward(self, x, weights):
+        passes.count += 1
+        return super().forward(x, weights)
+
+
+class CountsInItsClass(darts.MixedOp):
+    count = 0
+
+    def forward(self, x, weights):
+        CountsInItsClass.count += 1
+        return super().forward(x, weights)
+
+
+@pytest.mark.filterwarnings("ignore:accelerate")
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        (AppendsToGlobal, "SEEN"),
+        (CountsElsewhere, "passes.count"),
+        (CountsInItsClass, "CountsInItsClass.count"),
+    ],
+)
+def test_what_a_forward_leaves_elsewhere_it_goes_on_leaving(kind, name):
+    edge = accelerate(kind(4, 1))
+    (entry,) = acceleration_report(edge).entries
+    assert (entry.level, entry.reason) == (
+        "untouched",
+        f"its forward sets {name}, which the kernels would not",
+    )
+
+
 def test_losing_the_kernels_is_told_once_and_reported_until_they_run_again():
     edge = accelerate(darts.MixedOp(4, 1))
     x, weights = torch.randn(3, 4, 8, 8), torch.rand(8)
