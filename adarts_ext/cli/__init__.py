@@ -7,6 +7,8 @@ import importlib
 import sys
 from typing import NoReturn
 
+from adarts_ext.arguments import as_option, in_words
+
 # Each is a module of this package with a function run(arguments), imported when chosen; it
 # may return an exit status.
 COMMANDS = {
@@ -133,7 +135,7 @@ def _one_line(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         place = f"{error.filename}: " if error.filename else ""
         return f"{place}{error.strerror}"
-    return " ".join(str(error).split())
+    return " ".join(in_words(error, as_option).split())
 
 
 def _complain(command: str, message: str, status: int) -> int:

@@ -9,7 +9,7 @@ import torch
 
 from adarts_ext.cli import OneLineParser
 from adarts_ext.runs.device import resolve_device
-from adarts_ext.runs.options import check_range
+from adarts_ext.runs.options import check_image_size, check_range
 
 GIB = 2**30
 TERMS = """\
@@ -95,6 +95,10 @@ def run(arguments: list[str]) -> int:
     for name in ("rounds", "threads", "init_channels"):
         check_range(name, getattr(given, name), 1)
     check_range("layers", given.layers, 3)
+    check_image_size(given.image_size)
+    check_range("compile_seconds", given.compile_seconds, 0)
+    if given.memory_limit is not None:
+        check_range("memory_limit", given.memory_limit, 0, above=True)
     options = Options(
         device,
         given.threads,

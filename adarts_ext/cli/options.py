@@ -11,14 +11,9 @@ from typing import Any, NoReturn, get_type_hints
 
 from jsonargparse import ActionYesNo, ArgumentParser
 
-EXPECTED = {
-    int: "a whole number",
-    float: "a number",
-    bool: "true or false",
-    str: "a text",
-    int | None: "a whole number",
-    str | None: "a text",
-}
+from adarts_ext.arguments import as_option, in_words, suggestion
+from adarts_ext.cli.option_file import read_options
+from adarts_ext.runs.options import EXPECTED
 
 
 class OptionParser(ArgumentParser):
@@ -43,15 +38,23 @@ class OptionParser(ArgumentParser):
             formatter_class=argparse.HelpFormatter,
             print_config=None,
         )
-        self.types: dict[str, Any] = {}
+        self.command = command
+        self.types: dict[str, Any] = {}  # of the options that a file may hold
+        self.files: dict[str, str] = {}  # which of the options given came from which file
+
+    def add_option(self, name: str, kind: Any, **settings: Any) -> None:
+        """Add an option that a file may hold too; ``settings`` are argparse's."""
+        self.types[name] = kind
+        self.add_argument(as_option(name), **({} if kind is bool else {"type": kind}), **settings)
 
     def add_run_folder(self, kind: str) -> None:
         """Add ``--out`` and ``--resume`` of a run of this kind."""
-        self.add_argument(
-            "--out", type=str, metavar="RUN", help=f"folder of the run; runs/{kind}-... by default"
+        self.add_option(
+            "out", str, metavar="RUN", help=f"folder of the run; runs/{kind}-... by default"
         )
-        self.add_argument(
-            "--resume",
+        self.add_option(
+            "resume",
+            bool,
             action="store_true",
             help="go on with the run in --out, with the options that it was begun with",
         )
@@ -60,7 +63,8 @@ class OptionParser(ArgumentParser):
         """Add ``--config``."""
         self.add_argument(
             "--config",
-            action="config",
+            action="append",
+            type=str,
             metavar="FILE",
             help="YAML file with options, named as below with _ for -; options given here beat it",
         )
@@ -71,41 +75,59 @@ class OptionParser(ArgumentParser):
         for field in fields(config):
             if field.name in without:
                 continue
-            name = "--" + field.name.replace("_", "-")
             kind, default = hints[field.name], field.default
-            self.types[field.name] = kind
             text = texts[field.name].rstrip(".").replace("%", "%%")
             if kind is bool:
                 text += f" (default: {'yes' if default else 'no'})"
                 action = ActionYesNo(yes_prefix="", no_prefix="no-")
-                self.add_argument(name, action=action, default=default, help=text)
+                self.add_option(field.name, kind, action=action, default=default, help=text)
             else:
                 text += "" if default is None else f" (default: {default})"
                 metavar = field.name.rpartition("_")[2].upper()
-                self.add_argument(name, type=kind, default=default, metavar=metavar, help=text)
+                self.add_option(field.name, kind, default=default, metavar=metavar, help=text)
 
     def given(self, arguments: list[str]) -> dict[str, Any]:
         """Parse the arguments; give those that were given, here or in a file, and no defaults."""
-        first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-        first.add_argument("--config", action="append", default=[])
-        try:
-            found, rest = first.parse_known_args(arguments)
-        except argparse.ArgumentError as error:
-            self.error(str(error))
-        files = [f"--config={path}" for path in found.config]
-        given = self.parse_args([*files, *rest], defaults=False).as_dict()
-        given.pop("config", None)
-        return given
+        given = self.parse_args(arguments, defaults=False).as_dict()
+        options: dict[str, Any] = {}
+        for path in given.pop("config", None) or []:
+            try:
+                found = read_options(path, self.types)
+            except OSError as error:
+                self.error(f"--config: {path}: {error.strerror}")
+            except ValueError as error:
+                self.error(str(error))
+            options |= found
+            self.files |= dict.fromkeys(found, path)
+        for name in given:
+            self.files.pop(name, None)
+        return options | given
+
+    def refuse(self, error: ValueError) -> NoReturn:
+        """Print an error about an option as :meth:`error` does, and in which file it stands."""
+        names = getattr(error, "argument_names", ())
+        text = in_words(error, lambda name: name if name in self.files else as_option(name))
+        files = [f"{self.files[name]}: " for name in names if name in self.files]
+        self.error("".join(files[:1]) + text)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Print an error of usage in one line, and exit with status 2."""
-        self.exit(2, f"{self.prog}: error: {self._shorten(message)}\n")
+        self.exit(2, f"{self.prog}: error: {self._in_our_words(message)}\n")
 
-    def _shorten(self, message: str) -> str:
+    def _in_our_words(self, message: str) -> str:
+        """Shorten what jsonargparse says."""
         wrong = re.match(r'Parser key "(\w+)":.*(?:Got|Given) value: (.*)', message, re.DOTALL)
         if wrong and wrong[1] in self.types:
-            return f"{wrong[1]}: expected {EXPECTED[self.types[wrong[1]]]}, got {wrong[2]}"
-        return " ".join(re.sub(r'Parser key "(\w+)":', r"\1:", message).split())
+            expected = EXPECTED[self.types[wrong[1]]]
+            return f"{as_option(wrong[1])}: expected {expected}, got {wrong[2]}"
+        missing = re.match("the following arguments are required: (.*)", message)
+        if missing:
+            names = {action.dest: action.metavar for action in self._actions}
+            return f"expected {names[missing[1]]}, got nothing; adarts {self.command} --help"
+        unknown = re.match(r"unrecognized arguments: (--[\w-]+)", message)
+        if unknown:
+            message += suggestion(unknown[1], self._option_string_actions)
+        return " ".join(message.split())
 
 
 def argument_help(config: type) -> dict[str, str]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import Any
 
+from adarts_ext.arguments import naming
 from adarts_ext.cli.genotypes import GENOTYPE_HELP, find_genotype
 from adarts_ext.cli.options import OptionParser
 from adarts_ext.cli.runs import default_folder, pop_run, replace_options, running
@@ -13,6 +13,7 @@ from adarts_ext.files import read_json
 from adarts_ext.retrain import RetrainConfig, RetrainResult, SeedsResult, retrain_seeds
 from adarts_ext.retrain.config import seed_folders
 from adarts_ext.runs.folder import CONFIG_FILE
+from adarts_ext.runs.options import GIVEN
 
 DATASET_OPTIONS = ("dataset", "data_dir", "image_size")
 
@@ -26,9 +27,9 @@ def run(arguments: list[str]) -> None:
         "GENOTYPE|RUN [--seeds 0,1,2] [--config FILE] [--out RUN] [--resume] [options]",
     )
     parser.add_argument("genotype", metavar="GENOTYPE|RUN", type=str, help=GENOTYPE_HELP)
-    parser.add_argument(
-        "--seeds",
-        type=int | str,
+    parser.add_option(
+        "seeds",
+        int | str,
         metavar="0,1,2",
         help="one training from each of these seeds; 0 if none",
     )
@@ -42,10 +43,14 @@ def run(arguments: list[str]) -> None:
     if resume:
         base = RetrainConfig.load(next(iter(seed_folders(out)), out))
     else:
-        base = RetrainConfig(**dataset_options(Path(name)))
+        base = dataset_options(Path(name))
     config = replace_options(parser, base, given)
+    if config.dataset == GIVEN and not resume:
+        raise ValueError(
+            f"{name}: its data were given in Python; retrain there, or name data with --dataset"
+        )
     folder = out or default_folder(config)
-    with running("retrain", arguments, folder):
+    with running("retrain", arguments, folder, resume):
         result = retrain_seeds(genotype, config, folder, seeds, resume)
     report(result)
 
@@ -54,24 +59,27 @@ def parse_seeds(parser: OptionParser, text: str) -> list[int]:
     """Read seeds that commas set apart."""
     parts = text.split(",")
     if not all(part.strip().isdecimal() for part in parts):
-        parser.error(f"seeds: expected whole numbers set apart by commas, got {text}")
+        error = ValueError(f"seeds: expected whole numbers set apart by commas, got {text}")
+        parser.refuse(naming(error, "seeds"))
     return [int(part) for part in parts]
 
 
-def dataset_options(folder: Path) -> dict[str, Any]:
-    """Take the data set's options from the run in a folder; none where the path is no folder.
+def dataset_options(folder: Path) -> RetrainConfig:
+    """Take the data set's options from the run in a folder; all defaults where it is no folder.
 
     Raises:
         ValueError: If the run's options are damaged.
     """
     if not folder.is_dir():
-        return {}
+        return RetrainConfig()
     path = folder / CONFIG_FILE
     options = read_json(path)
     try:
-        return {name: options[name] for name in DATASET_OPTIONS}
+        return RetrainConfig(**{name: options[name] for name in DATASET_OPTIONS})
     except (KeyError, TypeError) as error:
         raise ValueError(f"{path}: not the options of a run, or damaged ones") from error
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
 
 
 def report(result: RetrainResult | SeedsResult) -> None:

@@ -24,6 +24,8 @@ Config = TypeVar("Config", bound=RunConfig)
 def pop_run(parser: OptionParser, given: dict[str, Any]) -> tuple[Path | None, bool]:
     """Take ``--out`` and ``--resume`` out of the given options."""
     out, resume = given.pop("out", None), given.pop("resume", False)
+    if out == "":
+        parser.error("--out: expected a folder, got ''")
     if resume and not out:
         parser.error("--resume needs the folder of the run: --out RUN")
     return Path(out) if out else None, resume
@@ -34,7 +36,7 @@ def replace_options(parser: OptionParser, base: Config, given: dict[str, Any]) -
     try:
         return dataclasses.replace(base, **given)
     except ValueError as error:
-        parser.error(str(error))
+        parser.refuse(error)
 
 
 def default_folder(config: RunConfig) -> Path:
@@ -44,10 +46,10 @@ def default_folder(config: RunConfig) -> Path:
 
 
 @contextmanager
-def running(command: str, arguments: list[str], folder: Path) -> Iterator[None]:
+def running(command: str, arguments: list[str], folder: Path, resume: bool) -> Iterator[None]:
     """Say which folder a run has and, on Ctrl-C or SIGTERM, how to go on with it."""
     print(f"run folder: {folder}", file=sys.stderr)
-    if (folder / RESULT_FILE).is_file():  # only --resume comes this far with one
+    if resume and (folder / RESULT_FILE).is_file():
         print(f"{folder}: the run has ended already; this is its result", file=sys.stderr)
     try:
         with _terminated_as_interrupted():

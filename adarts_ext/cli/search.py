@@ -7,6 +7,7 @@ import shlex
 from adarts_ext.cli.options import OptionParser
 from adarts_ext.cli.runs import default_folder, pop_run, replace_options, running
 from adarts_ext.runs.folder import GENOTYPE_FILE, TENSORBOARD_FOLDER
+from adarts_ext.runs.options import check_choice
 from adarts_ext.search import PRESETS, SearchConfig, SearchResult, search
 
 
@@ -17,19 +18,27 @@ def run(arguments: list[str]) -> None:
         "Search for the cells of a network. The defaults shown are those of the preset adarts.",
         "[--preset NAME] [--config FILE] [--out RUN] [--resume] [options]",
     )
-    parser.add_argument(
-        "--preset", choices=list(PRESETS), help="published settings to start from; adarts if none"
+    parser.add_option(
+        "preset",
+        str,
+        metavar="NAME",
+        help=f"published settings to start from: {', '.join(PRESETS)}; adarts if none",
     )
     parser.add_config_file()
     parser.add_run_folder("search")
     parser.add_dataclass(SearchConfig)
     given = parser.given(arguments)
     out, resume = pop_run(parser, given)
-    preset = given.pop("preset", None)
-    base = SearchConfig.load(out) if resume and preset is None else PRESETS[preset or "adarts"]
+    preset_given = "preset" in given
+    preset = given.pop("preset", "adarts")
+    try:
+        check_choice("preset", preset, PRESETS)
+    except ValueError as error:
+        parser.refuse(error)
+    base = SearchConfig.load(out) if resume and not preset_given else PRESETS[preset]
     config = replace_options(parser, base, given)
     folder = out or default_folder(config)
-    with running("search", arguments, folder):
+    with running("search", arguments, folder, resume):
         result = search(config, folder, resume)
     report(result)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from adarts_ext.arguments import naming
 from adarts_ext.data import cifar_python
 from adarts_ext.data.cifar_python import CIFAR10_PYTHON, CIFAR100_PYTHON, PythonVersion
 from adarts_ext.data.dataset import ImageDataset
@@ -121,11 +122,12 @@ def load_cifar(layout: CifarLayout, data_dir: Path, download: bool = False) -> I
     missing = [name for name in needed if files is None or not files.has(name)]
     if missing:
         folder = data_dir / layout.folder if files is None else files.path
-        raise FileNotFoundError(
+        message = (
             f"{layout.name}: {folder / missing[-1]} is missing; fetch the data set with "
-            f"--download, or name with --data-dir {layout.folder}, {layout.python.folder}, their "
+            f"download=True, or name with data_dir {layout.folder}, {layout.python.folder}, their "
             "archive, or what holds one of them"
         )
+        raise naming(FileNotFoundError(message), "download=True", "data_dir")
     if files.contents is not None:
         check_md5(files.path.read_bytes(), layout.md5, str(files.path))
     train = [_read_images(layout, files, name) for name in layout.train_files]
@@ -190,10 +192,11 @@ def _read_images(
     content = np.frombuffer(files.read(name), dtype=np.uint8)
     expected = _file_length(layout, name)
     if len(content) != expected:
-        raise ValueError(
+        message = (
             f"{path}: truncated or damaged, expected {expected} bytes, got {len(content)}; "
-            "fetch the data set again with --download"
+            "fetch the data set again with download=True"
         )
+        raise naming(ValueError(message), "download=True")
     records = content.reshape(layout.files[name], layout.label_bytes + IMAGE_BYTES)
     labels = records[:, layout.label_bytes - 1].astype(np.int64)
     if labels.max() >= layout.num_classes:

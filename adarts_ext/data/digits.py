@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from adarts_ext.arguments import naming
 from adarts_ext.data.dataset import ImageDataset
 from adarts_ext.data.split import stratified_indices
 
@@ -33,7 +34,8 @@ def load_digits(image_size: int = 16) -> ImageDataset:
     from sklearn.datasets import load_digits as load_digits_of_sklearn
 
     if image_size < NATIVE_SIZE:
-        raise ValueError(f"digits: --image-size must be at least {NATIVE_SIZE}, got {image_size}")
+        message = f"digits: image_size must be at least {NATIVE_SIZE}, got {image_size}"
+        raise naming(ValueError(message), "image_size")
     digits = load_digits_of_sklearn()
     images = torch.from_numpy(digits.images).float().unsqueeze(1) * (255 / 16)
     images = nn.functional.interpolate(images, size=(image_size, image_size), mode="bilinear")

@@ -12,6 +12,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from adarts_ext.arguments import naming
 from adarts_ext.data.dataset import ImageDataset
 
 if TYPE_CHECKING:
@@ -39,7 +40,8 @@ def load_folder(folder: Path, image_size: int | None = None) -> ImageDataset:
             differ in size and ``image_size`` is None, or ``image_size`` is below 1.
     """
     if image_size is not None and image_size < 1:
-        raise ValueError(f"folder: --image-size must be at least 1, got {image_size}")
+        message = f"folder: image_size must be at least 1, got {image_size}"
+        raise naming(ValueError(message), "image_size")
     train, test = _find_images(folder / "train"), _find_images(folder / "test")
     if train.classes != test.classes:
         name = min(set(train.classes) ^ set(test.classes))
@@ -62,10 +64,11 @@ def load_folder(folder: Path, image_size: int | None = None) -> ImageDataset:
 
 def _find_images(folder: Path) -> ImageFolder:
     if not folder.is_dir():
-        raise FileNotFoundError(
-            f"{folder}: no such folder; --data-dir must name a folder that holds train/ and test/, "
+        message = (
+            f"{folder}: no such folder; data_dir must name a folder that holds train/ and test/, "
             "each with one folder of images a class"
         )
+        raise naming(FileNotFoundError(message), "data_dir")
     from torchvision.datasets import ImageFolder
     from torchvision.datasets.folder import IMG_EXTENSIONS
 
@@ -113,10 +116,11 @@ def _common_form(paths: list[Path], image_size: int | None) -> tuple[str, tuple[
             if size is None:
                 size = upright
             elif image_size is None and upright != size:
-                raise ValueError(
+                message = (
                     f"images differ in size: {paths[0]} is {size[0]}x{size[1]}, {path} is "
-                    f"{upright[0]}x{upright[1]}; give one size to all with --image-size"
+                    f"{upright[0]}x{upright[1]}; give one size to all with image_size"
                 )
+                raise naming(ValueError(message), "image_size")
     width, height = size if image_size is None else (image_size, image_size)
     return "L" if grey else "RGB", (height, width)
 

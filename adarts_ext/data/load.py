@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from adarts_ext.arguments import naming
 from adarts_ext.data.cifar import CIFAR10, CIFAR100, load_cifar
 from adarts_ext.data.dataset import ImageDataset
 from adarts_ext.data.digits import load_digits
@@ -41,14 +42,17 @@ def load_dataset(
         (torch.Size([1500, 1, 16, 16]), 10)
     """
     if name not in DATASETS:
-        raise ValueError(f"dataset: expected one of {', '.join(DATASETS)}, got {name!r}")
+        message = f"dataset: expected one of {', '.join(DATASETS)}, got {name!r}"
+        raise naming(ValueError(message), "dataset")
     if name == "folder":
         if data_dir is None:
-            raise ValueError("folder: --data-dir must name the folder that holds train/ and test/")
+            message = "folder: data_dir must name the folder that holds train/ and test/"
+            raise naming(ValueError(message), "data_dir")
         return load_folder(Path(data_dir), image_size)
     if name == "digits":
         return load_digits() if image_size is None else load_digits(image_size)
     if image_size not in (None, 32):
-        raise ValueError(f"{name}: its images are 32 pixels wide, got --image-size {image_size}")
+        message = f"{name}: its images are 32 pixels wide, got image_size {image_size}"
+        raise naming(ValueError(message), "image_size")
     layout = CIFAR10 if name == "cifar10" else CIFAR100
     return load_cifar(layout, Path(data_dir or "data"), download)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from adarts_ext.arguments import naming
 from adarts_ext.nn import DerivedNetwork
 from adarts_ext.runs.folder import CONFIG_FILE
 from adarts_ext.runs.options import RunConfig, check_range, defaults_of
@@ -77,6 +78,9 @@ class RetrainConfig(RunConfig):
             check_range(name, getattr(self, name), 0, 1)
         if self.cutout is not None:
             check_range("cutout", self.cutout, 0)
+        if self.auxiliary and self.batch_size == 1:
+            message = "batch_size: expected at least 2 with the auxiliary head, got 1"
+            raise naming(ValueError(message), "batch_size")
 
     @classmethod
     def load(cls, folder: Path) -> RetrainConfig:

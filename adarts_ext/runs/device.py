@@ -6,6 +6,8 @@ import sys
 
 import torch
 
+from adarts_ext.arguments import naming
+
 
 def resolve_device(name: str = "auto") -> torch.device:
     """Turn the name of a device into a device that is there.
@@ -28,13 +30,16 @@ def resolve_device(name: str = "auto") -> torch.device:
     except RuntimeError:
         device = None
     if device is None or device.type not in ("cpu", "cuda"):
-        raise ValueError(f"device: expected auto, cpu, cuda or cuda:<number>, got {name!r}")
+        message = f"device: expected auto, cpu, cuda or cuda:<number>, got {name!r}"
+        raise naming(ValueError(message), "device")
     if device.type == "cuda":
         if not torch.cuda.is_available():
-            raise ValueError(f"device: {name} was asked for, but torch finds no CUDA device")
+            message = f"device: {name} was asked for, but torch finds no CUDA device"
+            raise naming(ValueError(message), "device")
         if device.index is not None and device.index >= torch.cuda.device_count():
             count = torch.cuda.device_count()
-            raise ValueError(f"device: {name} was asked for, but torch finds {count} CUDA devices")
+            message = f"device: {name} was asked for, but torch finds {count} CUDA devices"
+            raise naming(ValueError(message), "device")
     return device
 
 

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from adarts_ext.arguments import naming
+
 CONFIG_FILE = "config.json"
 DATASET_FILE = "dataset.json"
 CHECKPOINT_FILE = "checkpoint.pt"
@@ -18,15 +20,42 @@ GENOTYPES_FOLDER = "genotypes"
 TENSORBOARD_FOLDER = "tensorboard"
 
 
-def open_run_folder(path: str | os.PathLike[str], resume: bool) -> Path:
-    """Make the folder of a run ready, and refuse to mix two runs in one folder.
+def check_run_folder(path: str | os.PathLike[str], resume: bool) -> Path:
+    """Refuse a folder that cannot be a run's, or would mix two runs; write nothing.
 
     A folder holds a run once it holds a checkpoint or a result. A run that ended before its first
     checkpoint left nothing to resume, so its folder may be used again.
 
     Args:
-        path: The folder; it is made, with its parents, when it is not there.
+        path: The folder; it need not be there when ``resume`` is not set.
         resume: Whether the run that the folder holds is to go on.
+
+    Raises:
+        ValueError: If the folder already holds a run, and ``resume`` is not set.
+        FileNotFoundError: If ``resume`` is set, and the folder holds no checkpoint.
+        OSError: If the folder cannot be made or written to.
+    """
+    folder = Path(path)
+    if resume and not (folder / CHECKPOINT_FILE).is_file():
+        message = (
+            f"{folder}: no {CHECKPOINT_FILE} to resume from; start the run without resume=True"
+        )
+        raise naming(FileNotFoundError(message), "resume=True")
+    if not resume and any((folder / name).exists() for name in (CHECKPOINT_FILE, RESULT_FILE)):
+        message = (
+            f"{folder}: already holds a run; go on with it by resume=True, or choose another folder"
+        )
+        raise naming(ValueError(message), "resume=True")
+    existing = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+    if not existing.is_dir():
+        raise NotADirectoryError(f"{existing}: expected a folder, got a file")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise PermissionError(f"{existing}: cannot be written to")
+    return folder
+
+
+def open_run_folder(path: str | os.PathLike[str], resume: bool) -> Path:
+    """Check the folder of a run as :func:`check_run_folder` does, and make it with its parents.
 
     Raises:
         ValueError: If the folder already holds a run, and ``resume`` is not set.
@@ -39,18 +68,8 @@ def open_run_folder(path: str | os.PathLike[str], resume: bool) -> Path:
         >>> folder.is_dir()
         True
     """
-    folder = Path(path)
-    if resume and not (folder / CHECKPOINT_FILE).is_file():
-        raise FileNotFoundError(
-            f"{folder}: no {CHECKPOINT_FILE} to resume from; start the run without --resume"
-        )
-    if not resume and any((folder / name).exists() for name in (CHECKPOINT_FILE, RESULT_FILE)):
-        raise ValueError(
-            f"{folder}: already holds a run; go on with it by --resume, or choose another folder"
-        )
+    folder = check_run_folder(path, resume)
     folder.mkdir(parents=True, exist_ok=True)
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise PermissionError(f"{folder}: cannot be written to")
     return folder
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import inspect
 import math
+import os
 from collections.abc import Callable, Collection
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar, get_type_hints
 
+from adarts_ext.arguments import naming, suggestion
 from adarts_ext.data import DATASETS
 from adarts_ext.files import read_json, write_json
 from adarts_ext.runs.folder import CONFIG_FILE
@@ -16,6 +18,19 @@ from adarts_ext.runs.folder import CONFIG_FILE
 Config = TypeVar("Config", bound="RunConfig")
 
 KINDS = ("search", "retrain")  # of runs
+GIVEN = "python"  # the option dataset of a run whose data were given in Python
+LARGEST_SEED = 2**63 - 1
+
+#: What an option takes, by its type.
+EXPECTED = {
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    str: "a text",
+    int | None: "a whole number",
+    str | None: "a text",
+    int | str: "whole numbers set apart by commas",
+}
 
 
 @dataclass(frozen=True)
@@ -27,8 +42,8 @@ class RunConfig:
         data_dir: the folder with the data set's files ("data" by default for CIFAR), or the image
             folder itself.
         download: fetch CIFAR when it is not in data_dir.
-        image_size: side of the images in pixels, for digits (16 by default) and folder (as they
-            are by default).
+        image_size: side of the images in pixels, a multiple of 4 and at least 16, for digits (16
+            by default) and folder (as they are by default).
         device: auto (CUDA where there is one, else the CPU), cpu, cuda or cuda:<number>.
         seed: seed of the initial weights, the order of the images, augmentation and all else that
             is drawn at random.
@@ -53,10 +68,18 @@ class RunConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        check_choice("dataset", self.dataset, DATASETS)
-        check_range("seed", self.seed, 0, 2**63 - 1)
+        if isinstance(self.data_dir, os.PathLike):
+            object.__setattr__(self, "data_dir", os.fspath(self.data_dir))
+        hints = get_type_hints(type(self))
+        for field in fields(self):
+            check_type(field.name, getattr(self, field.name), hints[field.name])
+        if self.dataset != GIVEN:
+            check_choice("dataset", self.dataset, DATASETS)
+        if self.data_dir == "":
+            raise naming(ValueError("data_dir: expected a folder, got ''"), "data_dir")
+        check_range("seed", self.seed, 0, LARGEST_SEED)
         if self.image_size is not None:
-            check_range("image_size", self.image_size, 1)
+            check_image_size(self.image_size)
 
     def save(self, folder: Path) -> None:
         """Write the options of a run into its folder.
@@ -82,9 +105,13 @@ class RunConfig:
         if found != cls.kind:
             got = f"one of a {found}" if found in KINDS else "something else"
             raise ValueError(f"{folder}: expected the run of a {cls.kind}, got {got}")
+        known = [field.name for field in fields(cls)]
+        for name in options:
+            if name not in known:
+                raise ValueError(f"{path}: unknown option {name!r}{suggestion(name, known)}")
         try:
             return cls(**options)
-        except (TypeError, ValueError) as error:
+        except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
 
     def check_continues(self, folder: Path) -> None:
@@ -97,10 +124,11 @@ class RunConfig:
         begun = self.load(folder)
         for name, given in asdict(self).items():
             if name not in self.free_options and getattr(begun, name) != given:
-                raise ValueError(
+                message = (
                     f"{folder}: the run was begun with {name} {getattr(begun, name)}, cannot go on "
                     f"with {given}"
                 )
+                raise naming(ValueError(message), name)
 
 
 def defaults_of(function: Callable[..., Any]) -> dict[str, Any]:
@@ -113,6 +141,39 @@ def defaults_of(function: Callable[..., Any]) -> dict[str, Any]:
     """
     arguments = inspect.signature(function).parameters.values()
     return {one.name: one.default for one in arguments if one.default is not one.empty}
+
+
+def check_type(name: str, value: Any, kind: Any) -> None:
+    """Refuse an option whose value is of another type.
+
+    Args:
+        name: What the option is called.
+        value: Its value; a whole number is a number too.
+        kind: Its type, one of :data:`EXPECTED`.
+
+    Raises:
+        ValueError: If ``value`` is of another type.
+
+    Example:
+        >>> check_type("epochs", 2.5, int)
+        Traceback (most recent call last):
+        ...
+        ValueError: epochs: expected a whole number, got 2.5
+    """
+    right = isinstance(value, int | float if kind is float else kind)
+    if not right or (isinstance(value, bool) and kind is not bool):
+        raise naming(ValueError(f"{name}: expected {EXPECTED[kind]}, got {value!r}"), name)
+
+
+def check_image_size(size: int) -> None:
+    """Refuse a side of images that the two reduction cells cannot halve twice.
+
+    Raises:
+        ValueError: If ``size`` is no multiple of 4, or below 16.
+    """
+    if size < 16 or size % 4:
+        message = f"image_size: expected a multiple of 4, at least 16, got {size}"
+        raise naming(ValueError(message), "image_size")
 
 
 def check_choice(name: str, value: str, known: Collection[str]) -> None:
@@ -128,7 +189,8 @@ def check_choice(name: str, value: str, known: Collection[str]) -> None:
         ValueError: memory: expected one of store, recompute, got 'disk'
     """
     if value not in known:
-        raise ValueError(f"{name}: expected one of {', '.join(known)}, got {value!r}")
+        message = f"{name}: expected one of {', '.join(known)}, got {value!r}"
+        raise naming(ValueError(message), name)
 
 
 def check_range(
@@ -144,7 +206,7 @@ def check_range(
         above: Whether ``low`` itself is refused too.
 
     Raises:
-        ValueError: If ``value`` is not a number in the range.
+        ValueError: If ``value`` is not in the range.
 
     Example:
         >>> check_range("epochs", 0, 1)
@@ -152,10 +214,9 @@ def check_range(
         ...
         ValueError: epochs: expected at least 1, got 0
     """
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if number and low <= value <= high and not (above and value == low):
+    if low <= value <= high and not (above and value == low):
         return
     expected = f"{'above' if above else 'at least'} {low}"
     if high != math.inf:
         expected += f" and at most {high}"
-    raise ValueError(f"{name}: expected {expected}, got {value!r}")
+    raise naming(ValueError(f"{name}: expected {expected}, got {value!r}"), name)

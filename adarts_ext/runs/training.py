@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from adarts_ext.arguments import naming
 from adarts_ext.runs.metrics import RunningMean, accuracy
 from adarts_ext.runs.progress import Progress
 
@@ -66,8 +67,9 @@ class TrainingEpoch:
     def _check_finite(self) -> None:
         finite = torch.stack(self._losses).isfinite().tolist()
         if not all(finite):
-            raise ValueError(
+            message = (
                 f"the training diverged in epoch {self.epoch}, step {finite.index(False) + 1}: its "
-                "loss is not finite; a lower --learning-rate may help; the last checkpoint is as "
+                "loss is not finite; a lower learning_rate may help; the last checkpoint is as "
                 "it was"
             )
+            raise naming(ValueError(message), "learning_rate")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from adarts_ext.arguments import naming
 from adarts_ext.nn import SearchNetwork
 from adarts_ext.nn.backend import BACKENDS
 from adarts_ext.nn.mixed_op import SELECTIONS
@@ -93,7 +94,9 @@ class SearchConfig(RunConfig):
         check_choice("selection", self.selection, SELECTIONS)
         check_choice("backend", self.backend, BACKENDS)
         check_choice("memory", self.memory, MEMORY_MODES)
-        for name in ("init_channels", "steps", "proportion", "epochs", "batch_size"):
+        # The attention has half as many channels within as it weighs.
+        check_range("init_channels", self.init_channels, 2 if self.selection == "attention" else 1)
+        for name in ("steps", "proportion", "epochs", "batch_size"):
             check_range(name, getattr(self, name), 1)
         check_range("layers", self.layers, 3)
         for name in ("learning_rate", "grad_clip", "arch_learning_rate"):
@@ -107,17 +110,25 @@ class SearchConfig(RunConfig):
             value = getattr(self, name)
             check_range(name, value, 0, 1, above=name == "train_portion")
             if value == 1:
-                raise ValueError(f"{name}: expected less than 1, got {value}")
+                raise naming(ValueError(f"{name}: expected less than 1, got {value}"), name)
+        if self.selection != "all" and self.init_channels % self.proportion:
+            message = (
+                f"proportion: expected a divisor of init_channels {self.init_channels}, got "
+                f"{self.proportion}"
+            )
+            raise naming(ValueError(message), "proportion", "init_channels")
         if self.warmup_epochs >= self.epochs:
-            raise ValueError(
+            message = (
                 f"warmup_epochs: expected less than the {self.epochs} epochs, got "
                 f"{self.warmup_epochs}; alphas and betas would never be trained"
             )
+            raise naming(ValueError(message), "warmup_epochs")
         if self.unrolled and self.selection == "random":
-            raise ValueError(
+            message = (
                 "unrolled: expected another selection than random, which would give each of the "
                 "passes that are compared a network of its own"
             )
+            raise naming(ValueError(message), "unrolled", "selection")
 
 
 #: The published settings; what is not named is as in :class:`SearchConfig`.

@@ -64,7 +64,7 @@ def test_images_and_labels_come_as_written(layout, tmp_path):
 
 
 def test_missing_data_say_how_to_get_them(layout, tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"--download.*--data-dir") as caught:
+    with pytest.raises(FileNotFoundError, match=r"download=True.*data_dir") as caught:
         load_dataset(layout.name, str(tmp_path))
     assert layout.folder in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -173,5 +173,5 @@ def test_published_sizes():
 
 
 def test_another_image_size_is_refused(layout):
-    with pytest.raises(ValueError, match="32 pixels wide, got --image-size 16"):
+    with pytest.raises(ValueError, match="32 pixels wide, got image_size 16"):
         load_dataset(layout.name, image_size=16)

@@ -73,7 +73,7 @@ def test_images_with_a_palette_are_colour(tmp_path):
 
 def test_unequal_sizes_ask_for_one(colour):
     write_image(colour / "train" / "bee" / "9.png", size=(20, 10))
-    with pytest.raises(ValueError, match="--image-size") as caught:
+    with pytest.raises(ValueError, match="image_size") as caught:
         load(colour)
     message = str(caught.value)
     assert "12x10" in message
@@ -163,7 +163,7 @@ def test_part_without_classes(tmp_path):
 
 
 def test_the_folder_must_be_named():
-    with pytest.raises(ValueError, match="--data-dir"):
+    with pytest.raises(ValueError, match="data_dir"):
         load_dataset("folder")
 
 

@@ -163,25 +163,36 @@ def test_a_missing_extra_is_named_with_the_command_that_installs_it():
     [
         (
             ["search", "--epochs", "many"],
-            "search: error: epochs: expected a whole number, got many",
+            "search: error: --epochs: expected a whole number, got many",
         ),
-        (["search", "--epochs", "2.5"], "epochs: expected a whole number, got 2.5"),
-        (["search", "--image-size", "big"], "image_size: expected a whole number, got big"),
-        (["search", "--learning-rate", "x"], "learning_rate: expected a number, got x"),
-        (["search", "--layers", "2"], "layers: expected at least 3, got 2"),
-        (["search", "--selection", "best"], "selection: expected one of attention, first, random"),
-        (["search", "--epochs", "10"], "warmup_epochs: expected less than the 10 epochs"),
-        (["search", "--preset", "nas"], "argument --preset: invalid choice: 'nas'"),
-        (["search", "--epohcs", "3"], "recognized arguments: --epohcs 3"),
+        (["search", "--epochs", "2.5"], "--epochs: expected a whole number, got 2.5"),
+        (["search", "--image-size", "big"], "--image-size: expected a whole number, got big"),
+        (["search", "--learning-rate", "x"], "--learning-rate: expected a number, got x"),
+        (["search", "--layers", "2"], "--layers: expected at least 3, got 2"),
+        (["search", "--selection", "best"], "--selection: expected one of attention, first"),
+        (["search", "--epochs", "10"], "--warmup-epochs: expected less than the 10 epochs"),
+        (
+            ["search", "--preset", "nas"],
+            "--preset: expected one of adarts, pc-darts, darts, got 'nas'",
+        ),
+        (["search", "--epohcs", "3"], "recognized arguments: --epohcs 3; did you mean --epochs?"),
         (["search", "--epochs"], "argument --epochs: expected one argument"),
-        (["search", "--config", "none.yaml"], "config: File does not exist"),
+        (["search", "--config", "none.yaml"], "--config: none.yaml: No such file or directory"),
         (["search", "--config"], "argument --config: expected one argument"),
         (["search", "--resume"], "--resume needs the folder of the run: --out RUN"),
-        (["retrain"], "genotype"),
-        (["retrain", "ADARTS_V1", "--seeds", "1,b"], "seeds: expected whole numbers set apart by"),
+        (["retrain"], "expected GENOTYPE|RUN, got nothing"),
+        (
+            ["retrain", "ADARTS_V1", "--seeds", "1,b"],
+            "--seeds: expected whole numbers set apart by",
+        ),
         (["retrain", "ADARTS_V1", "--seed", "1"], "recognized arguments: --seed 1"),
-        (["retrain", "ADARTS_V1", "--cutout", "-1"], "cutout: expected at least 0, got -1"),
-        (["evaluate"], "run"),
+        (["retrain", "ADARTS_V1", "--cutout", "-1"], "--cutout: expected at least 0, got -1"),
+        (["search", "--image-size", "18"], "--image-size: expected a multiple of 4, at least 16"),
+        (["search", "--proportion", "3"], "--proportion: expected a divisor of --init-channels 16"),
+        (["search", "--out", ""], "--out: expected a folder, got ''"),
+        (["search", "--data-dir", ""], "--data-dir: expected a folder, got ''"),
+        (["retrain", "ADARTS_V1", "--batch-size", "1"], "--batch-size: expected at least 2 with"),
+        (["evaluate"], "expected RUN, got nothing"),
         (["draw", "ADARTS_V1", "more"], "recognized arguments: more"),
     ],
 )
@@ -193,13 +204,19 @@ def test_wrong_usage_is_one_clear_line_and_status_2(arguments, message, capsys, 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("epochs: [3", "config: while parsing"),
-        ("epohcs: 3", "'epohcs' is not"),
-        ("epochs: many", "epochs: expected a whole number, got many"),
+        ("epochs: [3", "damaged, or not YAML: while parsing"),
+        ("epohcs: 3", "unknown option 'epohcs'; did you mean epochs?"),
+        ("epochs: many", "epochs: expected a whole number, got 'many'"),
+        ("epochs:", "epochs: expected a whole number, got None"),
+        ("epochs: 0", "epochs: expected at least 1, got 0"),
+        ("learning_rate: x", "learning_rate: expected a number, got 'x'"),
         ("data_dir: [a, b]", "data_dir: expected a text, got ['a', 'b']"),
-        ("unrolled: 3", "not boolean"),
-        ("preset: nas", "preset: 'nas' not among choices"),
-        ("- 3", "config"),
+        ("unrolled: 3", "unrolled: expected true or false, got 3"),
+        ("preset: nas", "preset: expected one of adarts, pc-darts, darts, got 'nas'"),
+        ("- 3", "expected options, each a line 'name: value', got [3]"),
+        ("", "expected options, each a line 'name: value', got None"),
+        ("\0", "damaged, or not YAML"),
+        ("genotype: ADARTS_V1", "unknown option 'genotype'"),
         ('dataset: !!python/object/apply:os.mkdir ["made"]', "could not determine a constructor"),
         ("dataset: {class_path: os.mkdir, init_args: {path: made}}", "dataset: expected a text"),
     ],
@@ -208,7 +225,9 @@ def test_a_bad_option_file_is_one_clear_line_and_runs_nothing(
     content, message, capsys, taken, tmp_path
 ):
     (tmp_path / "options.yaml").write_text(content)
-    assert message in usage_error(["search", "--config", "options.yaml"], capsys)
+    line = usage_error(["search", "--config", "options.yaml"], capsys)
+    assert line.startswith("adarts search: error: options.yaml: ")
+    assert message in line
     assert taken == {}
     assert not (tmp_path / "made").exists()
 
@@ -340,7 +359,7 @@ def test_retrain_takes_the_data_of_the_search_unless_told_otherwise(searched, im
         (["evaluate", "empty"], "empty: not the folder of a run"),
         (["search", "--resume", "--out", "empty"], "empty: not the folder of a run"),
         (["search", "--dataset", "folder"], "--data-dir must name the folder"),
-        (["search", "--device", "tpu"], "device: expected auto, cpu, cuda or cuda:<number>"),
+        (["search", "--device", "tpu"], "--device: expected auto, cpu, cuda or cuda:<number>"),
     ],
 )
 def test_what_fails_is_one_clear_line_and_status_1(
@@ -392,7 +411,7 @@ def test_an_interrupted_search_goes_on_by_the_command_it_names(
     assert main(["search", "--out", str(folder), "--resume"]) == 0  # the options are the run's
     capfd.readouterr()
     assert main(["search", "--out", str(folder), "--resume", "--epochs", "3"]) == 1
-    assert "begun with epochs 2, cannot go on with 3" in capfd.readouterr().err
+    assert "begun with --epochs 2, cannot go on with 3" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])

@@ -19,9 +19,10 @@ from adarts_ext.retrain.cost import network_cost
         ({"drop_path_prob": 1.5}, r"drop_path_prob: expected at least 0 and at most 1, got 1\.5"),
         ({"weight_decay": -1e-4}, "weight_decay: expected at least 0"),
         ({"cutout": -1}, "cutout: expected at least 0"),
-        ({"image_size": 0}, "image_size: expected at least 1"),
+        ({"image_size": 0}, "image_size: expected a multiple of 4, at least 16, got 0"),
         ({"seed": -1}, "seed: expected at least 0"),
-        ({"layers": True}, "layers: expected at least 1, got True"),
+        ({"layers": True}, "layers: expected a whole number, got True"),
+        ({"batch_size": 1}, "batch_size: expected at least 2 with the auxiliary head, got 1"),
     ],
 )
 def test_options_out_of_range(changes, message):

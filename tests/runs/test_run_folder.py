@@ -20,7 +20,7 @@ def test_run_folder_is_made_with_its_parents(tmp_path):
 @pytest.mark.parametrize("name", ["checkpoint.pt", "result.json"])
 def test_run_folder_in_use(tmp_path, name):
     (tmp_path / name).write_bytes(b"")
-    with pytest.raises(ValueError, match=r"already holds a run.*--resume"):
+    with pytest.raises(ValueError, match=r"already holds a run.*resume=True"):
         open_run_folder(tmp_path, resume=False)
 
 
