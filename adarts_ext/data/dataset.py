@@ -8,6 +8,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+GREY_MODES = ("1", "L", "LA", "La")  # those of PIL's modes that have no colour
+
 
 @dataclass(frozen=True, eq=False)
 class ImageDataset:
@@ -20,13 +22,13 @@ class ImageDataset:
         name: What the data set is called in reports.
         train_images: (N, C, H, W) uint8.
         train_labels: (N,) int64 in [0, classes).
-        test_images: (M, C, H, W) uint8.
+        test_images: (M, C, H, W) uint8; none of them, M = 0, will do for a search.
         test_labels: (M,) int64 in [0, classes).
         class_names: One name for each label.
         flip: Whether an image keeps its label when it is mirrored left to right.
 
     Raises:
-        ValueError: If a part is empty, or shapes, dtypes or labels do not fit together.
+        ValueError: If there is no training image, or shapes, dtypes or labels do not fit together.
 
     Example:
         >>> images = torch.arange(8, dtype=torch.uint8).reshape(2, 1, 2, 2)
@@ -52,7 +54,8 @@ class ImageDataset:
             raise ValueError(f"{self.name}: training images are {train}, test images {test}")
 
     def _check_part(self, part: str, images: Tensor, labels: Tensor) -> None:
-        if images.dtype != torch.uint8 or images.ndim != 4 or images.numel() == 0:
+        empty = images.shape[1:].numel() == 0 or (part == "train" and len(images) == 0)
+        if images.dtype != torch.uint8 or images.ndim != 4 or empty:
             got = f"{tuple(images.shape)} {images.dtype}"
             raise ValueError(f"{self.name}: {part} images must be (N, C, H, W) uint8, got {got}")
         if labels.dtype != torch.int64 or labels.shape != images.shape[:1]:
@@ -60,6 +63,8 @@ class ImageDataset:
             raise ValueError(
                 f"{self.name}: {part} labels must be ({len(images)},) int64, got {got}"
             )
+        if len(labels) == 0:
+            return
         low, high = int(labels.min()), int(labels.max())
         if low < 0 or high >= self.num_classes:
             raise ValueError(

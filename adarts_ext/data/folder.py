@@ -13,13 +13,12 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from adarts_ext.arguments import naming
-from adarts_ext.data.dataset import ImageDataset
+from adarts_ext.data.dataset import GREY_MODES, ImageDataset
 
 if TYPE_CHECKING:
     from torchvision.datasets import ImageFolder
 
 _ORIENTATION = 0x0112  # EXIF's number; from 5 on width and height are exchanged
-GREY_MODES = ("1", "L", "LA", "La")
 
 
 def load_folder(folder: Path, image_size: int | None = None) -> ImageDataset:

@@ -111,7 +111,9 @@ def test_constant_channel_has_a_usable_std():
         ({"test_images": torch.zeros(6, 3, 8, 8, dtype=torch.uint8)}, "training images are"),
         ({"train_labels": torch.zeros(5, dtype=torch.int64)}, r"must be \(60,\) int64, got \(5,\)"),
         ({"test_labels": torch.full((6,), 3)}, r"must lie in \[0, 3\), got 3 to 3"),
-        ({"test_images": torch.zeros(0, 3, 8, 12, dtype=torch.uint8)}, "test images must be"),
+        ({"train_images": torch.zeros(0, 3, 8, 12, dtype=torch.uint8)}, "train images must be"),
+        ({"test_images": torch.zeros(6, 3, 0, 12, dtype=torch.uint8)}, "test images must be"),
+        ({"test_images": torch.zeros(0, 3, 8, 12, dtype=torch.uint8)}, r"must be \(0,\) int64"),
     ],
 )
 def test_parts_that_do_not_fit(changes, message):
