@@ -30,8 +30,9 @@ CALLS = {
     "adarts_ext.genotype.Genotype": "normal, normal_concat, reduce, reduce_concat",
     "adarts_ext.genotype.derive": "alphas_normal, alphas_reduce, betas_normal=None, "
     "betas_reduce=None",
-    "adarts_ext.search.search": "config, run_folder, resume=False",
-    "adarts_ext.retrain.retrain": "genotype, config, run_folder, resume=False",
+    "adarts_ext.search.search": "config, run_folder, resume=False, dataset=None",
+    "adarts_ext.retrain.retrain": "genotype, config, run_folder, resume=False, dataset=None",
+    "adarts_ext.data.image_dataset": "train, test=None, flip=False",
 }
 REFERENCE = ("channel_attention", "select_channels", "gather_channels", "scatter_channels")
 CALLS |= {

@@ -90,7 +90,7 @@ def _find_images(folder: Path) -> ImageFolder:
             return False
         return True
 
-    found = VisibleImages(str(folder), is_valid_file=is_image)
+    found = VisibleImages(str(folder), is_valid_file=is_image, allow_empty=True)
     if skipped:
         kinds = ", ".join(f"{count} {kind}" for kind, count in skipped.most_common())
         warnings.warn(
@@ -98,6 +98,12 @@ def _find_images(folder: Path) -> ImageFolder:
             f"their suffix: {kinds}; expected {', '.join(IMG_EXTENSIONS)}",
             stacklevel=3,
         )
+    if empty := sorted(set(range(len(found.classes))) - set(found.targets)):
+        message = (
+            f"{folder / found.classes[empty[0]]}: no image in this folder; data_dir must name a "
+            "folder with at least one for each class, in train/ and in test/"
+        )
+        raise naming(FileNotFoundError(message), "data_dir")
     return found
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import torch
 
+from adarts_ext.arguments import naming
 from adarts_ext.data import BatchLoader, ImageDataset
 from adarts_ext.genotype import Genotype
 from adarts_ext.nn import DerivedNetwork
 from adarts_ext.retrain.config import RetrainConfig
+from adarts_ext.runs.data import place
 
 
 def build_network(
@@ -42,7 +44,17 @@ def make_train_loader(
     Raises:
         ValueError: If the batch is larger than the training images, or the cutout than an image.
     """
-    cutout = min(dataset.image_size) // 2 if config.cutout is None else config.cutout
+    images, side = len(dataset.train_labels), min(dataset.image_size)
+    cutout = side // 2 if config.cutout is None else config.cutout
+    if config.batch_size > images:
+        message = (
+            f"batch_size: expected at most the {images} training images of "
+            f"{place(config, dataset)}, got {config.batch_size}"
+        )
+        raise naming(ValueError(message), "batch_size")
+    if cutout > side:
+        message = f"cutout: expected at most the image's shorter side, {side}, got {cutout}"
+        raise naming(ValueError(message), "cutout")
     return BatchLoader(
         dataset.train_images,
         dataset.train_labels,
@@ -61,7 +73,15 @@ def make_train_loader(
 def make_test_loader(
     config: RetrainConfig, dataset: ImageDataset, device: torch.device
 ) -> BatchLoader:
-    """Make the loader of all test images, which come as they are and in their order."""
+    """Make the loader of all test images, which come as they are and in their order.
+
+    Raises:
+        ValueError: If there are none.
+    """
+    if len(dataset.test_labels) == 0:
+        raise ValueError(
+            "dataset: expected images to test on too, as in dataset=(train, test), got none"
+        )
     return BatchLoader(
         dataset.test_images,
         dataset.test_labels,

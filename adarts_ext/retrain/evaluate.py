@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from adarts_ext.data import load_dataset
 from adarts_ext.genotype import Genotype
 from adarts_ext.retrain.build import build_network, make_test_loader
 from adarts_ext.retrain.config import RetrainConfig
 from adarts_ext.retrain.cost import network_cost
 from adarts_ext.runs.checkpoint import load_checkpoint
+from adarts_ext.runs.data import Given, load_data
 from adarts_ext.runs.data_record import CLASSES_CHANGED, changed_data
 from adarts_ext.runs.device import resolve_device
 from adarts_ext.runs.folder import CHECKPOINT_FILE, GENOTYPE_FILE
@@ -25,6 +26,7 @@ def evaluate(
     data_dir: str | None = None,
     download: bool = False,
     device: str = "auto",
+    dataset: Given | None = None,
 ) -> dict[str, Any]:
     """Test the network of a retrain run as its last checkpoint holds it.
 
@@ -33,6 +35,8 @@ def evaluate(
         data_dir: Where the data set's files are; None for where they were in training.
         download: Fetch CIFAR when it is not there.
         device: auto, cpu, cuda or cuda:<number>.
+        dataset: Data of one's own, as :func:`adarts_ext.retrain.retrain` takes them; those of a run
+            that was given its data are given again.
 
     Returns:
         A dictionary with ``dataset``, ``test_images``, ``epoch`` (how many the network was
@@ -50,24 +54,28 @@ def evaluate(
     genotype = Genotype.load(folder / GENOTYPE_FILE)
     checkpoint = load_checkpoint(folder / CHECKPOINT_FILE, "retrain")
     chosen_device = resolve_device(device)
-    dataset = load_dataset(config.dataset, data_dir or config.data_dir, download, config.image_size)
-    changed = changed_data(folder, dataset)
+    if dataset is None:
+        config = replace(config, data_dir=data_dir or config.data_dir, download=download)
+    elif data_dir or download:
+        raise ValueError("dataset: expected neither data_dir nor download beside it")
+    data = load_data(config, dataset)
+    changed = changed_data(folder, data)
     if changed and changed.startswith(CLASSES_CHANGED):
         raise ValueError(f"{folder}: the run was trained on other data: {changed}")
     if changed:
         warnings.warn(f"{folder}: the run was trained on other data: {changed}", stacklevel=2)
-    network = build_network(genotype, config, dataset).to(chosen_device)
+    network = build_network(genotype, config, data).to(chosen_device)
     load_weights(network, checkpoint, folder / CHECKPOINT_FILE)
-    test_loader = make_test_loader(config, dataset, chosen_device)
+    test_loader = make_test_loader(config, data, chosen_device)
     test_loss, test_accuracy = evaluate_network(network, test_loader)
     return {
-        "dataset": dataset.name,
-        "test_images": len(dataset.test_images),
+        "dataset": data.name,
+        "test_images": len(data.test_images),
         "epoch": len(checkpoint["history"]),
         "epochs": config.epochs,
         "test_accuracy": test_accuracy,
         "test_loss": test_loss,
-        **network_cost(genotype, config, dataset),
+        **network_cost(genotype, config, data),
     }
 
 

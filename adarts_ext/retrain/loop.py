@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from adarts_ext.data import BatchLoader, load_dataset
+from adarts_ext.data import BatchLoader, ImageDataset
 from adarts_ext.genotype import Genotype
 from adarts_ext.nn import DerivedNetwork
 from adarts_ext.retrain.build import (
@@ -23,9 +23,10 @@ from adarts_ext.retrain.config import RetrainConfig
 from adarts_ext.retrain.cost import network_cost
 from adarts_ext.retrain.result import RetrainResult
 from adarts_ext.runs.checkpoint import RunState
+from adarts_ext.runs.data import Given, config_of_given, run_data
 from adarts_ext.runs.data_record import check_same_data, save_data_record
 from adarts_ext.runs.device import resolve_device
-from adarts_ext.runs.folder import GENOTYPE_FILE, open_run_folder, sole_run
+from adarts_ext.runs.folder import GENOTYPE_FILE, check_run_folder, open_run_folder, sole_run
 from adarts_ext.runs.metrics import evaluate_network
 from adarts_ext.runs.monitor import Monitor
 from adarts_ext.runs.progress import Progress
@@ -55,6 +56,7 @@ def retrain(
     config: RetrainConfig,
     run_folder: str | Path,
     resume: bool = False,
+    dataset: Given | None = None,
 ) -> RetrainResult:
     """Train the network of a genotype from random weights, and test it after every epoch.
 
@@ -63,13 +65,18 @@ def retrain(
 
     The folder gets ``config.json``, ``genotype.json``, TensorBoard's event files and, after every
     epoch, ``checkpoint.pt`` and ``history.json``; at the end ``result.json``. A run that was
-    interrupted goes on from its last epoch, and on the CPU ends with the very same weights.
+    interrupted goes on from its last epoch, and on the CPU ends with the very same weights. What
+    does not fit the data is refused before the folder is made.
 
     Args:
         genotype: The two cells.
         config: How to train.
         run_folder: The folder of the run.
         resume: Go on with the run that the folder holds, instead of starting one.
+        dataset: Data of one's own, in place of those that ``config`` names: an
+            :class:`~adarts_ext.data.ImageDataset`, or a tuple of two map-style data sets of (image,
+            label) pairs, to train and to test on (see :func:`adarts_ext.data.image_dataset`). To
+            resume, give the same again.
 
     Returns:
         What ``result.json`` holds: accuracies in [0, 1] of the last and of the best epoch
@@ -78,29 +85,40 @@ def retrain(
     Raises:
         ValueError: If the options do not fit the data or the run in the folder, another run is at
             work in it, a file is damaged, or the training diverged.
+        TypeError: If ``dataset`` is none of these.
         OSError: If the data are not there, or a file cannot be written.
     """
-    folder = open_run_folder(run_folder, resume)
-    with sole_run(folder):
-        return _retrain(genotype, config, folder, resume)
-
-
-def _retrain(
-    genotype: Genotype, config: RetrainConfig, folder: Path, resume: bool
-) -> RetrainResult:
+    folder = check_run_folder(run_folder, resume)
+    config = config_of_given(config, dataset)
     if resume:
         config.check_continues(folder)
         check_same_genotype(folder, genotype)
     device = resolve_device(config.device)
-    dataset = load_dataset(config.dataset, config.data_dir, config.download, config.image_size)
+    data = run_data(config, dataset)
     if resume:
-        check_same_data(folder, dataset)
-    train_loader = make_train_loader(config, dataset, device)
-    test_loader = make_test_loader(config, dataset, device)
-    cost = network_cost(genotype, config, dataset)
+        check_same_data(folder, data)
+    train_loader = make_train_loader(config, data, device)
+    test_loader = make_test_loader(config, data, device)
+    cost = network_cost(genotype, config, data)
     torch.manual_seed(config.seed)
-    network = build_network(genotype, config, dataset).to(device)
+    network = build_network(genotype, config, data).to(device)
     state = RetrainState(network, make_optimizer(config, network), train_loader)
+    open_run_folder(folder, resume)
+    with sole_run(folder):
+        return _retrain(genotype, config, folder, resume, data, state, test_loader, cost)
+
+
+def _retrain(
+    genotype: Genotype,
+    config: RetrainConfig,
+    folder: Path,
+    resume: bool,
+    dataset: ImageDataset,
+    state: RetrainState,
+    test_loader: BatchLoader,
+    cost: dict[str, int],
+) -> RetrainResult:
+    network = state.network
     history: list[dict[str, Any]] = []
     if resume:
         history = state.load(folder)
@@ -109,7 +127,7 @@ def _retrain(
         save_data_record(folder, dataset)
         genotype.save(folder / GENOTYPE_FILE)
 
-    epochs_done, steps = len(history), len(train_loader)
+    epochs_done, steps = len(history), len(state.loader)
     with (
         Monitor(folder, history) as monitor,
         Progress(config.kind, config.epochs, epochs_done, steps) as progress,

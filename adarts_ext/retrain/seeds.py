@@ -6,11 +6,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from adarts_ext.arguments import naming
 from adarts_ext.genotype import Genotype
 from adarts_ext.retrain.config import RetrainConfig
 from adarts_ext.retrain.loop import retrain
 from adarts_ext.retrain.result import RetrainResult, SeedsResult
-from adarts_ext.runs.folder import CHECKPOINT_FILE, open_run_folder
+from adarts_ext.runs.data import Given, given_images
+from adarts_ext.runs.folder import CHECKPOINT_FILE, check_run_folder
+from adarts_ext.runs.options import LARGEST_SEED, check_range, check_type
 
 
 def retrain_seeds(
@@ -19,6 +22,7 @@ def retrain_seeds(
     run_folder: str | Path,
     seeds: Sequence[int],
     resume: bool = False,
+    dataset: Given | None = None,
 ) -> RetrainResult | SeedsResult:
     """Train a genotype once for each seed, and sum the results up.
 
@@ -31,6 +35,7 @@ def retrain_seeds(
         run_folder: The folder of the run or runs.
         seeds: The seeds, without repetition.
         resume: Go on with the runs that the folder holds; a seed that was not begun starts.
+        dataset: Data of one's own, as :func:`retrain` takes them.
 
     Returns:
         For one seed the result of :func:`adarts_ext.retrain.retrain`. For several their summary:
@@ -41,10 +46,14 @@ def retrain_seeds(
         OSError: If the data are not there, or a file cannot be written.
     """
     if not seeds or len(set(seeds)) != len(seeds):
-        raise ValueError(f"seeds: expected different numbers, got {list(seeds)}")
+        raise naming(ValueError(f"seeds: expected different numbers, got {list(seeds)}"), "seeds")
+    for seed in seeds:
+        check_type("seeds", seed, int)
+        check_range("seeds", seed, 0, LARGEST_SEED)
+    data = given_images(dataset)
     configs = [replace(config, seed=seed) for seed in seeds]
     if len(seeds) == 1:
-        return retrain(genotype, configs[0], run_folder, resume)
+        return retrain(genotype, configs[0], run_folder, resume, data)
     folder = Path(run_folder)
     if (folder / CHECKPOINT_FILE).exists():
         raise ValueError(f"{folder}: already holds the run of one seed; choose another folder")
@@ -53,9 +62,9 @@ def retrain_seeds(
     if resume and not any(begun):
         raise FileNotFoundError(f"{folder}: no run of these seeds to resume")
     for path, seed_resume in zip(folders, begun, strict=True):
-        open_run_folder(path, seed_resume)  # all of them before days go into the first
+        check_run_folder(path, seed_resume)  # all of them before days go into the first
     runs = [
-        retrain(genotype, seed_config, path, seed_resume)
+        retrain(genotype, seed_config, path, seed_resume, data)
         for seed_config, path, seed_resume in zip(configs, folders, begun, strict=True)
     ]
     summary = SeedsResult.of(runs, folder)

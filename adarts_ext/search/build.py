@@ -5,8 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from adarts_ext.arguments import naming
 from adarts_ext.data import BatchLoader, ImageDataset, split
 from adarts_ext.nn import SearchNetwork
+from adarts_ext.runs.data import place
 from adarts_ext.search.config import SearchConfig
 
 
@@ -56,6 +58,15 @@ def make_loaders(
     Raises:
         ValueError: If a half holds no whole batch.
     """
+    images = len(dataset.train_labels)
+    half = round(config.train_portion * images)
+    if config.batch_size > min(half, images - half):
+        message = (
+            f"batch_size: expected at most as many images as either half holds, {half} and "
+            f"{images - half} (train_portion {config.train_portion} of the {images} training "
+            f"images of {place(config, dataset)}), got {config.batch_size}"
+        )
+        raise naming(ValueError(message), "batch_size", "train_portion")
     first, second = split(dataset, config.train_portion, config.seed)
 
     def make(indices: Tensor, seed: int, training: bool) -> BatchLoader:

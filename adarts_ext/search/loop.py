@@ -10,12 +10,19 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from adarts_ext.data import BatchLoader, load_dataset
+from adarts_ext.data import BatchLoader, ImageDataset
 from adarts_ext.nn import SearchNetwork
 from adarts_ext.runs.checkpoint import RunState
+from adarts_ext.runs.data import Given, config_of_given, run_data
 from adarts_ext.runs.data_record import check_same_data, save_data_record
 from adarts_ext.runs.device import peak_memory, resolve_device
-from adarts_ext.runs.folder import GENOTYPE_FILE, GENOTYPES_FOLDER, open_run_folder, sole_run
+from adarts_ext.runs.folder import (
+    GENOTYPE_FILE,
+    GENOTYPES_FOLDER,
+    check_run_folder,
+    open_run_folder,
+    sole_run,
+)
 from adarts_ext.runs.metrics import RunningMean, evaluate_network
 from adarts_ext.runs.monitor import Monitor
 from adarts_ext.runs.progress import Progress
@@ -55,7 +62,12 @@ class SearchState(RunState):
     validation_loader: BatchLoader
 
 
-def search(config: SearchConfig, run_folder: str | Path, resume: bool = False) -> SearchResult:
+def search(
+    config: SearchConfig,
+    run_folder: str | Path,
+    resume: bool = False,
+    dataset: Given | None = None,
+) -> SearchResult:
     """Search for the cells of a network.
 
     The training images are divided in two halves. Every step trains alphas and betas on a batch
@@ -65,12 +77,17 @@ def search(config: SearchConfig, run_folder: str | Path, resume: bool = False) -
     The folder gets ``config.json``, TensorBoard's event files and, after every epoch,
     ``checkpoint.pt``, ``history.json`` and ``genotypes/epoch-0001.json`` and so on; at the end
     ``genotype.json`` and ``result.json``. A run that was interrupted goes on from its last epoch,
-    and on the CPU ends with the very same weights, alphas and betas.
+    and on the CPU ends with the very same weights, alphas and betas. What does not fit the data is
+    refused before the folder is made.
 
     Args:
         config: How to search.
         run_folder: The folder of the run.
         resume: Go on with the run that the folder holds, instead of starting one.
+        dataset: Data of one's own, in place of those that ``config`` names: an
+            :class:`~adarts_ext.data.ImageDataset`, or a map-style data set of (image, label) pairs
+            (see :func:`adarts_ext.data.image_dataset`), or a tuple of two, to train and to test on,
+            of which a search takes the first. To resume, give the same again.
 
     Returns:
         What ``result.json`` holds, and the ``genotype`` that was found.
@@ -78,25 +95,36 @@ def search(config: SearchConfig, run_folder: str | Path, resume: bool = False) -
     Raises:
         ValueError: If the options do not fit the data or the run in the folder, another run is at
             work in it, a file is damaged, or the search diverged.
+        TypeError: If ``dataset`` is none of these.
         OSError: If the data are not there, or a file cannot be written.
     """
-    folder = open_run_folder(run_folder, resume)
-    with sole_run(folder):
-        return _search(config, folder, resume)
-
-
-def _search(config: SearchConfig, folder: Path, resume: bool) -> SearchResult:
+    folder = check_run_folder(run_folder, resume)
+    config = config_of_given(config, dataset)
     if resume:
         config.check_continues(folder)
     device = resolve_device(config.device)
-    dataset = load_dataset(config.dataset, config.data_dir, config.download, config.image_size)
+    data = run_data(config, dataset)
     if resume:
-        check_same_data(folder, dataset)
-    train_loader, validation_loader, evaluation_loader = make_loaders(config, dataset, device)
+        check_same_data(folder, data)
+    train_loader, validation_loader, evaluation_loader = make_loaders(config, data, device)
     torch.manual_seed(config.seed)
-    network = build_network(config, dataset).to(device)
+    network = build_network(config, data).to(device)
     optimizers = make_optimizers(config, network)
     state = SearchState(network, *optimizers, train_loader, validation_loader)
+    open_run_folder(folder, resume)
+    with sole_run(folder):
+        return _search(config, folder, resume, data, state, evaluation_loader)
+
+
+def _search(
+    config: SearchConfig,
+    folder: Path,
+    resume: bool,
+    dataset: ImageDataset,
+    state: SearchState,
+    evaluation_loader: BatchLoader,
+) -> SearchResult:
+    network = state.network
     history: list[dict[str, Any]] = []
     if resume:
         history = state.load(folder)
@@ -104,7 +132,7 @@ def _search(config: SearchConfig, folder: Path, resume: bool) -> SearchResult:
         config.save(folder)
         save_data_record(folder, dataset)
 
-    epochs_done, steps = len(history), len(train_loader)
+    epochs_done, steps = len(history), len(state.train_loader)
     (folder / GENOTYPES_FOLDER).mkdir(exist_ok=True)
     with (
         Monitor(folder, history) as monitor,
@@ -128,7 +156,7 @@ def _search(config: SearchConfig, folder: Path, resume: bool) -> SearchResult:
                 **describe_architecture(network),
                 "step_seconds": step_seconds,
                 "seconds": time.perf_counter() - start,
-                "peak_memory_bytes": peak_memory(device),
+                "peak_memory_bytes": peak_memory(state.train_loader.images.device),
             }
             network.genotype().save(folder / GENOTYPES_FOLDER / f"epoch-{epoch:04d}.json")
             monitor.record(entry, curves(entry))

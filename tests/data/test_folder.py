@@ -150,9 +150,13 @@ def test_missing_part(tmp_path):
 def test_class_without_images(colour):
     for part in ("train", "test"):
         (colour / part / "cow").mkdir()
-    with pytest.raises(FileNotFoundError, match="cow") as caught:
+    with pytest.raises(FileNotFoundError, match="no image in this folder") as caught:
         load(colour)
+    assert str(caught.value).startswith(f"{colour / 'train' / 'cow'}: ")
     assert "\n" not in str(caught.value)
+    write_image(colour / "train" / "cow" / "0.png")
+    with pytest.raises(FileNotFoundError, match="test/cow: no image in this folder"):
+        load(colour)
 
 
 def test_part_without_classes(tmp_path):

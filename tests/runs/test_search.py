@@ -10,6 +10,7 @@ import torch
 from image_folder import write_images
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from adarts_ext.data import load_dataset
 from adarts_ext.files import read_json
 from adarts_ext.genotype import PRIMITIVES, Genotype
 from adarts_ext.nn import SearchNetwork
@@ -286,12 +287,14 @@ def test_without_a_terminal_every_epoch_is_one_line(config, tmp_path, capfd):
 
 
 def test_a_batch_larger_than_a_half_is_one_clear_error(config, tmp_path):
-    with pytest.raises(ValueError, match="batch size must be from 1 to the 32 images, got 33"):
+    message = r"batch_size: .* 32 and 32 \(train_portion 0.5 of the 64 training .*\), got 33"
+    with pytest.raises(ValueError, match=message):
         search(dataclasses.replace(config, batch_size=33), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_the_halves_share_no_image_and_only_training_batches_are_augmented(config, monkeypatch):
-    dataset = loop.load_dataset("folder", config.data_dir)
+    dataset = load_dataset("folder", config.data_dir)
     loaders = build.make_loaders(config, dataset, torch.device("cpu"))
     train, validation, evaluation = loaders
 
