@@ -18,7 +18,7 @@ import adarts_ext
 from adarts_ext.cli import COMMANDS, main
 from adarts_ext.cli.options import argument_help
 from adarts_ext.files import read_json
-from adarts_ext.genotype import ADARTS_V2, Genotype, random_genotype
+from adarts_ext.genotype import ADARTS_V2, Genotype, random_genotype, state_name
 from adarts_ext.retrain import RetrainConfig
 from adarts_ext.search import PRESETS, SearchConfig, loop
 
@@ -259,8 +259,10 @@ def test_search_says_what_it_found_and_what_comes_next(images, tmp_path, capfd):
     output = capfd.readouterr()
     genotype = Genotype.load(folder / "genotype.json")
     for cell in (genotype.normal, genotype.reduce):
-        for op, source in cell:
-            assert f"{op} {source}" in output.out
+        for node in (2, 3):
+            pairs = cell[2 * node - 4 : 2 * node - 2]
+            edges = ", ".join(f"{op} from {state_name(source)}" for op, source in pairs)
+            assert f"  node {node}: {edges}\n" in output.out
     accuracy = read_json(folder / "result.json")["validation_accuracy"]
     assert f"validation accuracy of the supernet {accuracy:.4f}" in output.out
     assert f"adarts retrain {shlex.quote(str(folder))}" in output.out
