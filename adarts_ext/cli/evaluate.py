@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from adarts_ext.cli.numbers import describe_cost
 from adarts_ext.cli.options import OptionParser
-from adarts_ext.cli.retrain import describe_cost
 from adarts_ext.retrain import evaluate
 
 
@@ -25,4 +25,4 @@ def run(arguments: list[str]) -> None:
         f"{result['test_images']} images of {result['dataset']}, after {result['epoch']} of "
         f"{result['epochs']} epochs"
     )
-    print(describe_cost(result["parameters"], result["flops"]))
+    print(describe_cost(result["parameters"], result["macs"], result["flops"]))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from adarts_ext.cli.genotypes import GENOTYPE_HELP, find_genotype
+from adarts_ext.cli.numbers import describe_cost
 from adarts_ext.cli.options import OptionParser
 from adarts_ext.cli.runs import default_folder, pop_run, replace_options, running
 from adarts_ext.files import read_json
@@ -88,19 +89,6 @@ def report(result: RetrainResult | SeedsResult) -> None:
     print(f"test accuracy, best epoch: {best}")
     if isinstance(result, SeedsResult):
         print(f"mean and sample deviation over the seeds {', '.join(map(str, result.seeds))}")
-    print(describe_cost(result.parameters, result.flops))
+    print(describe_cost(result.parameters, result.macs, result.flops))
     print(f"results in {result.folder}")
     print(f"test again:  adarts evaluate {shlex.quote(str(place))}")
-
-
-def describe_cost(parameters: int, flops: int) -> str:
-    """Describe the size of a network in one line.
-
-    Example:
-        >>> describe_cost(parameters=2898306, flops=948000000)
-        '2.898 M parameters, 0.948 GFLOP an image (a multiply-add counts as two)'
-    """
-    return (
-        f"{parameters / 1e6:.3f} M parameters, "
-        f"{flops / 1e9:.3f} GFLOP an image (a multiply-add counts as two)"
-    )

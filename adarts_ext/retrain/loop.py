@@ -73,7 +73,7 @@ def retrain(
 
     Returns:
         What ``result.json`` holds: accuracies in [0, 1] of the last and of the best epoch
-        (counted from 1), parameters, floating-point operations of one image, seconds.
+        (counted from 1), parameters, multiply-adds (MAC) and FLOP of one image, seconds.
 
     Raises:
         ValueError: If the options do not fit the data or the run in the folder, another run is at

@@ -16,6 +16,7 @@ from image_folder import write_images
 
 import adarts_ext
 from adarts_ext.cli import COMMANDS, main
+from adarts_ext.cli.numbers import describe_cost, short_number
 from adarts_ext.cli.options import argument_help
 from adarts_ext.files import read_json
 from adarts_ext.genotype import ADARTS_V2, Genotype, random_genotype, state_name
@@ -276,8 +277,8 @@ def test_search_then_retrain_then_evaluate_then_draw(searched, tmp_path, capsys)
     result = read_json(out / "result.json")
     assert f"test accuracy, last epoch: {result['test_accuracy_last']:.4f}" in text
     assert f"test accuracy, best epoch: {result['test_accuracy_best']:.4f} (epoch 1)" in text
-    assert f"{result['parameters'] / 1e6:.3f} M parameters" in text
-    assert "GFLOP an image" in text
+    cost = describe_cost(result["parameters"], result["macs"], result["flops"])
+    assert cost in text
     genotype = Genotype.load(searched / "genotype.json")
     assert Genotype.load(out / "genotype.json") == genotype
     assert read_json(out / "config.json")["dataset"] == "folder"  # that of the search
@@ -286,12 +287,25 @@ def test_search_then_retrain_then_evaluate_then_draw(searched, tmp_path, capsys)
     text = capsys.readouterr().out
     assert f"test accuracy {result['test_accuracy_last']:.4f}" in text
     assert "8 images" in text
+    assert cost in text
 
     assert main(["draw", str(searched)]) == 0
     assert main(["draw", str(out), "--out", str(tmp_path / "cells.png")]) == 0
     for name in ("cells.svg", "history.svg"):
         ElementTree.parse(searched / name)
     assert (tmp_path / "cells.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_count_keeps_four_digits_from_a_thousand_to_a_hundred_million():
+    scale = {"k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
+    for exponent in range(3, 13):
+        for digits in (10001, 12345, 49999, 99994, 99996):
+            value = digits * 10**exponent // 10**4
+            number, prefix = short_number(value).split()
+            assert len(number.replace(".", "")) == 4
+            assert 1 <= float(number) < 1000
+            assert float(number) * scale[prefix] == pytest.approx(value, rel=5.1e-4)
+    assert [short_number(value) for value in (0, 7, 999, 1000)] == ["0", "7", "999", "1.000 k"]
 
 
 def test_retrain_from_several_seeds_gives_mean_and_deviation(images, tmp_path, capsys):

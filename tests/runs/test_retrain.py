@@ -226,7 +226,7 @@ def test_one_step_is_that_of_the_formula(config, tmp_path, auxiliary):
         assert ((trained[name] - expected).abs() <= bound).all(), name
 
 
-def test_flops_are_twice_the_multiply_adds(finished, config):
+def test_macs_are_the_multiply_adds_and_flops_twice_as_many(finished, config):
     network = DerivedNetwork(ADARTS_V1, 4, 2, 3, auxiliary=False).eval()
     multiply_adds = 0
 
@@ -240,6 +240,7 @@ def test_flops_are_twice_the_multiply_adds(finished, config):
     for module in network.modules():
         module.register_forward_hook(count)
     network(torch.zeros(1, 3, 16, 16))
+    assert finished[1].macs == multiply_adds
     assert finished[1].flops == 2 * multiply_adds
 
 
@@ -251,7 +252,7 @@ def test_evaluation_gives_what_the_last_epoch_gave(finished, capsys):
     assert evaluated["test_accuracy"] == result.test_accuracy_last
     assert evaluated["test_loss"] == last["test_loss"]
     assert (evaluated["epoch"], evaluated["epochs"], evaluated["test_images"]) == (3, 3, 24)
-    for name in ("dataset", "parameters", "parameters_with_auxiliary", "flops"):
+    for name in ("dataset", "parameters", "parameters_with_auxiliary", "macs", "flops"):
         assert evaluated[name] == getattr(result, name)
     assert evaluated["parameters_with_auxiliary"] > evaluated["parameters"]
     assert capsys.readouterr() == ("", "")
