@@ -8,6 +8,7 @@ from adarts_ext.cli.options import OptionParser
 from adarts_ext.cli.runs import default_folder, pop_run, replace_options, running
 from adarts_ext.genotype import state_name
 from adarts_ext.runs.folder import GENOTYPE_FILE, TENSORBOARD_FOLDER
+from adarts_ext.runs.progress import duration
 from adarts_ext.search import PRESETS, SearchConfig, SearchResult, search
 
 
@@ -41,7 +42,7 @@ def report(result: SearchResult) -> None:
     print(f"reduction cell:\n{describe_cell(result.genotype.reduce)}")
     print(
         f"validation accuracy of the supernet {result.validation_accuracy:.4f} "
-        f"after {result.epochs} epochs, {result.seconds:.0f} s"
+        f"after {result.epochs} epochs, {duration(result.seconds)}"
     )
     place = shlex.quote(str(result.folder))
     curves = shlex.quote(str(result.folder / TENSORBOARD_FOLDER))

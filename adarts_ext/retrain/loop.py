@@ -55,6 +55,8 @@ def retrain(
     config: RetrainConfig,
     run_folder: str | Path,
     resume: bool = False,
+    epochs_before: int = 0,
+    epochs_after: int = 0,
 ) -> RetrainResult:
     """Train the network of a genotype from random weights, and test it after every epoch.
 
@@ -70,6 +72,8 @@ def retrain(
         config: How to train.
         run_folder: The folder of the run.
         resume: Go on with the run that the folder holds, instead of starting one.
+        epochs_before: Epochs of the trainings before this one, which the progress shown includes.
+        epochs_after: Epochs of those that follow it.
 
     Returns:
         What ``result.json`` holds: accuracies in [0, 1] of the last and of the best epoch
@@ -82,11 +86,16 @@ def retrain(
     """
     folder = open_run_folder(run_folder, resume)
     with sole_run(folder):
-        return _retrain(genotype, config, folder, resume)
+        return _retrain(genotype, config, folder, resume, epochs_before, epochs_after)
 
 
 def _retrain(
-    genotype: Genotype, config: RetrainConfig, folder: Path, resume: bool
+    genotype: Genotype,
+    config: RetrainConfig,
+    folder: Path,
+    resume: bool,
+    epochs_before: int,
+    epochs_after: int,
 ) -> RetrainResult:
     if resume:
         config.check_continues(folder)
@@ -112,7 +121,9 @@ def _retrain(
     epochs_done, steps = len(history), len(train_loader)
     with (
         Monitor(folder, history) as monitor,
-        Progress(config.kind, config.epochs, epochs_done, steps) as progress,
+        Progress(
+            config.kind, config.epochs, epochs_done, steps, epochs_before, epochs_after
+        ) as progress,
     ):
         for epoch in range(epochs_done + 1, config.epochs + 1):
             start = time.perf_counter()
@@ -132,7 +143,7 @@ def _retrain(
             }
             monitor.record({"epoch": epoch, **numbers}, numbers)
             state.save(folder, history)
-            progress.end_epoch(summary(history[-1], config.epochs))
+            progress.end_epoch(epoch, numbers["seconds"], summary(history[-1], config))
 
     best = max(history, key=lambda entry: entry["test_accuracy"])
     result = RetrainResult(
@@ -197,10 +208,10 @@ def check_same_genotype(folder: Path, genotype: Genotype) -> None:
         raise ValueError(f"{folder}: the run trains another genotype than the one given")
 
 
-def summary(entry: dict[str, Any], epochs: int) -> str:
+def summary(entry: dict[str, Any], config: RetrainConfig) -> str:
     """Describe an epoch in one line."""
     return (
-        f"epoch {entry['epoch']}/{epochs}: train loss {entry['train_loss']:.4f}, "
-        f"train accuracy {entry['train_accuracy']:.4f}, "
-        f"test accuracy {entry['test_accuracy']:.4f}, {entry['seconds']:.1f} s"
+        f"seed {config.seed}, epoch {entry['epoch']}/{config.epochs}: "
+        f"train loss {entry['train_loss']:.4f}, train accuracy {entry['train_accuracy']:.4f}, "
+        f"test accuracy {entry['test_accuracy']:.4f}"
     )

@@ -294,6 +294,35 @@ def test_seeds_are_summed_up(finished, config, tmp_path):
     assert len(more.runs) == 3
 
 
+def test_the_progress_is_over_all_seeds(config, tmp_path, monkeypatch, capsys):
+    """Also where a run goes on: the second seed has two of its three epochs, the third none."""
+    retrain(ADARTS_V1, replace(config, seed=3), tmp_path / "seed-3")
+    second = replace(config, seed=5)
+    retrain_until(2, ADARTS_V1, second, tmp_path / "seed-5", monkeypatch)
+    seen = []
+
+    class Watched(loop.Progress):
+        def __init__(self, *arguments):
+            seen.append(arguments)
+            super().__init__(*arguments)
+
+    monkeypatch.setattr(loop, "Progress", Watched)
+    capsys.readouterr()
+    retrain_seeds(ADARTS_V1, config, tmp_path, [3, 5, 7], resume=True)
+    steps = 64 // 16
+    assert seen == [
+        ("retrain", 3, 3, steps, 0, 1 + 3),
+        ("retrain", 3, 2, steps, 3, 3),
+        ("retrain", 3, 0, steps, 6, 0),
+    ]
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.partition(":")[0] for line in lines] == [
+        "seed 5, epoch 3/3",
+        *(f"seed 7, epoch {epoch}/3" for epoch in (1, 2, 3)),
+    ]
+    assert all(line.endswith(" left") for line in lines)
+
+
 def test_one_seed_is_a_run_of_its_own(finished, config, tmp_path):
     result = retrain_seeds(ADARTS_V1, replace(config, seed=99), tmp_path, [0])
     folder, whole = finished
