@@ -48,7 +48,10 @@ class OptionParser(ArgumentParser):
     def add_run_folder(self, kind: str) -> None:
         """Add ``--out`` and ``--resume`` of a run of this kind."""
         self.add_argument(
-            "--out", type=str, metavar="RUN", help=f"folder of the run; runs/{kind}-... by default"
+            "--out",
+            type=str,
+            metavar="RUN",
+            help=f"folder of the run (default: a new one, runs/{kind}-...)",
         )
         self.add_argument(
             "--resume",
@@ -62,7 +65,8 @@ class OptionParser(ArgumentParser):
             "--config",
             action="config",
             metavar="FILE",
-            help="YAML file with options, named as below with _ for -; options given here beat it",
+            help="YAML file with options, named as here with _ for -; options on the command line "
+            "beat it",
         )
 
     def add_dataclass(self, config: type, without: Collection[str] = ()) -> None:
@@ -82,6 +86,8 @@ class OptionParser(ArgumentParser):
             else:
                 text += "" if default is None else f" (default: {default})"
                 metavar = field.name.rpartition("_")[2].upper()
+                if "choices" in field.metadata:
+                    metavar = "{" + ",".join(field.metadata["choices"]) + "}"
                 self.add_argument(name, type=kind, default=default, metavar=metavar, help=text)
 
     def given(self, arguments: list[str]) -> dict[str, Any]:

@@ -22,8 +22,8 @@ def run(arguments: list[str]) -> None:
     """Train the network of a genotype from each of the seeds, and print the test accuracies."""
     parser = OptionParser(
         "retrain",
-        "Train the network of a genotype from random weights, and test it. The data set is by "
-        "default that of the run whose folder is given.",
+        "Train the network of a genotype from random weights, and test it. The defaults are the "
+        "published settings. The data set of a run whose folder is given is that of the run.",
         "GENOTYPE|RUN [--seeds 0,1,2] [--config FILE] [--out RUN] [--resume] [options]",
     )
     parser.add_argument("genotype", metavar="GENOTYPE|RUN", type=str, help=GENOTYPE_HELP)
@@ -31,7 +31,7 @@ def run(arguments: list[str]) -> None:
         "--seeds",
         type=int | str,
         metavar="0,1,2",
-        help="one training from each of these seeds; 0 if none",
+        help="one training from each of these seeds (default: 0)",
     )
     parser.add_config_file()
     parser.add_run_folder("retrain")
@@ -43,7 +43,7 @@ def run(arguments: list[str]) -> None:
     if resume:
         base = RetrainConfig.load(next(iter(seed_folders(out)), out))
     else:
-        base = RetrainConfig(**dataset_options(Path(name)))
+        base = RetrainConfig(**dataset_options(Path(name), given.get("dataset")))
     config = replace_options(parser, base, given)
     folder = out or default_folder(config)
     with running("retrain", arguments, folder):
@@ -59,8 +59,12 @@ def parse_seeds(parser: OptionParser, text: str) -> list[int]:
     return [int(part) for part in parts]
 
 
-def dataset_options(folder: Path) -> dict[str, Any]:
-    """Take the data set's options from the run in a folder; none where the path is no folder.
+def dataset_options(folder: Path, dataset: str | None) -> dict[str, Any]:
+    """Take the data set's options from the run in a folder.
+
+    Args:
+        folder: The folder; there are no options where it is none.
+        dataset: The data set asked for; there are none either where it is not that of the run.
 
     Raises:
         ValueError: If the run's options are damaged.
@@ -70,9 +74,10 @@ def dataset_options(folder: Path) -> dict[str, Any]:
     path = folder / CONFIG_FILE
     options = read_json(path)
     try:
-        return {name: options[name] for name in DATASET_OPTIONS}
+        found = {name: options[name] for name in DATASET_OPTIONS}
     except (KeyError, TypeError) as error:
         raise ValueError(f"{path}: not the options of a run, or damaged ones") from error
+    return found if dataset in (None, found["dataset"]) else {}
 
 
 def report(result: RetrainResult | SeedsResult) -> None:

@@ -30,11 +30,15 @@ def pop_run(parser: OptionParser, given: dict[str, Any]) -> tuple[Path | None, b
 
 
 def replace_options(parser: OptionParser, base: Config, given: dict[str, Any]) -> Config:
-    """Put the given options in the place of those of ``base``."""
+    """Put the given options in the place of those of ``base``; refuse those without an effect."""
     try:
-        return dataclasses.replace(base, **given)
+        config = dataclasses.replace(base, **given)
     except ValueError as error:
         parser.error(str(error))
+    for name, reason in config.without_effect().items():
+        if name in given:
+            parser.error(f"{name}: expected none, as {reason}, got {given[name]}")
+    return config
 
 
 def default_folder(config: RunConfig) -> Path:

@@ -16,11 +16,14 @@ def run(arguments: list[str]) -> None:
     """Search, and say what was found, where it lies and what to do next."""
     parser = OptionParser(
         "search",
-        "Search for the cells of a network. The defaults shown are those of the preset adarts.",
+        "Find a genotype, the structure of the cells that a network is made of, by training a "
+        "supernet. The defaults shown are those of the preset adarts, the published settings.",
         "[--preset NAME] [--config FILE] [--out RUN] [--resume] [options]",
     )
     parser.add_argument(
-        "--preset", choices=list(PRESETS), help="published settings to start from; adarts if none"
+        "--preset",
+        choices=list(PRESETS),
+        help="published settings, which other options override (default: adarts)",
     )
     parser.add_config_file()
     parser.add_run_folder("search")

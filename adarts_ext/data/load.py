@@ -42,6 +42,13 @@ def load_dataset(
     """
     if name not in DATASETS:
         raise ValueError(f"dataset: expected one of {', '.join(DATASETS)}, got {name!r}")
+    if download and not name.startswith("cifar"):
+        raise ValueError(f"{name}: --download is for CIFAR, this data set is not fetched")
+    if name == "digits" and data_dir is not None:
+        raise ValueError(
+            f"digits: they come with scikit-learn and are read from no folder, got --data-dir "
+            f"{data_dir}"
+        )
     if name == "folder":
         if data_dir is None:
             raise ValueError("folder: --data-dir must name the folder that holds train/ and test/")

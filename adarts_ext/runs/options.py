@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Collection
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -18,15 +18,19 @@ Config = TypeVar("Config", bound="RunConfig")
 KINDS = ("search", "retrain")  # of runs
 
 
+def one_of(default: str, known: Collection[str]) -> Any:
+    """Make a field of :class:`RunConfig` that takes one of the known values."""
+    return field(default=default, metadata={"choices": tuple(known)})
+
+
 @dataclass(frozen=True)
 class RunConfig:
     """The options that every run takes: its data, its device and its seed.
 
     Args:
-        dataset: the data set: digits, cifar10, cifar100 or folder.
-        data_dir: the folder with the data set's files ("data" by default for CIFAR), or the image
-            folder itself.
-        download: fetch CIFAR when it is not in data_dir.
+        dataset: the data set; digits come with scikit-learn, folder is an image folder of your own.
+        data_dir: the folder with CIFAR's files ("data" by default), or the image folder itself.
+        download: fetch CIFAR when it is not in its folder.
         image_size: side of the images in pixels, for digits (16 by default) and folder (as they
             are by default).
         device: auto (CUDA where there is one, else the CPU), cpu, cuda or cuda:<number>.
@@ -45,7 +49,7 @@ class RunConfig:
     kind: ClassVar[str]
     free_options: ClassVar[tuple[str, ...]] = ("data_dir", "download", "device")
 
-    dataset: str = "digits"
+    dataset: str = one_of("digits", DATASETS)
     data_dir: str | None = None
     download: bool = False
     image_size: int | None = None
@@ -53,10 +57,19 @@ class RunConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        check_choice("dataset", self.dataset, DATASETS)
+        for option in fields(self):
+            if "choices" in option.metadata:
+                check_choice(option.name, getattr(self, option.name), option.metadata["choices"])
         check_range("seed", self.seed, 0, 2**63 - 1)
         if self.image_size is not None:
             check_range("image_size", self.image_size, 1)
+
+    def without_effect(self) -> dict[str, str]:
+        """Return the options that others leave without an effect, each with the reason.
+
+        They may have their defaults, but to give one of them is a mistake.
+        """
+        return {}
 
     def save(self, folder: Path) -> None:
         """Write the options of a run into its folder.

@@ -9,7 +9,7 @@ from adarts_ext.nn import SearchNetwork
 from adarts_ext.nn.backend import BACKENDS
 from adarts_ext.nn.mixed_op import SELECTIONS
 from adarts_ext.nn.recompute import MEMORY_MODES
-from adarts_ext.runs.options import RunConfig, check_choice, check_range, defaults_of
+from adarts_ext.runs.options import RunConfig, check_range, defaults_of, one_of
 
 NETWORK = defaults_of(SearchNetwork)
 
@@ -24,7 +24,8 @@ class SearchConfig(RunConfig):
         init_channels: channels of the first cells, C.
         layers: number of cells, at least 3; those at a third and at two thirds are reduction cells.
         steps: nodes of a cell.
-        proportion: one of this many channels goes through the candidate operations, K.
+        proportion: one of this many channels goes through the candidate operations, K; not used
+            with selection all.
         selection: which channels go through them: attention (the most attended), first, random
             or all.
         edge_normalization: weigh the edges into a node by betas.
@@ -68,10 +69,10 @@ class SearchConfig(RunConfig):
     layers: int = NETWORK["layers"]
     steps: int = NETWORK["steps"]
     proportion: int = NETWORK["proportion"]
-    selection: str = NETWORK["selection"]
+    selection: str = one_of(NETWORK["selection"], SELECTIONS)
     edge_normalization: bool = NETWORK["edge_normalization"]
-    backend: str = NETWORK["backend"]
-    memory: str = NETWORK["memory"]
+    backend: str = one_of(NETWORK["backend"], BACKENDS)
+    memory: str = one_of(NETWORK["memory"], MEMORY_MODES)
     epochs: int = 80
     warmup_epochs: int = 15
     batch_size: int = 64
@@ -90,9 +91,6 @@ class SearchConfig(RunConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_choice("selection", self.selection, SELECTIONS)
-        check_choice("backend", self.backend, BACKENDS)
-        check_choice("memory", self.memory, MEMORY_MODES)
         for name in ("init_channels", "steps", "proportion", "epochs", "batch_size"):
             check_range(name, getattr(self, name), 1)
         check_range("layers", self.layers, 3)
@@ -118,6 +116,12 @@ class SearchConfig(RunConfig):
                 "unrolled: expected another selection than random, which would give each of the "
                 "passes that are compared a network of its own"
             )
+
+    def without_effect(self) -> dict[str, str]:
+        """Return the options that others leave without an effect, each with the reason."""
+        if self.selection == "all" and self.proportion != 1:
+            return {"proportion": "selection all takes all channels"}
+        return {}
 
 
 #: The published settings; what is not named is as in :class:`SearchConfig`.

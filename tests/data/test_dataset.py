@@ -87,6 +87,22 @@ def test_digits_cannot_shrink():
         load_dataset("digits", image_size=4)
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"name": "digits", "data_dir": "photos"},
+            "digits: .* from no folder, got --data-dir photos",
+        ),
+        ({"name": "digits", "download": True}, "digits: --download is for CIFAR"),
+        ({"name": "folder", "data_dir": ".", "download": True}, "folder: --download is for CIFAR"),
+    ],
+)
+def test_options_that_a_data_set_has_no_use_for(options, message):
+    with pytest.raises(ValueError, match=message):
+        load_dataset(**options)
+
+
 def test_mean_and_std_are_those_of_the_training_images():
     data = random_dataset()
     values = data.train_images.double() / 255

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import re
@@ -15,7 +16,7 @@ import torch
 from image_folder import write_images
 
 import adarts_ext
-from adarts_ext.cli import COMMANDS, main
+from adarts_ext.cli import COMMANDS, FIRST_STEPS, main
 from adarts_ext.cli.numbers import describe_cost, short_number
 from adarts_ext.cli.options import argument_help
 from adarts_ext.files import read_json
@@ -142,6 +143,71 @@ def test_every_command_explains_its_options(command, capsys):
                     assert explanation.split()[0] in text
 
 
+def actions_of(command, monkeypatch):
+    """Ask a command for its help; give its options, not the text."""
+    caught = []
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            argparse.ArgumentParser,
+            "print_help",
+            lambda self, file=None: caught.extend(self._actions),
+        )
+        assert main([command, "--help"]) == 0
+    assert caught
+    return caught
+
+
+@pytest.mark.parametrize("command", sorted(COMMANDS))
+def test_an_option_that_takes_one_of_a_few_values_shows_them(command, capsys, monkeypatch):
+    """Whether the parser knows them or only the check of the options does."""
+    main([command, "--help"])
+    text = capsys.readouterr().out
+    for action in actions_of(command, monkeypatch):
+        assert action.help, action.dest
+        shown = text.partition(f"  {(action.option_strings or [action.metavar])[-1]}")[2]
+        choices = list(action.choices or ())
+        for config in (SearchConfig, RetrainConfig):
+            if command == config.kind:
+                choices += known_values(config, action.dest)
+        for choice in choices:
+            assert choice in shown[:400], (action.dest, choice)
+
+
+def known_values(config, name):
+    """The values that an option's check says it expects, where it expects one of a few."""
+    try:
+        config(**{name: "?"})
+    except (TypeError, ValueError) as error:  # no option of the run, or one of any other kind
+        found = re.search(r"expected one of (.*), got", str(error))
+        return found[1].split(", ") if found else []
+    return []
+
+
+def test_the_values_of_a_few_are_found_where_they_are_checked():
+    assert known_values(SearchConfig, "selection") == ["attention", "first", "random", "all"]
+    assert known_values(RetrainConfig, "dataset") == ["digits", "cifar10", "cifar100", "folder"]
+    assert known_values(SearchConfig, "epochs") == known_values(SearchConfig, "resume") == []
+
+
+def test_the_first_steps_of_the_help_are_commands_that_run(taken, monkeypatch, tmp_path):
+    steps = [shlex.split(line) for line in FIRST_STEPS.splitlines() if line.startswith("  adarts")]
+    assert [step[1] for step in steps] == ["search", "draw", "retrain"]
+    assert main(steps[0][1:]) == 1  # the fixture's error
+    config, folder, _ = taken["search"]
+    assert config.epochs > config.warmup_epochs > 0
+    write_search(tmp_path / folder)
+    assert main(steps[1][1:]) == 0
+    assert main(steps[2][1:]) == 1
+    assert taken["retrain"][0] == ADARTS_V2
+
+
+def write_search(folder):
+    """Write as much of a search's folder as the commands that follow it need."""
+    folder.mkdir(parents=True)
+    SearchConfig().save(folder)
+    ADARTS_V2.save(folder / "genotype.json")
+
+
 @pytest.mark.parametrize("config", [SearchConfig, RetrainConfig])
 def test_every_option_has_a_help_text(config):
     assert argument_help(config).keys() == {field.name for field in fields(config)}
@@ -184,6 +250,20 @@ def test_a_missing_extra_is_named_with_the_command_that_installs_it():
         (["retrain", "ADARTS_V1", "--cutout", "-1"], "cutout: expected at least 0, got -1"),
         (["evaluate"], "run"),
         (["draw", "ADARTS_V1", "more"], "recognized arguments: more"),
+        (
+            ["draw", "ADARTS_V1", "--format", "darts", "--out", "a.svg"],
+            "--format prints and draws nothing, got --out a.svg too",
+        ),
+        (
+            ["search", "--selection", "all", "--proportion", "4"],
+            "proportion: expected none, as selection all takes all channels, got 4",
+        ),
+        (["search", "--preset", "darts", "--proportion", "2"], "proportion: expected none, as"),
+        (
+            ["retrain", "ADARTS_V1", "--no-auxiliary", "--auxiliary-weight", "0.4"],
+            "auxiliary_weight: expected none, as the network has no auxiliary head",
+        ),
+        (["retrain", "ADARTS_V1", "--no-augment", "--cutout", "4"], "cutout: expected none, as"),
     ],
 )
 def test_wrong_usage_is_one_clear_line_and_status_2(arguments, message, capsys, taken):
@@ -192,8 +272,25 @@ def test_wrong_usage_is_one_clear_line_and_status_2(arguments, message, capsys, 
 
 
 @pytest.mark.parametrize(
+    "arguments",
+    [
+        ["search", "--selection", "all"],
+        ["search", "--selection", "all", "--proportion", "1"],
+        ["retrain", "ADARTS_V1", "--no-auxiliary", "--auxiliary-weight", "0"],
+        ["retrain", "ADARTS_V1", "--no-augment"],
+        ["retrain", "ADARTS_V1", "--no-augment", "--cutout", "0"],
+        ["search", "--dataset", "digits", "--no-download"],
+    ],
+)
+def test_options_that_say_what_is_done_are_taken(arguments, taken):
+    assert main(arguments) == 1  # the fixture's error
+    assert taken.keys() == {arguments[0]}
+
+
+@pytest.mark.parametrize(
     ("content", "message"),
     [
+        ("selection: all\nproportion: 8", "proportion: expected none, as selection all takes all"),
         ("epochs: [3", "config: while parsing"),
         ("epohcs: 3", "'epohcs' is not"),
         ("epochs: many", "epochs: expected a whole number, got many"),
@@ -330,7 +427,12 @@ def test_retrain_takes_the_data_of_the_search_unless_told_otherwise(searched, im
     assert (seeds, resume) == ([0], False)
     assert folder.name.startswith("retrain-folder-2")
     assert main(["retrain", str(searched), "--dataset", "digits", "--seeds", "0,1,2"]) == 1
-    assert taken["retrain"][1].dataset == "digits"
+    config = taken["retrain"][1]
+    assert (config.dataset, config.data_dir, config.image_size) == ("digits", None, None)
+    elsewhere = ["--dataset", "folder", "--data-dir", "elsewhere"]
+    assert main(["retrain", str(searched), *elsewhere]) == 1
+    assert taken["retrain"][1].data_dir == "elsewhere"
+    assert main(["retrain", str(searched), "--dataset", "digits", "--seeds", "0,1,2"]) == 1
     assert taken["retrain"][3] == [0, 1, 2]
     path = searched / "genotypes" / "epoch-0001.json"
     assert main(["retrain", str(path)]) == 1
@@ -356,6 +458,16 @@ def test_retrain_takes_the_data_of_the_search_unless_told_otherwise(searched, im
         (["evaluate", "empty"], "empty: not the folder of a run"),
         (["search", "--resume", "--out", "empty"], "empty: not the folder of a run"),
         (["search", "--dataset", "folder"], "--data-dir must name the folder"),
+        (
+            ["search", "--dataset", "digits", "--data-dir", "photos"],
+            "read from no folder, got --data-dir photos",
+        ),
+        (["retrain", "ADARTS_V1", "--data-dir", "photos"], "read from no folder, got --data-dir"),
+        (["search", "--download"], "digits: --download is for CIFAR"),
+        (
+            ["search", "--dataset", "folder", "--data-dir", ".", "--download"],
+            "folder: --download is for CIFAR",
+        ),
         (["search", "--device", "tpu"], "device: expected auto, cpu, cuda or cuda:<number>"),
     ],
 )
@@ -368,6 +480,15 @@ def test_what_fails_is_one_clear_line_and_status_1(
     (tmp_path / "begun" / "config.json").write_text(json.dumps({"kind": "search"}))
     (tmp_path / "damaged.json").write_text("{")
     assert message in failure(arguments, capsys)
+
+
+@pytest.mark.parametrize("option", [["--data-dir", "photos"], ["--download"]])
+def test_evaluate_refuses_what_the_data_set_has_no_use_for(option, capsys, tmp_path):
+    out = tmp_path / "run"
+    assert main(["retrain", "ADARTS_V1", *SMALL_RETRAIN, "--out", str(out)]) == 0
+    assert f"digits: {'they' if len(option) == 2 else '--download'}" in failure(
+        ["evaluate", str(out), "--device", "cpu", *option], capsys
+    )
 
 
 def test_a_bug_keeps_its_traceback(monkeypatch, tmp_path):
