@@ -42,20 +42,35 @@ def load_dataset(
     """
     if name not in DATASETS:
         raise ValueError(f"dataset: expected one of {', '.join(DATASETS)}, got {name!r}")
-    if download and not name.startswith("cifar"):
-        raise ValueError(f"{name}: --download is for CIFAR, this data set is not fetched")
-    if name == "digits" and data_dir is not None:
-        raise ValueError(
-            f"digits: they come with scikit-learn and are read from no folder, got --data-dir "
-            f"{data_dir}"
-        )
+    check_needed(name, data_dir, download, image_size)
     if name == "folder":
         if data_dir is None:
             raise ValueError("folder: --data-dir must name the folder that holds train/ and test/")
         return load_folder(Path(data_dir), image_size)
     if name == "digits":
         return load_digits() if image_size is None else load_digits(image_size)
-    if image_size not in (None, 32):
-        raise ValueError(f"{name}: its images are 32 pixels wide, got --image-size {image_size}")
     layout = CIFAR10 if name == "cifar10" else CIFAR100
     return load_cifar(layout, Path(data_dir or "data"), download)
+
+
+def check_needed(name: str, data_dir: str | None, download: bool, image_size: int | None) -> None:
+    """Refuse the options of :func:`load_dataset` that a data set has no use for.
+
+    Raises:
+        ValueError: If there is one.
+
+    Example:
+        >>> check_needed("digits", "photos", False, None)
+        Traceback (most recent call last):
+        ...
+        ValueError: data_dir: expected none, as the digits come with scikit-learn, got photos
+    """
+    cifar = name.startswith("cifar")
+    if name == "digits" and data_dir is not None:
+        raise ValueError(
+            f"data_dir: expected none, as the digits come with scikit-learn, got {data_dir}"
+        )
+    if download and not cifar:
+        raise ValueError(f"download: expected no, as only CIFAR can be fetched, got yes for {name}")
+    if cifar and image_size not in (None, 32):
+        raise ValueError(f"{name}: its images are 32 pixels wide, got --image-size {image_size}")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 from adarts_ext.data import DATASETS
+from adarts_ext.data.load import check_needed
 from adarts_ext.files import read_json, write_json
 from adarts_ext.runs.folder import CONFIG_FILE
 
@@ -43,7 +44,7 @@ class RunConfig:
             runs and how it keeps house, not what it computes.
 
     Raises:
-        ValueError: If a value is out of its range.
+        ValueError: If a value is out of its range, or the data set has no use for an option.
     """
 
     kind: ClassVar[str]
@@ -63,6 +64,7 @@ class RunConfig:
         check_range("seed", self.seed, 0, 2**63 - 1)
         if self.image_size is not None:
             check_range("image_size", self.image_size, 1)
+        check_needed(self.dataset, self.data_dir, self.download, self.image_size)
 
     def without_effect(self) -> dict[str, str]:
         """Return the options that others leave without an effect, each with the reason.

@@ -92,10 +92,13 @@ def test_digits_cannot_shrink():
     [
         (
             {"name": "digits", "data_dir": "photos"},
-            "digits: .* from no folder, got --data-dir photos",
+            "data_dir: expected none, as the digits .*, got photos",
         ),
-        ({"name": "digits", "download": True}, "digits: --download is for CIFAR"),
-        ({"name": "folder", "data_dir": ".", "download": True}, "folder: --download is for CIFAR"),
+        ({"name": "digits", "download": True}, "download: expected no, .* got yes for digits"),
+        (
+            {"name": "folder", "data_dir": ".", "download": True},
+            "download: expected no, .* got yes for folder",
+        ),
     ],
 )
 def test_options_that_a_data_set_has_no_use_for(options, message):

@@ -16,6 +16,7 @@ import torch
 from image_folder import write_images
 
 import adarts_ext
+from adarts_ext import _library, info
 from adarts_ext.cli import COMMANDS, FIRST_STEPS, main
 from adarts_ext.cli.numbers import describe_cost, short_number
 from adarts_ext.cli.options import argument_help
@@ -128,6 +129,17 @@ def test_info_and_version_say_what_is_installed(capsys):
     assert main(["--version"]) == 0
     assert capsys.readouterr().out == f"adarts {adarts_ext.__version__}\n"
     assert "unrecognized arguments: more" in usage_error(["info", "more"], capsys)
+
+
+@pytest.mark.parametrize(
+    ("there", "advice"), [(False, "not needed here, torch finds no CUDA"), (True, "build it with")]
+)
+def test_info_asks_for_the_cuda_library_only_where_there_is_a_device(there, advice, monkeypatch):
+    monkeypatch.setattr(_library, "cuda_error", "_cuda.so was not built")
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: there)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    assert advice in dict(info.rows())["CUDA library"]
 
 
 @pytest.mark.parametrize("command", sorted(COMMANDS.keys() - {"info"}))
@@ -257,6 +269,26 @@ def test_a_missing_extra_is_named_with_the_command_that_installs_it():
         (
             ["search", "--selection", "all", "--proportion", "4"],
             "proportion: expected none, as selection all takes all channels, got 4",
+        ),
+        (
+            ["search", "--dataset", "digits", "--data-dir", "photos"],
+            "data_dir: expected none, as the digits come with scikit-learn, got photos",
+        ),
+        (
+            ["retrain", "ADARTS_V1", "--data-dir", "photos"],
+            "data_dir: expected none, as the digits come",
+        ),
+        (
+            ["search", "--download"],
+            "download: expected no, as only CIFAR can be fetched, got yes for digits",
+        ),
+        (
+            ["search", "--dataset", "folder", "--data-dir", ".", "--download"],
+            "download: expected no, as only CIFAR can be fetched, got yes for folder",
+        ),
+        (
+            ["search", "--dataset", "cifar10", "--image-size", "16"],
+            "cifar10: its images are 32 pixels wide, got --image-size 16",
         ),
         (["search", "--preset", "darts", "--proportion", "2"], "proportion: expected none, as"),
         (
@@ -458,16 +490,6 @@ def test_retrain_takes_the_data_of_the_search_unless_told_otherwise(searched, im
         (["evaluate", "empty"], "empty: not the folder of a run"),
         (["search", "--resume", "--out", "empty"], "empty: not the folder of a run"),
         (["search", "--dataset", "folder"], "--data-dir must name the folder"),
-        (
-            ["search", "--dataset", "digits", "--data-dir", "photos"],
-            "read from no folder, got --data-dir photos",
-        ),
-        (["retrain", "ADARTS_V1", "--data-dir", "photos"], "read from no folder, got --data-dir"),
-        (["search", "--download"], "digits: --download is for CIFAR"),
-        (
-            ["search", "--dataset", "folder", "--data-dir", ".", "--download"],
-            "folder: --download is for CIFAR",
-        ),
         (["search", "--device", "tpu"], "device: expected auto, cpu, cuda or cuda:<number>"),
     ],
 )
@@ -482,13 +504,17 @@ def test_what_fails_is_one_clear_line_and_status_1(
     assert message in failure(arguments, capsys)
 
 
-@pytest.mark.parametrize("option", [["--data-dir", "photos"], ["--download"]])
-def test_evaluate_refuses_what_the_data_set_has_no_use_for(option, capsys, tmp_path):
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        (["--data-dir", "photos"], "data_dir: expected none, as the digits come with scikit"),
+        (["--download"], "download: expected no"),
+    ],
+)
+def test_evaluate_refuses_what_the_data_set_has_no_use_for(option, message, capsys, tmp_path):
     out = tmp_path / "run"
     assert main(["retrain", "ADARTS_V1", *SMALL_RETRAIN, "--out", str(out)]) == 0
-    assert f"digits: {'they' if len(option) == 2 else '--download'}" in failure(
-        ["evaluate", str(out), "--device", "cpu", *option], capsys
-    )
+    assert message in failure(["evaluate", str(out), "--device", "cpu", *option], capsys)
 
 
 def test_a_bug_keeps_its_traceback(monkeypatch, tmp_path):
