@@ -29,6 +29,16 @@ PRIMITIVES = (
 )
 
 
+def state_name(state: int) -> str:
+    """Return what text and pictures call a state of a cell; its number is that of the genotype.
+
+    Example:
+        >>> [state_name(state) for state in range(4)]
+        ['input 0', 'input 1', 'node 2', 'node 3']
+    """
+    return f"{'input' if state < 2 else 'node'} {state}"
+
+
 @dataclass(frozen=True)
 class Genotype:
     """The structure of the two cells, normal and reduction, of a derived network.

@@ -55,6 +55,8 @@ def _cuda() -> str:
         return f"loaded (CUDA {toolkit // 1000}.{toolkit % 1000 // 10}; {names})"
     if torch.version.cuda is None:
         return f"not loaded: {_library.cuda_error}; a torch with CUDA comes from: pip install torch"
+    if not torch.cuda.is_available():
+        return f"not loaded: {_library.cuda_error}; not needed here, torch finds no CUDA device"
     return f"not loaded: {_library.cuda_error}; build it with: ADARTS_CUDA=1 {_library.REBUILD}"
 
 

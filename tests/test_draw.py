@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from matplotlib._pylab_helpers import Gcf
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.legend import Legend
 from matplotlib.patches import FancyBboxPatch
 from matplotlib.transforms import Affine2D, Bbox
 from PIL import Image
@@ -80,10 +81,30 @@ def test_every_state_and_every_edge_is_drawn(genotype):
         assert sorted(edge.source for edge in layout.edges if edge.op is None) == sorted(concat)
     ops = [op for op, _ in genotype.normal + genotype.reduce]
     assert sorted(t.get_text() for t in axes.texts if t.get_gid() == "op") == sorted(ops)
-    for node in range(len(genotype.normal) // 2):
+    for node in range(2, 2 + len(genotype.normal) // 2):
         assert texts.count(str(node)) == 2
-    for name in ("$c_{k-2}$", "$c_{k-1}$", "$c_{k}$"):
+    for name in ("0\n$c_{k-2}$", "1\n$c_{k-1}$", "$c_{k}$"):
         assert texts.count(name) == 2
+
+
+def test_every_arrow_ends_at_the_node_whose_number_the_genotype_gives(genotype):
+    """The label before the box with number n is one of the two operations of node n."""
+    _, axes, _ = drawn_cells(genotype)
+    numbers = {t.get_text(): [] for t in axes.texts if t.get_text().isdecimal()}
+    for text in axes.texts:
+        if text.get_text() in numbers:
+            numbers[text.get_text()].append(text.get_position())
+    for cell, places in zip((genotype.normal, genotype.reduce), (0, 1), strict=True):
+        for node in range(2, 2 + len(cell) // 2):
+            x, y = sorted(numbers[str(node)], key=lambda place: -place[1])[places]
+            near = [
+                text.get_text()
+                for text in axes.texts
+                if text.get_gid() == "op"
+                and 0 < x - text.get_position()[0] < 1.2
+                and abs(y - text.get_position()[1]) < 0.3
+            ]
+            assert sorted(near) == sorted(op for op, _ in cell[2 * node - 4 : 2 * node - 2])
 
 
 def test_no_box_or_label_overlaps_another(genotype):
@@ -172,30 +193,33 @@ def test_the_same_genotype_gives_the_same_file(tmp_path):
 
 @pytest.mark.parametrize("name", ["cells.jpg", "cells", "cells.svg.gz"])
 def test_another_suffix_is_refused_and_nothing_written(name, tmp_path):
-    with pytest.raises(ValueError, match=r"\.svg or \.png, got .*cells"):
+    with pytest.raises(ValueError, match=r"\.svg, \.png or \.pdf, got .*cells"):
         draw_genotype(KNOWN["ADARTS_V1"], tmp_path / name)
-    with pytest.raises(ValueError, match=r"\.svg or \.png, got .*cells"):
+    with pytest.raises(ValueError, match=r"\.svg, \.png or \.pdf, got .*cells"):
         draw_history(tmp_path, tmp_path / name)
     assert list(tmp_path.iterdir()) == []
 
 
-def make_history(epochs, steps=4, with_betas=True):
+def make_history(epochs, steps=4, with_betas=True, warmup=0, spread=1.0):
+    """The history of a search whose weights lie at random; all equal for a spread of 0."""
     generator = np.random.default_rng(0)
     nodes = [edges.stop - edges.start for edges in incoming_edges(steps)]
 
-    def softmaxed(*shape):
-        return generator.dirichlet(np.ones(shape[-1]), shape[:-1]).tolist()
+    def weights(*shape):
+        drawn = generator.dirichlet(np.ones(shape[-1]), shape[:-1])
+        return (spread * drawn + (1 - spread) / shape[-1]).tolist()
 
     return [
         {
             "epoch": epoch,
-            **{f"alphas_{cell}": softmaxed(sum(nodes), 8) for cell in ("normal", "reduce")},
+            **{f"alphas_{cell}": weights(sum(nodes), 8) for cell in ("normal", "reduce")},
             **{
-                f"betas_{cell}": [b for n in nodes for b in softmaxed(n)] if with_betas else None
+                f"betas_{cell}": [b for n in nodes for b in weights(n)] if with_betas else None
                 for cell in ("normal", "reduce")
             },
             "skip_connections_normal": epoch % 4,
             "skip_connections_reduce": 0,
+            "arch_loss": None if epoch <= warmup else 1.0,
             "train_loss": 2.3 / epoch,
             "train_accuracy": 1 - 0.9 / epoch,
             "validation_loss": 2.4 / epoch,
@@ -205,31 +229,94 @@ def make_history(epochs, steps=4, with_betas=True):
     ]
 
 
+def panels_of(figure):
+    return [axes for axes in figure.findobj(match=type(figure.axes[0])) if axes.axison]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("epochs", "steps", "with_betas"), [(5, 4, True), (1, 2, False), (2, 1, True)]
+    ("epochs", "steps", "with_betas", "warmup"),
+    [(5, 4, True, 2), (1, 2, False, 0), (2, 1, True, 1), (2, 7, True, 0)],
 )
-def test_history_shows_every_edge_and_no_text_overlaps(epochs, steps, with_betas):
-    history = make_history(epochs, steps, with_betas)
+def test_history_shows_every_edge_and_no_text_overlaps(epochs, steps, with_betas, warmup):
+    history = make_history(epochs, steps, with_betas, warmup)
     figure = history_figure(history)
     renderer = drawn(figure)
-    panels = [axes for axes in figure.findobj(match=type(figure.axes[0])) if axes.axison]
+    panels = panels_of(figure)
     edges = incoming_edges(steps)[-1].stop
     assert len(panels) == 2 * (edges + steps * with_betas) + 3
-    alphas = [axes for axes in panels if len(axes.lines) == len(PRIMITIVES)]
+    titles = [axes.get_title(loc="left") for axes in panels]
+    for source, target in (("input 0", "node 2"), ("input 1", f"node {steps + 1}")):
+        assert titles.count(f"{source} to {target}") == 2
+    alphas = [axes for axes, title in zip(panels, titles, strict=True) if " to " in title]
     assert len(alphas) == 2 * edges
     drawn_alphas = [line.get_ydata()[0] for axes in alphas[:edges] for line in axes.lines]
     assert np.allclose(np.sort(drawn_alphas), np.sort(np.ravel(history[0]["alphas_normal"])))
-    titles = [axes.title for axes in panels]
-    legends = [legend for part in figure.subfigs for legend in part.legends]
-    texts = titles + [text for legend in legends for text in legend.get_texts()]
-    assert {text.get_text() for text in texts} >= set(PRIMITIVES)
+    texts = [axes._left_title for axes in panels]
+    for legend in figure.findobj(match=Legend):
+        texts += legend.get_texts()
+    texts += [part._suptitle for part in figure.subfigs if part._suptitle is not None]
+    shown = {text.get_text() for text in texts}
+    assert shown >= set(PRIMITIVES)
+    assert any(text.startswith(f"warm-up, to epoch {warmup}:") for text in shown) == (warmup > 0)
+    assert (f"beta from node {steps}" in shown) == (with_betas and steps > 1)
     extents = [text.get_window_extent(renderer) for text in texts]
     for one, other in itertools.combinations(extents, 2):
         assert not one.overlaps(other)
     for extent in extents:
         assert extent.x0 >= 0
         assert extent.x1 <= figure.bbox.x1
+    for legend, axes in itertools.product(figure.findobj(match=Legend), panels):
+        assert not legend.get_window_extent(renderer).overlaps(axes.bbox.padded(-1))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("spread", [1.0, 0.1])
+def test_axes_are_those_of_the_data(spread):
+    figure = history_figure(make_history(6, steps=3, spread=spread))
+    panels = panels_of(figure)
+    shared = {}
+    for axes in panels:
+        values = np.concatenate([line.get_ydata() for line in axes.lines])
+        low, high = axes.get_ylim()
+        assert low < values.min()
+        assert values.max() < high
+        if " to " in axes.get_title(loc="left"):
+            shared.setdefault((low, high), []).append(np.ptp(values))
+        elif not axes.get_title(loc="left").startswith("skip"):
+            assert np.ptp(values) > 0.8 * (high - low)
+    assert len(shared) == 2  # one of the normal, one of the reduction cell
+    for (low, high), ranges in shared.items():
+        assert max(ranges) > 0.6 * (high - low)
+
+
+def test_an_axis_does_not_magnify_noise():
+    figure = history_figure(make_history(3, steps=1, spread=1e-4))
+    for axes in panels_of(figure)[:3]:
+        low, high = axes.get_ylim()
+        assert high - low == pytest.approx(0.02)
+
+
+def test_no_two_lines_of_a_panel_look_alike():
+    """By more than their colour: also in print, and for those who see few colours."""
+    figure = history_figure(make_history(2, steps=6))
+    colors = {"alphas": set(), "betas": set()}
+    for axes in panels_of(figure):
+        assert len({line.get_marker() for line in axes.lines}) == len(axes.lines)
+        assert len({line.get_color() for line in axes.lines}) > 1
+        title = axes.get_title(loc="left")
+        kind = "betas" if title.startswith("betas") else "alphas" if " to " in title else None
+        if kind:
+            colors[kind] |= {line.get_color() for line in axes.lines}
+    assert not colors["alphas"] & colors["betas"]
+
+
+@pytest.mark.parametrize(("warmup", "marked"), [(0, 0), (3, 3), (5, 5)])
+def test_the_warm_up_is_marked_up_to_its_last_epoch(warmup, marked):
+    figure = history_figure(make_history(5, steps=1, warmup=warmup))
+    for axes in panels_of(figure):
+        ends = [patch.get_x() + patch.get_width() for patch in axes.patches]
+        assert ends == ([pytest.approx(marked)] if warmup else [])
 
 
 @pytest.mark.slow
@@ -238,7 +325,7 @@ def test_history_is_read_from_the_run_folder(tmp_path):
     for name in ("history.svg", "history.png"):
         draw_history(tmp_path, tmp_path / name)
     text = (tmp_path / "history.svg").read_text()
-    for part in (*PRIMITIVES, "Normal cell", "Reduction cell", "betas into node 1", "accuracy"):
+    for part in (*PRIMITIVES, "Normal cell", "Reduction cell", "betas into node 3", "accuracy"):
         assert part in text
     with Image.open(tmp_path / "history.png") as image:
         image.load()

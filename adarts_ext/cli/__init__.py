@@ -12,13 +12,19 @@ from adarts_ext.arguments import as_option, in_words
 # Each is a module of this package with a function run(arguments), imported when chosen; it
 # may return an exit status.
 COMMANDS = {
-    "search": "search for the cells of a network",
-    "retrain": "train the network of a genotype from the start, and test it",
+    "search": "find a genotype, the structure of the cells that a network is made of",
+    "retrain": "train the network of a genotype from random weights, and test it",
     "evaluate": "test a retrained network again",
     "draw": "draw the cells of a genotype, and the history of a search",
     "bench": "measure against plain torch, or find the largest batch that fits",
-    "info": "say what is installed and how it was built",
+    "info": "say what is installed here, and which compiled kernels are loaded",
 }
+FIRST_STEPS = """\
+first steps, a few minutes on a CPU, with images that come with scikit-learn:
+  adarts search --layers 3 --epochs 6 --warmup-epochs 2 --out runs/first
+  adarts draw runs/first
+  adarts retrain runs/first --layers 5 --init-channels 16 --epochs 10 --out runs/trained
+"""
 
 #: The package to install, by the name that is imported.
 PACKAGES = {
@@ -76,9 +82,16 @@ def _parser() -> argparse.ArgumentParser:
     parser = OneLineParser(
         prog="adarts",
         usage="adarts [-h] [--version] COMMAND ...",
-        description="Differentiable architecture search: ADARTS, PC-DARTS and DARTS.",
+        description="Find the structure of an image classifier by differentiable architecture "
+        "search\n(ADARTS, PC-DARTS or DARTS), and train, test and draw what was found.",
         epilog="\n".join(
-            ["commands:", *lines, "", "adarts COMMAND --help lists the options of a command."]
+            [
+                "commands:",
+                *lines,
+                "",
+                FIRST_STEPS,
+                "adarts COMMAND --help lists a command's options.",
+            ]
         ),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -104,7 +117,8 @@ def _run(command: str, arguments: list[str]) -> int:
         if command == "info":
             from adarts_ext import info
 
-            OneLineParser(prog="adarts info", description=COMMANDS["info"]).parse_args(arguments)
+            description = f"{COMMANDS['info'].capitalize()}."
+            OneLineParser(prog="adarts info", description=description).parse_args(arguments)
             return info.main() or 0
         return importlib.import_module(f"adarts_ext.cli.{command}").run(arguments) or 0
     except KeyboardInterrupt:

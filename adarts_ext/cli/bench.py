@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -31,25 +32,50 @@ parts:
   scaling            a step, and what is kept, against batch, channels, cells and image size
 """
 BATCHES = {"cpu": (64, 32), "cuda": (64, 256)}
+LEAST = {"rounds": 1, "threads": 1, "init_channels": 1, "layers": 3, "compile_seconds": 0}
+#: The parts in which an option has an effect, of those that have none in some.
+PARTS_OF = {
+    "rounds": ("ops", "cell", "step", "scaling"),
+    "batches": ("ops", "cell", "step", "memory", "scaling"),
+    "compile_seconds": ("ops", "step"),
+    "memory_limit": ("fit",),
+}
 
 
 def parser(parts: list[str], default_parts: tuple[str, ...]) -> OneLineParser:
-    """Make the parser; it needs nothing but the standard library."""
+    """Make the parser; it needs nothing but the standard library.
+
+    What it parses holds the options that were given, and no defaults.
+    """
     made = OneLineParser(
         prog="adarts bench",
+        usage="adarts bench [--parts PART ...] [--device DEVICE] [--out FOLDER] [options]",
         description="Measure this package against plain torch on the device that is there.\n"
         "Tables (results.md), rows (results.jsonl, written after every group, so that an\n"
         "interrupted run keeps what it has) and pictures go into a folder named after the device.",
         epilog=TERMS,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        argument_default=argparse.SUPPRESS,
         allow_abbrev=False,
     )
-    made.add_argument("--parts", nargs="+", choices=parts, default=default_parts, metavar="PART")
     made.add_argument(
-        "--fit", action="store_true", help="only find the largest batch of every memory mode"
+        "--parts",
+        nargs="+",
+        choices=parts,
+        metavar="PART",
+        help=f"what to measure, of {', '.join(parts)}, explained below (default: "
+        f"{' '.join(default_parts)})",
     )
     made.add_argument(
-        "--out", type=Path, default=Path("results"), metavar="FOLDER", help="(default: results)"
+        "--fit",
+        action="store_true",
+        help="measure no part, but find the largest batch that fits, in every memory mode",
+    )
+    made.add_argument(
+        "--out",
+        type=Path,
+        metavar="FOLDER",
+        help="where the device's folder is made (default: results)",
     )
     made.add_argument(
         "--compare",
@@ -58,26 +84,71 @@ def parser(parts: list[str], default_parts: tuple[str, ...]) -> OneLineParser:
         help="an earlier result, a folder or its results.jsonl; exit with 1 if anything takes over "
         "1.10 times what it took",
     )
-    made.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
-    made.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of the CPU")
-    made.add_argument("--rounds", type=int, default=9, help="turns of each arm (default: 9)")
     made.add_argument(
-        "--batches", type=int, nargs="+", metavar="N", help="(default: 64 32; on a GPU 64 256)"
+        "--device",
+        choices=("auto", "cpu", "cuda"),
+        help="auto is CUDA where there is one, else the CPU (default: auto)",
     )
-    made.add_argument("--init-channels", type=int, default=16, metavar="C", help="(default: 16)")
-    made.add_argument("--layers", type=int, default=8, metavar="L", help="cells (default: 8)")
-    made.add_argument("--image-size", type=int, default=32, metavar="PIXELS", help="(default: 32)")
+    made.add_argument(
+        "--threads",
+        type=int,
+        metavar="N",
+        help=f"threads of the CPU (default: those of torch, here {torch.get_num_threads()})",
+    )
+    made.add_argument("--rounds", type=int, metavar="N", help="turns of each arm (default: 9)")
+    made.add_argument(
+        "--batches",
+        type=int,
+        nargs="+",
+        metavar="N",
+        help="images in a batch; cell and scaling take the first (default: 64 32; on a GPU 64 256)",
+    )
+    made.add_argument(
+        "--init-channels",
+        type=int,
+        metavar="C",
+        help="channels of the first cells (default: 16)",
+    )
+    made.add_argument(
+        "--layers", type=int, metavar="L", help="cells of the network, at least 3 (default: 8)"
+    )
+    made.add_argument(
+        "--image-size",
+        type=int,
+        metavar="PIXELS",
+        help="side of the images (default: 32)",
+    )
     made.add_argument(
         "--compile-seconds",
         type=float,
-        default=300.0,
         metavar="S",
         help="what torch.compile is given for the operators, and for a search step (default: 300)",
     )
     made.add_argument(
-        "--memory-limit", type=float, metavar="GIB", help="what --fit may fill; else 80%% of it"
+        "--memory-limit",
+        type=float,
+        metavar="GIB",
+        help="what --fit may fill (default: 80%% of what is free)",
     )
     return made
+
+
+def parse(arguments: list[str], known: list[str], default_parts: tuple[str, ...]) -> dict[str, Any]:
+    """Parse the options; those that were not given are not there, but ``parts`` always is."""
+    made = parser(known, default_parts)
+    given = vars(made.parse_args(arguments))
+    if given.pop("fit", False):
+        if "parts" in given:
+            made.error(f"--fit measures no part, got --parts {' '.join(given['parts'])} too")
+        given["parts"] = ["fit"]
+    parts = given.setdefault("parts", list(default_parts))
+    for name, of in PARTS_OF.items():
+        if name in given and not set(of) & set(parts):
+            option = "--" + name.replace("_", "-")
+            took = " and ".join("--fit" if part == "fit" else part for part in parts)
+            for_parts = "--fit" if of == ("fit",) else f"the parts {', '.join(of)}"
+            made.error(f"{option}: only for {for_parts}, got it for {took}")
+    return given
 
 
 def run(arguments: list[str]) -> int:
@@ -90,34 +161,35 @@ def run(arguments: list[str]) -> int:
     from adarts_ext.bench.report.sections import write_report
 
     named = [part for part in runner.PARTS if part != "fit"]
-    given = parser(named, runner.DEFAULT_PARTS).parse_args(arguments)
-    device = resolve_device(given.device).type
-    for name in ("rounds", "threads", "init_channels"):
-        check_range(name, getattr(given, name), 1)
-    check_range("layers", given.layers, 3)
-    check_image_size(given.image_size)
-    check_range("compile_seconds", given.compile_seconds, 0)
-    if given.memory_limit is not None:
-        check_range("memory_limit", given.memory_limit, 0, above=True)
+    given = parse(arguments, named, runner.DEFAULT_PARTS)
+    device = resolve_device(given.get("device", "auto")).type
+    for name, least in LEAST.items():
+        if name in given:
+            check_range(name, given[name], least)
+    if "image_size" in given:
+        check_image_size(given["image_size"])
+    limit = given.get("memory_limit")
+    if limit is not None:
+        check_range("memory_limit", limit, 0, above=True)
     options = Options(
         device,
-        given.threads,
-        given.rounds,
-        tuple(given.batches or BATCHES[device]),
-        given.init_channels,
-        given.layers,
-        given.image_size,
-        given.compile_seconds,
-        given.memory_limit and int(given.memory_limit * GIB),
+        given.get("threads", torch.get_num_threads()),
+        given.get("rounds", 9),
+        tuple(given.get("batches", BATCHES[device])),
+        given.get("init_channels", 16),
+        given.get("layers", 8),
+        given.get("image_size", 32),
+        given.get("compile_seconds", 300.0),
+        limit and int(limit * GIB),
     )
     for batch in options.batches:
         check_range("batches", batch, 1)
-    parts = runner.with_roofs(["fit"] if given.fit else given.parts)
+    parts = runner.with_roofs(given["parts"])
     machine = describe(options)
-    folder = given.out / folder_name(machine["device"])
-    earlier = results.load(given.compare) if given.compare else None
+    folder = given.get("out", Path("results")) / folder_name(machine["device"])
+    earlier = results.load(given["compare"]) if "compare" in given else None
     if earlier:
-        results.check_same_machine(earlier, machine, given.compare)
+        results.check_same_machine(earlier, machine, given["compare"])
     path = folder / results.RESULTS_FILE
     old = results.load_to_join(path, parts, machine)
 
@@ -130,6 +202,6 @@ def run(arguments: list[str]) -> int:
     bad = any(one["missing"].startswith(runner.FAILED) for one in now.missing)
     if earlier:
         changes = compare(earlier, now)
-        print(f"\nCompared with {given.compare}:", *comparison(changes), sep="\n")
+        print(f"\nCompared with {given['compare']}:", *comparison(changes), sep="\n")
         bad = bad or bool(regressions(changes))
     return int(bad)

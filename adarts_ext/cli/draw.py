@@ -33,6 +33,8 @@ def run(arguments: list[str]) -> None:
         help="print the genotype as DARTS does, Genotype(normal=[...], ...), and draw nothing",
     )
     given = parser.given(arguments)
+    if {"format", "out"} <= given.keys():
+        parser.error(f"--format prints and draws nothing, got --out {given['out']} too")
     name = given["genotype"]
     folder = Path(name)
     ended = "Genotype(" in name or (folder / GENOTYPE_FILE).is_file()

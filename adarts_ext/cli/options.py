@@ -50,7 +50,10 @@ class OptionParser(ArgumentParser):
     def add_run_folder(self, kind: str) -> None:
         """Add ``--out`` and ``--resume`` of a run of this kind."""
         self.add_option(
-            "out", str, metavar="RUN", help=f"folder of the run; runs/{kind}-... by default"
+            "out",
+            str,
+            metavar="RUN",
+            help=f"folder of the run (default: a new one, runs/{kind}-...)",
         )
         self.add_option(
             "resume",
@@ -66,7 +69,8 @@ class OptionParser(ArgumentParser):
             action="append",
             type=str,
             metavar="FILE",
-            help="YAML file with options, named as below with _ for -; options given here beat it",
+            help="YAML file with options, named as here with _ for -; options on the command line "
+            "beat it",
         )
 
     def add_dataclass(self, config: type, without: Collection[str] = ()) -> None:
@@ -84,6 +88,8 @@ class OptionParser(ArgumentParser):
             else:
                 text += "" if default is None else f" (default: {default})"
                 metavar = field.name.rpartition("_")[2].upper()
+                if "choices" in field.metadata:
+                    metavar = "{" + ",".join(field.metadata["choices"]) + "}"
                 self.add_option(field.name, kind, default=default, metavar=metavar, help=text)
 
     def given(self, arguments: list[str]) -> dict[str, Any]:

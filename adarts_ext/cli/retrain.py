@@ -7,6 +7,7 @@ from pathlib import Path
 
 from adarts_ext.arguments import naming
 from adarts_ext.cli.genotypes import GENOTYPE_HELP, find_genotype
+from adarts_ext.cli.numbers import describe_cost
 from adarts_ext.cli.options import OptionParser
 from adarts_ext.cli.runs import default_folder, pop_run, replace_options, running
 from adarts_ext.files import read_json
@@ -22,8 +23,8 @@ def run(arguments: list[str]) -> None:
     """Train the network of a genotype from each of the seeds, and print the test accuracies."""
     parser = OptionParser(
         "retrain",
-        "Train the network of a genotype from random weights, and test it. The data set is by "
-        "default that of the run whose folder is given.",
+        "Train the network of a genotype from random weights, and test it. The defaults are the "
+        "published settings. The data set of a run whose folder is given is that of the run.",
         "GENOTYPE|RUN [--seeds 0,1,2] [--config FILE] [--out RUN] [--resume] [options]",
     )
     parser.add_argument("genotype", metavar="GENOTYPE|RUN", type=str, help=GENOTYPE_HELP)
@@ -31,7 +32,7 @@ def run(arguments: list[str]) -> None:
         "seeds",
         int | str,
         metavar="0,1,2",
-        help="one training from each of these seeds; 0 if none",
+        help="one training from each of these seeds (default: 0)",
     )
     parser.add_config_file()
     parser.add_run_folder("retrain")
@@ -43,7 +44,7 @@ def run(arguments: list[str]) -> None:
     if resume:
         base = RetrainConfig.load(next(iter(seed_folders(out)), out))
     else:
-        base = dataset_options(Path(name))
+        base = dataset_options(Path(name), given.get("dataset"))
     config = replace_options(parser, base, given)
     if config.dataset == GIVEN and not resume:
         raise ValueError(
@@ -64,8 +65,12 @@ def parse_seeds(parser: OptionParser, text: str) -> list[int]:
     return [int(part) for part in parts]
 
 
-def dataset_options(folder: Path) -> RetrainConfig:
-    """Take the data set's options from the run in a folder; all defaults where it is no folder.
+def dataset_options(folder: Path, dataset: str | None) -> RetrainConfig:
+    """Take the data set's options from the run in a folder.
+
+    Args:
+        folder: The folder; all defaults where it is none.
+        dataset: The data set asked for; all defaults too where it is not that of the run.
 
     Raises:
         ValueError: If the run's options are damaged.
@@ -75,7 +80,8 @@ def dataset_options(folder: Path) -> RetrainConfig:
     path = folder / CONFIG_FILE
     options = read_json(path)
     try:
-        return RetrainConfig(**{name: options[name] for name in DATASET_OPTIONS})
+        found = {name: options[name] for name in DATASET_OPTIONS}
+        return RetrainConfig(**(found if dataset in (None, found["dataset"]) else {}))
     except (KeyError, TypeError) as error:
         raise ValueError(f"{path}: not the options of a run, or damaged ones") from error
     except ValueError as error:
@@ -96,19 +102,6 @@ def report(result: RetrainResult | SeedsResult) -> None:
     print(f"test accuracy, best epoch: {best}")
     if isinstance(result, SeedsResult):
         print(f"mean and sample deviation over the seeds {', '.join(map(str, result.seeds))}")
-    print(describe_cost(result.parameters, result.flops))
+    print(describe_cost(result.parameters, result.macs, result.flops))
     print(f"results in {result.folder}")
     print(f"test again:  adarts evaluate {shlex.quote(str(place))}")
-
-
-def describe_cost(parameters: int, flops: int) -> str:
-    """Describe the size of a network in one line.
-
-    Example:
-        >>> describe_cost(parameters=2898306, flops=948000000)
-        '2.898 M parameters, 0.948 GFLOP an image (a multiply-add counts as two)'
-    """
-    return (
-        f"{parameters / 1e6:.3f} M parameters, "
-        f"{flops / 1e9:.3f} GFLOP an image (a multiply-add counts as two)"
-    )

@@ -14,6 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
+from adarts_ext.arguments import naming
 from adarts_ext.cli.options import OptionParser
 from adarts_ext.runs.folder import CHECKPOINT_FILE, RESULT_FILE
 from adarts_ext.runs.options import RunConfig
@@ -32,11 +33,16 @@ def pop_run(parser: OptionParser, given: dict[str, Any]) -> tuple[Path | None, b
 
 
 def replace_options(parser: OptionParser, base: Config, given: dict[str, Any]) -> Config:
-    """Put the given options in the place of those of ``base``."""
+    """Put the given options in the place of those of ``base``; refuse those without an effect."""
     try:
-        return dataclasses.replace(base, **given)
+        config = dataclasses.replace(base, **given)
     except ValueError as error:
         parser.refuse(error)
+    for name, reason in config.without_effect().items():
+        if name in given:
+            message = f"{name}: expected none, as {reason}, got {given[name]}"
+            parser.refuse(naming(ValueError(message), name))
+    return config
 
 
 def default_folder(config: RunConfig) -> Path:

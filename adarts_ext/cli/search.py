@@ -6,8 +6,10 @@ import shlex
 
 from adarts_ext.cli.options import OptionParser
 from adarts_ext.cli.runs import default_folder, pop_run, replace_options, running
+from adarts_ext.genotype import state_name
 from adarts_ext.runs.folder import GENOTYPE_FILE, TENSORBOARD_FOLDER
 from adarts_ext.runs.options import check_choice
+from adarts_ext.runs.progress import duration
 from adarts_ext.search import PRESETS, SearchConfig, SearchResult, search
 
 
@@ -15,14 +17,15 @@ def run(arguments: list[str]) -> None:
     """Search, and say what was found, where it lies and what to do next."""
     parser = OptionParser(
         "search",
-        "Search for the cells of a network. The defaults shown are those of the preset adarts.",
+        "Find a genotype, the structure of the cells that a network is made of, by training a "
+        "supernet. The defaults shown are those of the preset adarts, the published settings.",
         "[--preset NAME] [--config FILE] [--out RUN] [--resume] [options]",
     )
     parser.add_option(
         "preset",
         str,
-        metavar="NAME",
-        help=f"published settings to start from: {', '.join(PRESETS)}; adarts if none",
+        metavar="{" + ",".join(PRESETS) + "}",
+        help="published settings, which other options override (default: adarts)",
     )
     parser.add_config_file()
     parser.add_run_folder("search")
@@ -45,11 +48,11 @@ def run(arguments: list[str]) -> None:
 
 def report(result: SearchResult) -> None:
     """Print the outcome of a search."""
-    print(f"normal cell     {describe_cell(result.genotype.normal)}")
-    print(f"reduction cell  {describe_cell(result.genotype.reduce)}")
+    print(f"normal cell:\n{describe_cell(result.genotype.normal)}")
+    print(f"reduction cell:\n{describe_cell(result.genotype.reduce)}")
     print(
         f"validation accuracy of the supernet {result.validation_accuracy:.4f} "
-        f"after {result.epochs} epochs, {result.seconds:.0f} s"
+        f"after {result.epochs} epochs, {duration(result.seconds)}"
     )
     place = shlex.quote(str(result.folder))
     curves = shlex.quote(str(result.folder / TENSORBOARD_FOLDER))
@@ -60,11 +63,13 @@ def report(result: SearchResult) -> None:
 
 
 def describe_cell(edges: tuple[tuple[str, int], ...]) -> str:
-    """Write a cell in one line, its nodes set apart, each operation with its source.
+    """Write a cell, a line a node, each operation with its source, named as in the pictures.
 
     Example:
-        >>> describe_cell((("skip_connect", 0), ("sep_conv_3x3", 1)))
-        '(skip_connect 0, sep_conv_3x3 1)'
+        >>> print(describe_cell((("skip_connect", 0), ("sep_conv_3x3", 1))))
+          node 2: skip_connect from input 0, sep_conv_3x3 from input 1
     """
-    pairs = [f"{op} {source}" for op, source in edges]
-    return " ".join(f"({pairs[k]}, {pairs[k + 1]})" for k in range(0, len(pairs), 2))
+    pairs = [f"{op} from {state_name(source)}" for op, source in edges]
+    return "\n".join(
+        f"  {state_name(2 + k)}: {pairs[2 * k]}, {pairs[2 * k + 1]}" for k in range(len(pairs) // 2)
+    )

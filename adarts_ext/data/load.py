@@ -44,6 +44,7 @@ def load_dataset(
     if name not in DATASETS:
         message = f"dataset: expected one of {', '.join(DATASETS)}, got {name!r}"
         raise naming(ValueError(message), "dataset")
+    check_needed(name, data_dir, download, image_size)
     if name == "folder":
         if data_dir is None:
             message = "folder: data_dir must name the folder that holds train/ and test/"
@@ -51,8 +52,29 @@ def load_dataset(
         return load_folder(Path(data_dir), image_size)
     if name == "digits":
         return load_digits() if image_size is None else load_digits(image_size)
-    if image_size not in (None, 32):
-        message = f"{name}: its images are 32 pixels wide, got image_size {image_size}"
-        raise naming(ValueError(message), "image_size")
     layout = CIFAR10 if name == "cifar10" else CIFAR100
     return load_cifar(layout, Path(data_dir or "data"), download)
+
+
+def check_needed(name: str, data_dir: str | None, download: bool, image_size: int | None) -> None:
+    """Refuse the options of :func:`load_dataset` that a data set has no use for.
+
+    Raises:
+        ValueError: If there is one.
+
+    Example:
+        >>> check_needed("digits", "photos", False, None)
+        Traceback (most recent call last):
+        ...
+        ValueError: data_dir: expected none, as the digits come with scikit-learn, got photos
+    """
+    cifar = name.startswith("cifar")
+    if name == "digits" and data_dir is not None:
+        message = f"data_dir: expected none, as the digits come with scikit-learn, got {data_dir}"
+        raise naming(ValueError(message), "data_dir")
+    if download and not cifar:
+        message = f"download: expected no, as only CIFAR can be fetched, got yes for {name}"
+        raise naming(ValueError(message), "download")
+    if cifar and image_size not in (None, 32):
+        message = f"{name}: its images are 32 pixels wide, got image_size {image_size}"
+        raise naming(ValueError(message), "image_size")

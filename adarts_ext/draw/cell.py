@@ -47,6 +47,8 @@ def draw_genotype(genotype: Genotype, path: str | os.PathLike[str]) -> None:
 
     A cell reads from left to right: its inputs (the outputs of the two cells before it), its
     nodes, each the sum of its two incoming edges, and its output, the concatenation of the nodes.
+    Inputs and nodes bear the numbers that the genotype gives them: 0 and 1, then 2 and on; c_k is
+    the output of cell number k.
 
     Args:
         genotype: The cells to draw.
@@ -100,7 +102,7 @@ def _draw_cell(axes: Axes, layout: CellDrawing, left: float, middle: float) -> N
     for edge in layout.edges:
         _draw_edge(axes, edge, left, middle)
     last = len(layout.boxes) - 1
-    names = ["$c_{k-2}$", "$c_{k-1}$", *map(str, range(last - 2)), "$c_{k}$"]
+    names = ["0\n$c_{k-2}$", "1\n$c_{k-1}$", *map(str, range(2, last)), "$c_{k}$"]
     for k, (box, name) in enumerate(zip(layout.boxes, names, strict=True)):
         inner = 2 <= k < last
         axes.add_patch(

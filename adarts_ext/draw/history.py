@@ -9,27 +9,38 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
-from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from adarts_ext.draw.figure import FAINT, INK, OP_COLORS, picture_format, save_figure
+from adarts_ext.draw.figure import INK, picture_format, save_figure
+from adarts_ext.draw.lines import (
+    FIRST,
+    OP_LOOKS,
+    SECOND,
+    WARMUP_COLOR,
+    Look,
+    legend_line,
+    source_look,
+    style_axes,
+    y_range,
+)
 from adarts_ext.files import read_json
-from adarts_ext.genotype import PRIMITIVES, incoming_edges
+from adarts_ext.genotype import PRIMITIVES, incoming_edges, state_name
 from adarts_ext.runs.folder import HISTORY_FILE
 
 PANEL_WIDTH, PANEL_HEIGHT = 2.2, 1.5  # inches
-LEGEND_HEIGHT, TRAINING_HEIGHT, MINIMUM_WIDTH = 0.4, 2.6, 11.5
-HEADROOM = 1.08  # top of an axis over the largest value
+LEGEND_ROW, TRAINING_HEIGHT, MINIMUM_WIDTH = 0.3, 2.6, 12
+LEAST_WEIGHTS, LEAST_TRAINING = 0.02, 0.1  # ranges below which an axis does not magnify
 CELL_TITLES = {"normal": "Normal cell", "reduce": "Reduction cell"}
-SOURCE_COLORS = ("#22272e", "#c2410c", "#1d5fa8", "#11795c", "#b4549b", "#e8a33d")
 
 
 def draw_history(run_folder: str | os.PathLike[str], path: str | os.PathLike[str]) -> None:
-    """Draw the history of a search into one ``.svg`` or ``.png``.
+    """Draw the history of a search into one ``.svg``, ``.png`` or ``.pdf``.
 
     For each cell a panel an edge shows the softmax over its operations, epoch by epoch, in a row a
     node and a column a source; at the end of a row are the betas of the edges into the node. Below
-    are the skip connections of the derived cells, the losses and the accuracies.
+    are the skip connections of the derived cells, the losses and the accuracies. The axes are those
+    of the data: the panels of a cell's edges share theirs, any other has its own.
 
     Args:
         run_folder: The folder of a search, ended or not.
@@ -58,19 +69,14 @@ def history_figure(history: Sequence[dict[str, Any]]) -> Figure:
     nodes = _count_nodes(len(history[0]["alphas_normal"]))
     with_betas = history[0]["betas_normal"] is not None
     columns = nodes + 1 + with_betas
-    cell_height = nodes * PANEL_HEIGHT + 0.5
+    cell_height = nodes * PANEL_HEIGHT + 0.7
+    heights = [(2 + with_betas) * LEGEND_ROW, cell_height, cell_height, TRAINING_HEIGHT]
     figure = Figure(
-        figsize=(
-            max(columns * PANEL_WIDTH, MINIMUM_WIDTH),
-            2 * cell_height + TRAINING_HEIGHT + LEGEND_HEIGHT,
-        ),
-        layout="constrained",
+        figsize=(max(columns * PANEL_WIDTH, MINIMUM_WIDTH), sum(heights)), layout="constrained"
     )
     figure.get_layout_engine().set(w_pad=0.08, h_pad=0.06)
-    heights = [LEGEND_HEIGHT, cell_height, cell_height, TRAINING_HEIGHT]
     legend, normal, reduce, training = figure.subfigures(4, 1, height_ratios=heights)
-    lines = [Line2D([], [], color=OP_COLORS[op], linewidth=2.2, label=op) for op in PRIMITIVES]
-    legend.legend(handles=lines, loc="center", ncols=len(lines), frameon=False, fontsize=9)
+    _draw_legend(legend, nodes + 1 if with_betas else 0, _warmup_end(history))
     for part, cell in ((normal, "normal"), (reduce, "reduce")):
         _draw_cell(part, history, cell, part.subplots(nodes, columns, squeeze=False))
     _draw_training(training, history)
@@ -84,99 +90,108 @@ def _count_nodes(edges: int) -> int:
     return nodes
 
 
+def _warmup_end(history: Sequence[dict[str, Any]]) -> int:
+    """Return the last epoch that left alphas and betas as they were; 0 if none did."""
+    return max((entry["epoch"] for entry in history if entry["arch_loss"] is None), default=0)
+
+
+def _draw_legend(figure: SubFigure, sources: int, warmup_end: int) -> None:
+    """Draw a row of operations, one of sources where there are betas, and the warm-up's colour."""
+    rows = [[legend_line(OP_LOOKS[op], op) for op in PRIMITIVES]]
+    if sources:
+        rows.append(
+            [legend_line(source_look(k), f"beta from {state_name(k)}") for k in range(sources)]
+        )
+    if warmup_end:
+        label = f"warm-up, to epoch {warmup_end}: alphas and betas are not trained yet"
+        rows.append([Patch(color=WARMUP_COLOR, label=label)])
+    for k, row in enumerate(rows):
+        figure.legend(
+            handles=row,
+            loc="center",
+            bbox_to_anchor=(0.5, 1 - (k + 0.5) / len(rows)),
+            ncols=len(row),
+            frameon=False,
+            fontsize=9,
+            handlelength=3,
+            columnspacing=1.4,
+        )
+
+
 def _draw_cell(
     figure: SubFigure, history: Sequence[dict[str, Any]], cell: str, panels: Any
 ) -> None:
     """Draw a panel for each edge, and the betas at the end of each row."""
-    epochs = [entry["epoch"] for entry in history]
     alphas = [entry[f"alphas_{cell}"] for entry in history]
     betas = [entry[f"betas_{cell}"] for entry in history]
     with_betas = betas[0] is not None
-    title = f"{CELL_TITLES[cell]}: softmax of the alphas of each edge"
+    title = f"{CELL_TITLES[cell]}: weights of operations (softmax of alphas)"
     if with_betas:
-        title += "; betas, each in the colour of its edge's title"
+        title += " and of edges (softmax of betas)"
     figure.suptitle(title, fontweight="bold", fontsize=11, color=INK)
-    top = HEADROOM * max(weight for epoch in alphas for edge in epoch for weight in edge)
+    figure.supxlabel("epoch", fontsize=8, color=INK)
+    shared = y_range([edge for epoch in alphas for edge in epoch], LEAST_WEIGHTS)
     for node, edges in enumerate(incoming_edges(len(panels))):
-        for source in range(len(panels) + 1):
-            axes = panels[node][source]
+        into = state_name(node + 2)
+        for source, axes in enumerate(panels[node][: len(panels) + 1]):
             if source >= node + 2:
                 axes.set_axis_off()
                 continue
-            for k, op in enumerate(PRIMITIVES):
-                weights = [epoch[edges.start + source][k] for epoch in alphas]
-                _draw_line(axes, epochs, weights, OP_COLORS[op])
-            title = f"{_state_name(source)} to {_state_name(node + 2)}"
-            _style(axes, title, epochs, _source_color(source))
-            axes.set_ylim(0, top)
+            weights = zip(*(epoch[edges.start + source] for epoch in alphas), strict=True)
+            lines = {op: (OP_LOOKS[op], line) for op, line in zip(PRIMITIVES, weights, strict=True)}
+            _draw_panel(axes, f"{state_name(source)} to {into}", history, lines, shared)
         if with_betas:
-            axes = panels[node][-1]
-            for source in range(node + 2):
-                weights = [epoch[edges.start + source] for epoch in betas]
-                _draw_line(axes, epochs, weights, _source_color(source))
-            _style(axes, f"betas into {_state_name(node + 2)}", epochs)
-            axes.set_ylim(0, HEADROOM * max(max(epoch[edges]) for epoch in betas))
-            axes.set_facecolor("#f4f6f9")
+            weights = zip(*(epoch[edges] for epoch in betas), strict=True)
+            lines = {state_name(k): (source_look(k), line) for k, line in enumerate(weights)}
+            own = y_range([line for _, line in lines.values()], LEAST_WEIGHTS)
+            _draw_panel(panels[node][-1], f"betas into {into}", history, lines, own)
+
+
+def _draw_panel(
+    axes: Axes,
+    title: str,
+    history: Sequence[dict[str, Any]],
+    lines: dict[str, tuple[Look, Sequence[float]]],
+    limits: tuple[float, float],
+    **more: str,
+) -> None:
+    epochs = [entry["epoch"] for entry in history]
+    for label, (look, values) in lines.items():
+        axes.add_line(look.line(epochs, values, label, **more))
+    style_axes(axes, title, epochs, _warmup_end(history))
+    axes.set_ylim(*limits)
 
 
 def _draw_training(figure: SubFigure, history: Sequence[dict[str, Any]]) -> None:
     """Draw the skip connections of the derived cells, the losses and the accuracies."""
-    epochs = [entry["epoch"] for entry in history]
+    figure.supxlabel("epoch", fontsize=8, color=INK)
     skips, losses, accuracies = figure.subplots(1, 3)
-    for cell, color in (("normal", "#1d5fa8"), ("reduce", "#c2410c")):
-        counts = [entry[f"skip_connections_{cell}"] for entry in history]
-        _draw_line(skips, epochs, counts, color, CELL_TITLES[cell], drawstyle="steps-mid")
-    _style(skips, "skip connections in the derived cells", epochs)
-    skips.set_ylim(-0.3, max(4, *skips.get_ylim()))
+    cells = {"normal": "skip_connections_normal", "reduction": "skip_connections_reduce"}
+    _draw_pair(skips, history, "skip connections", cells, drawstyle="steps-mid")
+    skips.set_ylim(-0.3, max(4, skips.get_ylim()[1]))
     skips.yaxis.set_major_locator(MaxNLocator(integer=True))
     for axes, what in ((losses, "loss"), (accuracies, "accuracy")):
-        for part, color in (("train", "#1d5fa8"), ("validation", "#c2410c")):
-            values = [entry[f"{part}_{what}"] for entry in history]
-            _draw_line(axes, epochs, values, color, part)
-        _style(axes, what, epochs)
-    losses.set_ylim(0, HEADROOM * max(max(line.get_ydata()) for line in losses.lines))
-    accuracies.set_ylim(0, 1)
-    for axes in (skips, losses, accuracies):
-        axes.set_xlabel("epoch", fontsize=8, color=INK)
-        axes.legend(fontsize=8, frameon=False)
+        pair = {part: f"{part}_{what}" for part in ("train", "validation")}
+        _draw_pair(axes, history, what, pair)
 
 
-def _draw_line(
-    axes: Axes,
-    epochs: Sequence[int],
-    values: Sequence[float],
-    color: str,
-    label: str | None = None,
-    drawstyle: str = "default",
+def _draw_pair(
+    axes: Axes, history: Sequence[dict[str, Any]], title: str, names: dict[str, str], **more: str
 ) -> None:
-    axes.plot(
-        epochs,
-        values,
-        color=color,
-        linewidth=1.4,
-        marker="o" if len(epochs) == 1 else None,  # one epoch makes no line
-        markersize=3,
-        label=label,
-        drawstyle=drawstyle,
+    """Draw two lines, with their names beside the title."""
+    lines = {
+        label: (look, [entry[name] for entry in history])
+        for look, (label, name) in zip((FIRST, SECOND), names.items(), strict=True)
+    }
+    limits = y_range([line for _, line in lines.values()], LEAST_TRAINING)
+    _draw_panel(axes, title, history, lines, limits, **more)
+    axes.legend(
+        handles=[legend_line(look, label) for label, (look, _) in lines.items()],
+        loc="lower right",
+        bbox_to_anchor=(1, 0.99),
+        ncols=2,
+        fontsize=8,
+        frameon=False,
+        borderpad=0,
+        handlelength=3,
     )
-
-
-def _style(axes: Axes, title: str, epochs: Sequence[int], color: str = INK) -> None:
-    axes.set_title(title, fontsize=8.5, color=color, fontweight="bold", pad=3)
-    axes.tick_params(labelsize=7, color=FAINT, labelcolor=INK, length=2.5)
-    axes.grid(color="#e3e7ec", linewidth=0.6)
-    axes.set_axisbelow(True)
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True, min_n_ticks=1))
-    axes.set_xlim(epochs[0] - 0.5, epochs[-1] + 0.5)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    for side in ("left", "bottom"):
-        axes.spines[side].set_color(FAINT)
-
-
-def _state_name(state: int) -> str:
-    return ("$c_{k-2}$", "$c_{k-1}$")[state] if state < 2 else f"node {state - 2}"
-
-
-def _source_color(source: int) -> str:
-    return SOURCE_COLORS[source % len(SOURCE_COLORS)]

@@ -82,6 +82,15 @@ class RetrainConfig(RunConfig):
             message = "batch_size: expected at least 2 with the auxiliary head, got 1"
             raise naming(ValueError(message), "batch_size")
 
+    def without_effect(self) -> dict[str, str]:
+        """Return the options that others leave without an effect, each with the reason."""
+        found = {}
+        if not self.auxiliary and self.auxiliary_weight:
+            found["auxiliary_weight"] = "the network has no auxiliary head with auxiliary off"
+        if not self.augment and self.cutout:
+            found["cutout"] = "training images are taken as they are with augment off"
+        return found
+
     @classmethod
     def load(cls, folder: Path) -> RetrainConfig:
         """Read the options of a run from its folder.

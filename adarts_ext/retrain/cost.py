@@ -20,9 +20,10 @@ def network_cost(
 
     Returns:
         ``parameters``, without the auxiliary head, as papers report them;
-        ``parameters_with_auxiliary``, with the auxiliary head if the run trains one; and
-        ``flops``, the multiplications and additions of the convolutions and the linear layer in
-        the forward pass of one image in evaluation: twice the multiply-adds that papers report.
+        ``parameters_with_auxiliary``, with the auxiliary head if the run trains one; ``macs``,
+        the multiply-adds of the convolutions and the linear layer in the forward pass of one image
+        in evaluation, which papers report; and ``flops``, their multiplications and additions
+        counted apart: twice ``macs``.
     """
     with torch.device("meta"):  # shapes without numbers: nothing is computed
         trained = build_network(genotype, config, dataset)
@@ -30,8 +31,10 @@ def network_cost(
         image = torch.empty(1, dataset.in_channels, *dataset.image_size)
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             plain(image)
+    flops = counter.get_total_flops()
     return {
         "parameters": sum(weight.numel() for weight in plain.parameters()),
         "parameters_with_auxiliary": sum(weight.numel() for weight in trained.parameters()),
-        "flops": counter.get_total_flops(),
+        "macs": flops // 2,
+        "flops": flops,
     }

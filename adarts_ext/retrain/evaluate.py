@@ -41,8 +41,8 @@ def evaluate(
     Returns:
         A dictionary with ``dataset``, ``test_images``, ``epoch`` (how many the network was
         trained for), ``epochs`` (how many it is to be trained for), ``test_accuracy`` in [0, 1],
-        ``test_loss`` in nats, and the ``parameters``, ``parameters_with_auxiliary`` and ``flops``
-        of :func:`adarts_ext.retrain.cost.network_cost`.
+        ``test_loss`` in nats, and the ``parameters``, ``parameters_with_auxiliary``, ``macs`` and
+        ``flops`` of :func:`adarts_ext.retrain.cost.network_cost`.
 
     Raises:
         ValueError: If the folder holds a run of another kind or on other classes, or a damaged

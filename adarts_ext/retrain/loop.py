@@ -57,6 +57,7 @@ def retrain(
     run_folder: str | Path,
     resume: bool = False,
     dataset: Given | None = None,
+    other_epochs: tuple[int, int] = (0, 0),
 ) -> RetrainResult:
     """Train the network of a genotype from random weights, and test it after every epoch.
 
@@ -77,10 +78,12 @@ def retrain(
             :class:`~adarts_ext.data.ImageDataset`, or a tuple of two map-style data sets of (image,
             label) pairs, to train and to test on (see :func:`adarts_ext.data.image_dataset`). To
             resume, give the same again.
+        other_epochs: Epochs of the trainings before this one and of those that follow it, which
+            the progress shown includes.
 
     Returns:
         What ``result.json`` holds: accuracies in [0, 1] of the last and of the best epoch
-        (counted from 1), parameters, floating-point operations of one image, seconds.
+        (counted from 1), parameters, multiply-adds (MAC) and FLOP of one image, seconds.
 
     Raises:
         ValueError: If the options do not fit the data or the run in the folder, another run is at
@@ -105,7 +108,9 @@ def retrain(
     state = RetrainState(network, make_optimizer(config, network), train_loader)
     open_run_folder(folder, resume)
     with sole_run(folder):
-        return _retrain(genotype, config, folder, resume, data, state, test_loader, cost)
+        return _retrain(
+            genotype, config, folder, resume, data, state, test_loader, cost, other_epochs
+        )
 
 
 def _retrain(
@@ -117,6 +122,7 @@ def _retrain(
     state: RetrainState,
     test_loader: BatchLoader,
     cost: dict[str, int],
+    other_epochs: tuple[int, int],
 ) -> RetrainResult:
     network = state.network
     history: list[dict[str, Any]] = []
@@ -130,7 +136,7 @@ def _retrain(
     epochs_done, steps = len(history), len(state.loader)
     with (
         Monitor(folder, history) as monitor,
-        Progress(config.kind, config.epochs, epochs_done, steps) as progress,
+        Progress(config.kind, config.epochs, epochs_done, steps, *other_epochs) as progress,
     ):
         for epoch in range(epochs_done + 1, config.epochs + 1):
             start = time.perf_counter()
@@ -150,7 +156,7 @@ def _retrain(
             }
             monitor.record({"epoch": epoch, **numbers}, numbers)
             state.save(folder, history)
-            progress.end_epoch(summary(history[-1], config.epochs))
+            progress.end_epoch(epoch, numbers["seconds"], summary(history[-1], config))
 
     best = max(history, key=lambda entry: entry["test_accuracy"])
     result = RetrainResult(
@@ -215,10 +221,10 @@ def check_same_genotype(folder: Path, genotype: Genotype) -> None:
         raise ValueError(f"{folder}: the run trains another genotype than the one given")
 
 
-def summary(entry: dict[str, Any], epochs: int) -> str:
+def summary(entry: dict[str, Any], config: RetrainConfig) -> str:
     """Describe an epoch in one line."""
     return (
-        f"epoch {entry['epoch']}/{epochs}: train loss {entry['train_loss']:.4f}, "
-        f"train accuracy {entry['train_accuracy']:.4f}, "
-        f"test accuracy {entry['test_accuracy']:.4f}, {entry['seconds']:.1f} s"
+        f"seed {config.seed}, epoch {entry['epoch']}/{config.epochs}: "
+        f"train loss {entry['train_loss']:.4f}, train accuracy {entry['train_accuracy']:.4f}, "
+        f"test accuracy {entry['test_accuracy']:.4f}"
     )

@@ -20,8 +20,8 @@ class RetrainResult(RunResult):
         epochs: Its epochs.
         parameters: How many weights the network has without the auxiliary head, as papers count.
         parameters_with_auxiliary: How many it has with the auxiliary head, if the run trains one.
-        flops: Multiplications and additions in the forward pass of one image, twice the
-            multiply-adds that papers report.
+        macs: Multiply-adds in the forward pass of one image, as papers report them.
+        flops: Multiplications and additions in it: twice ``macs``.
         test_accuracy_last: Accuracy on the test images after the last epoch, in [0, 1].
         test_accuracy_best: Accuracy on them after the best epoch.
         best_epoch: That epoch, counted from 1.
@@ -34,6 +34,7 @@ class RetrainResult(RunResult):
     epochs: int
     parameters: int
     parameters_with_auxiliary: int
+    macs: int
     flops: int
     test_accuracy_last: float
     test_accuracy_best: float
@@ -49,6 +50,7 @@ class SeedsResult(RunResult):
         seeds: The seeds.
         epochs: Epochs of each training.
         parameters: As in each training.
+        macs: As in each training.
         flops: As in each training.
         test_accuracy_last_mean: Mean accuracy after the last epoch, in [0, 1].
         test_accuracy_last_std: Its sample standard deviation (over n - 1).
@@ -63,6 +65,7 @@ class SeedsResult(RunResult):
     seeds: tuple[int, ...]
     epochs: int
     parameters: int
+    macs: int
     flops: int
     test_accuracy_last_mean: float
     test_accuracy_last_std: float
@@ -83,6 +86,7 @@ class SeedsResult(RunResult):
             seeds=tuple(run.seed for run in runs),
             epochs=runs[0].epochs,
             parameters=runs[0].parameters,
+            macs=runs[0].macs,
             flops=runs[0].flops,
             test_accuracy_last_mean=statistics.mean(last),
             test_accuracy_last_std=statistics.stdev(last),

@@ -11,6 +11,7 @@ from adarts_ext.genotype import Genotype
 from adarts_ext.retrain.config import RetrainConfig
 from adarts_ext.retrain.loop import retrain
 from adarts_ext.retrain.result import RetrainResult, SeedsResult
+from adarts_ext.runs.checkpoint import load_checkpoint
 from adarts_ext.runs.data import Given, given_images
 from adarts_ext.runs.folder import CHECKPOINT_FILE, check_run_folder
 from adarts_ext.runs.options import LARGEST_SEED, check_range, check_type
@@ -63,9 +64,20 @@ def retrain_seeds(
         raise FileNotFoundError(f"{folder}: no run of these seeds to resume")
     for path, seed_resume in zip(folders, begun, strict=True):
         check_run_folder(path, seed_resume)  # all of them before days go into the first
+    done = [
+        len(load_checkpoint(path / CHECKPOINT_FILE, "retrain")["history"]) if seed_resume else 0
+        for path, seed_resume in zip(folders, begun, strict=True)
+    ]
     runs = [
-        retrain(genotype, seed_config, path, seed_resume, data)
-        for seed_config, path, seed_resume in zip(configs, folders, begun, strict=True)
+        retrain(
+            genotype,
+            configs[k],
+            folders[k],
+            begun[k],
+            data,
+            (k * config.epochs, sum(config.epochs - epochs for epochs in done[k + 1 :])),
+        )
+        for k in range(len(seeds))
     ]
     summary = SeedsResult.of(runs, folder)
     summary.save()

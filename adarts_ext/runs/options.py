@@ -6,12 +6,13 @@ import inspect
 import math
 import os
 from collections.abc import Callable, Collection
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar, get_type_hints
 
 from adarts_ext.arguments import naming, suggestion
 from adarts_ext.data import DATASETS
+from adarts_ext.data.load import check_needed
 from adarts_ext.files import read_json, write_json
 from adarts_ext.runs.folder import CONFIG_FILE
 
@@ -33,15 +34,19 @@ EXPECTED = {
 }
 
 
+def one_of(default: str, known: Collection[str]) -> Any:
+    """Make a field of :class:`RunConfig` that takes one of the known values."""
+    return field(default=default, metadata={"choices": tuple(known)})
+
+
 @dataclass(frozen=True)
 class RunConfig:
     """The options that every run takes: its data, its device and its seed.
 
     Args:
-        dataset: the data set: digits, cifar10, cifar100 or folder.
-        data_dir: the folder with the data set's files ("data" by default for CIFAR), or the image
-            folder itself.
-        download: fetch CIFAR when it is not in data_dir.
+        dataset: the data set; digits come with scikit-learn, folder is an image folder of your own.
+        data_dir: the folder with CIFAR's files ("data" by default), or the image folder itself.
+        download: fetch CIFAR when it is not in its folder.
         image_size: side of the images in pixels, a multiple of 4 and at least 16, for digits (16
             by default) and folder (as they are by default).
         device: auto (CUDA where there is one, else the CPU), cpu, cuda or cuda:<number>.
@@ -54,13 +59,13 @@ class RunConfig:
             runs and how it keeps house, not what it computes.
 
     Raises:
-        ValueError: If a value is out of its range.
+        ValueError: If a value is out of its range, or the data set has no use for an option.
     """
 
     kind: ClassVar[str]
     free_options: ClassVar[tuple[str, ...]] = ("data_dir", "download", "device")
 
-    dataset: str = "digits"
+    dataset: str = one_of("digits", DATASETS)
     data_dir: str | None = None
     download: bool = False
     image_size: int | None = None
@@ -71,15 +76,24 @@ class RunConfig:
         if isinstance(self.data_dir, os.PathLike):
             object.__setattr__(self, "data_dir", os.fspath(self.data_dir))
         hints = get_type_hints(type(self))
-        for field in fields(self):
-            check_type(field.name, getattr(self, field.name), hints[field.name])
-        if self.dataset != GIVEN:
-            check_choice("dataset", self.dataset, DATASETS)
+        for option in fields(self):
+            value = getattr(self, option.name)
+            check_type(option.name, value, hints[option.name])
+            if "choices" in option.metadata and (option.name, value) != ("dataset", GIVEN):
+                check_choice(option.name, value, option.metadata["choices"])
         if self.data_dir == "":
             raise naming(ValueError("data_dir: expected a folder, got ''"), "data_dir")
         check_range("seed", self.seed, 0, LARGEST_SEED)
         if self.image_size is not None:
             check_image_size(self.image_size)
+        check_needed(self.dataset, self.data_dir, self.download, self.image_size)
+
+    def without_effect(self) -> dict[str, str]:
+        """Return the options that others leave without an effect, each with the reason.
+
+        They may have their defaults, but to give one of them is a mistake.
+        """
+        return {}
 
     def save(self, folder: Path) -> None:
         """Write the options of a run into its folder.

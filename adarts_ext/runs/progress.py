@@ -15,22 +15,33 @@ class Progress:
         epochs: Epochs of the run.
         epochs_done: How many of them lie behind, when a run goes on.
         steps: Steps of an epoch.
+        epochs_before: Epochs of the runs that went before, where the bar is over several.
+        epochs_after: Epochs of the runs that follow.
 
     Example:
         >>> with Progress("search", epochs=1, epochs_done=0, steps=2) as progress:
         ...     progress.begin_epoch(1)
         ...     progress.step(loss=2.3, accuracy=0.1)
         ...     progress.step()
-        ...     progress.end_epoch("epoch 1/1")
+        ...     progress.end_epoch(1, seconds=0.5, line="epoch 1/1")
     """
 
-    def __init__(self, kind: str, epochs: int, epochs_done: int, steps: int) -> None:
+    def __init__(
+        self,
+        kind: str,
+        epochs: int,
+        epochs_done: int,
+        steps: int,
+        epochs_before: int = 0,
+        epochs_after: int = 0,
+    ) -> None:
         self.epochs = epochs
+        self.epochs_after = epochs_after
         self.steps = steps
         self._run = tqdm(
             desc=kind,
-            total=epochs * steps,
-            initial=epochs_done * steps,
+            total=(epochs_before + epochs + epochs_after) * steps,
+            initial=(epochs_before + epochs_done) * steps,
             unit="step",
             position=0,
             dynamic_ncols=True,
@@ -65,7 +76,31 @@ class Progress:
         self._epoch.update()
         self._run.update()
 
-    def end_epoch(self, line: str) -> None:
-        """Close the epoch's bar and print one line about the epoch on stderr."""
+    def end_epoch(self, epoch: int, seconds: float, line: str) -> None:
+        """Close the epoch's bar and print one line about the epoch on stderr.
+
+        Args:
+            epoch: The epoch, counted from 1.
+            seconds: What it took; the epochs that are left are taken to be as long.
+            line: What to say of it, before these seconds and the time left.
+        """
         self._epoch.close()
-        tqdm.write(line, file=sys.stderr)
+        left = seconds * (self.epochs - epoch + self.epochs_after)
+        tqdm.write(f"{line}, {seconds:.1f} s, {duration(left)} left", file=sys.stderr)
+
+
+def duration(seconds: float) -> str:
+    """Write a time in the two largest units that it has.
+
+    Example:
+        >>> [duration(seconds) for seconds in (0, 59, 60, 3599, 5000, 90000, 900000)]
+        ['0 s', '59 s', '1 min', '59 min', '1 h 23 min', '1 d 1 h', '10 d 10 h']
+    """
+    minutes = int(seconds // 60)
+    if minutes == 0:
+        return f"{seconds:.0f} s"
+    if minutes < 60:
+        return f"{minutes} min"
+    if minutes < 24 * 60:
+        return f"{minutes // 60} h {minutes % 60} min"
+    return f"{minutes // (24 * 60)} d {minutes // 60 % 24} h"

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from adarts_ext.genotype import PRIMITIVES, incoming_edges
+from adarts_ext.genotype import PRIMITIVES, incoming_edges, state_name
 from adarts_ext.nn import SearchNetwork
 
 
@@ -92,12 +92,11 @@ def edge_names(edges: int) -> list[str]:
 
     Example:
         >>> edge_names(5)
-        ['node0_c(k-2)', 'node0_c(k-1)', 'node1_c(k-2)', 'node1_c(k-1)', 'node1_node0']
+        ['node2_input0', 'node2_input1', 'node3_input0', 'node3_input1', 'node3_node2']
     """
     names: list[str] = []
-    node = 0
+    node = 2
     while len(names) < edges:
-        sources = ["c(k-2)", "c(k-1)", *(f"node{source}" for source in range(node))]
-        names += [f"node{node}_{source}" for source in sources]
+        names += [f"{state_name(node)}_{state_name(source)}" for source in range(node)]
         node += 1
-    return names
+    return [name.replace(" ", "") for name in names]

@@ -10,7 +10,7 @@ from adarts_ext.nn import SearchNetwork
 from adarts_ext.nn.backend import BACKENDS
 from adarts_ext.nn.mixed_op import SELECTIONS
 from adarts_ext.nn.recompute import MEMORY_MODES
-from adarts_ext.runs.options import RunConfig, check_choice, check_range, defaults_of
+from adarts_ext.runs.options import RunConfig, check_range, defaults_of, one_of
 
 NETWORK = defaults_of(SearchNetwork)
 
@@ -25,7 +25,8 @@ class SearchConfig(RunConfig):
         init_channels: channels of the first cells, C.
         layers: number of cells, at least 3; those at a third and at two thirds are reduction cells.
         steps: nodes of a cell.
-        proportion: one of this many channels goes through the candidate operations, K.
+        proportion: one of this many channels goes through the candidate operations, K; not used
+            with selection all.
         selection: which channels go through them: attention (the most attended), first, random
             or all.
         edge_normalization: weigh the edges into a node by betas.
@@ -69,10 +70,10 @@ class SearchConfig(RunConfig):
     layers: int = NETWORK["layers"]
     steps: int = NETWORK["steps"]
     proportion: int = NETWORK["proportion"]
-    selection: str = NETWORK["selection"]
+    selection: str = one_of(NETWORK["selection"], SELECTIONS)
     edge_normalization: bool = NETWORK["edge_normalization"]
-    backend: str = NETWORK["backend"]
-    memory: str = NETWORK["memory"]
+    backend: str = one_of(NETWORK["backend"], BACKENDS)
+    memory: str = one_of(NETWORK["memory"], MEMORY_MODES)
     epochs: int = 80
     warmup_epochs: int = 15
     batch_size: int = 64
@@ -91,9 +92,6 @@ class SearchConfig(RunConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_choice("selection", self.selection, SELECTIONS)
-        check_choice("backend", self.backend, BACKENDS)
-        check_choice("memory", self.memory, MEMORY_MODES)
         # The attention has half as many channels within as it weighs.
         check_range("init_channels", self.init_channels, 2 if self.selection == "attention" else 1)
         for name in ("steps", "proportion", "epochs", "batch_size"):
@@ -129,6 +127,12 @@ class SearchConfig(RunConfig):
                 "passes that are compared a network of its own"
             )
             raise naming(ValueError(message), "unrolled", "selection")
+
+    def without_effect(self) -> dict[str, str]:
+        """Return the options that others leave without an effect, each with the reason."""
+        if self.selection == "all" and self.proportion != 1:
+            return {"proportion": "selection all takes all channels"}
+        return {}
 
 
 #: The published settings; what is not named is as in :class:`SearchConfig`.

@@ -161,7 +161,7 @@ def _search(
             network.genotype().save(folder / GENOTYPES_FOLDER / f"epoch-{epoch:04d}.json")
             monitor.record(entry, curves(entry))
             state.save(folder, history)
-            progress.end_epoch(summary(entry, config.epochs))
+            progress.end_epoch(epoch, entry["seconds"], summary(entry, config.epochs))
 
     result = SearchResult(
         folder=folder,
@@ -217,11 +217,10 @@ def train_architecture(state: SearchState, config: SearchConfig, train_batch: Ba
 
 def summary(entry: dict[str, Any], epochs: int) -> str:
     """Describe an epoch in one line."""
-    left = entry["seconds"] * (epochs - entry["epoch"]) / 60
     skips = f"{entry['skip_connections_normal']} + {entry['skip_connections_reduce']}"
     return (
         f"epoch {entry['epoch']}/{epochs}: train loss {entry['train_loss']:.4f}, "
         f"train accuracy {entry['train_accuracy']:.4f}, "
         f"validation accuracy {entry['validation_accuracy']:.4f}, "
-        f"skip connections {skips}, {entry['seconds']:.1f} s, {left:.0f} min left"
+        f"skip connections {skips}"
     )

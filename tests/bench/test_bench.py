@@ -19,8 +19,9 @@ from adarts_ext.cli import main
 
 pytestmark = pytest.mark.slow
 
-TINY = ["--device", "cpu", "--threads", "1", "--batches", "2", "--init-channels", "8"]
-TINY += ["--layers", "3", "--image-size", "16", "--compile-seconds", "0.01"]
+TINY_NETWORK = ["--device", "cpu", "--threads", "1", "--init-channels", "8"]
+TINY_NETWORK += ["--layers", "3", "--image-size", "16"]
+TINY = [*TINY_NETWORK, "--batches", "2", "--compile-seconds", "0.01"]
 
 
 def table_rows(text: str) -> list[list[str]]:
@@ -196,12 +197,23 @@ def refused_in_one_line(options: list[str], message: str, capsys) -> None:
         (["--rounds", "0"], "rounds: expected at least 1, got 0"),
         (["--layers", "2"], "layers: expected at least 3, got 2"),
         (["--batches", "0"], "batches: expected at least 1, got 0"),
-        (["--device", "tpu"], "tpu"),
+        (["--image-size", "0"], "image_size: expected at least 1, got 0"),
+        (["--device", "tpu"], "invalid choice: 'tpu'"),
+        (["--device", "cuda:1"], "invalid choice: 'cuda:1'"),
+        (["--fit", "--parts", "ops"], "--fit measures no part, got --parts ops too"),
+        (["--fit"], "--batches: only for the parts ops, cell, step, memory, scaling, got it for"),
+        (["--memory-limit", "1"], "--memory-limit: only for --fit, got it for ops and cell and"),
+        (["--parts", "memory"], "--compile-seconds: only for the parts ops, step, got it for memo"),
         (["--compare", "nowhere"], "nowhere: No such file or directory"),
     ],
 )
 def test_wrong_usage_is_said_in_one_line(options, message, capsys):
     refused_in_one_line(options, message, capsys)
+
+
+def test_an_empty_memory_limit_is_refused(capsys):
+    assert main(["bench", "--fit", "--memory-limit", "0"]) == 1
+    assert "memory_limit: expected above 0, got 0.0" in capsys.readouterr().err
 
 
 def test_what_is_no_result_is_refused(tmp_path, capsys):
@@ -272,16 +284,8 @@ def test_fit(tmp_path, monkeypatch, capsys):
 
     monkeypatch.setattr(fit, "measure_step", planted)
     monkeypatch.setattr(fit, "time_step", lambda arm, size, device, threads: size[0] / each[arm])
-    options = [
-        "--out",
-        str(tmp_path),
-        "--rounds",
-        "1",
-        "--fit",
-        "--memory-limit",
-        str(5000 / 2**30),
-    ]
-    assert main(["bench", *TINY, *options]) == 0
+    options = ["--out", str(tmp_path), "--fit", "--memory-limit", str(5000 / 2**30)]
+    assert main(["bench", *TINY_NETWORK, *options]) == 0
     rows = {row[0]: row[1:] for row in table_rows(capsys.readouterr().out)}
     assert rows["plain"] == ["32", "0.0 of 0.0", "16", "0.16", "100.0"]
     assert rows["ours, store"][::2] == ["192", "48", "20.0"]

@@ -87,6 +87,25 @@ def test_digits_cannot_shrink():
         load_dataset("digits", image_size=4)
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"name": "digits", "data_dir": "photos"},
+            "data_dir: expected none, as the digits .*, got photos",
+        ),
+        ({"name": "digits", "download": True}, "download: expected no, .* got yes for digits"),
+        (
+            {"name": "folder", "data_dir": ".", "download": True},
+            "download: expected no, .* got yes for folder",
+        ),
+    ],
+)
+def test_options_that_a_data_set_has_no_use_for(options, message):
+    with pytest.raises(ValueError, match=message):
+        load_dataset(**options)
+
+
 def test_mean_and_std_are_those_of_the_training_images():
     data = random_dataset()
     values = data.train_images.double() / 255

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import re
@@ -15,10 +16,12 @@ import torch
 from image_folder import write_images
 
 import adarts_ext
-from adarts_ext.cli import COMMANDS, main
+from adarts_ext import _library, info
+from adarts_ext.cli import COMMANDS, FIRST_STEPS, main
+from adarts_ext.cli.numbers import describe_cost, short_number
 from adarts_ext.cli.options import argument_help
 from adarts_ext.files import read_json
-from adarts_ext.genotype import ADARTS_V2, Genotype, random_genotype
+from adarts_ext.genotype import ADARTS_V2, Genotype, random_genotype, state_name
 from adarts_ext.retrain import RetrainConfig
 from adarts_ext.search import PRESETS, SearchConfig, loop
 
@@ -128,6 +131,17 @@ def test_info_and_version_say_what_is_installed(capsys):
     assert "unrecognized arguments: more" in usage_error(["info", "more"], capsys)
 
 
+@pytest.mark.parametrize(
+    ("there", "advice"), [(False, "not needed here, torch finds no CUDA"), (True, "build it with")]
+)
+def test_info_asks_for_the_cuda_library_only_where_there_is_a_device(there, advice, monkeypatch):
+    monkeypatch.setattr(_library, "cuda_error", "_cuda.so was not built")
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: there)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    assert advice in dict(info.rows())["CUDA library"]
+
+
 @pytest.mark.parametrize("command", sorted(COMMANDS.keys() - {"info"}))
 def test_every_command_explains_its_options(command, capsys):
     assert main([command, "--help"]) == 0
@@ -139,6 +153,71 @@ def test_every_command_explains_its_options(command, capsys):
                 if name != "seed" or command == "search":
                     assert f"--{name.replace('_', '-')}" in text
                     assert explanation.split()[0] in text
+
+
+def actions_of(command, monkeypatch):
+    """Ask a command for its help; give its options, not the text."""
+    caught = []
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            argparse.ArgumentParser,
+            "print_help",
+            lambda self, file=None: caught.extend(self._actions),
+        )
+        assert main([command, "--help"]) == 0
+    assert caught
+    return caught
+
+
+@pytest.mark.parametrize("command", sorted(COMMANDS))
+def test_an_option_that_takes_one_of_a_few_values_shows_them(command, capsys, monkeypatch):
+    """Whether the parser knows them or only the check of the options does."""
+    main([command, "--help"])
+    text = capsys.readouterr().out
+    for action in actions_of(command, monkeypatch):
+        assert action.help, action.dest
+        shown = text.partition(f"  {(action.option_strings or [action.metavar])[-1]}")[2]
+        choices = list(action.choices or ())
+        for config in (SearchConfig, RetrainConfig):
+            if command == config.kind:
+                choices += known_values(config, action.dest)
+        for choice in choices:
+            assert choice in shown[:400], (action.dest, choice)
+
+
+def known_values(config, name):
+    """The values that an option's check says it expects, where it expects one of a few."""
+    try:
+        config(**{name: "?"})
+    except (TypeError, ValueError) as error:  # no option of the run, or one of any other kind
+        found = re.search(r"expected one of (.*), got", str(error))
+        return found[1].split(", ") if found else []
+    return []
+
+
+def test_the_values_of_a_few_are_found_where_they_are_checked():
+    assert known_values(SearchConfig, "selection") == ["attention", "first", "random", "all"]
+    assert known_values(RetrainConfig, "dataset") == ["digits", "cifar10", "cifar100", "folder"]
+    assert known_values(SearchConfig, "epochs") == known_values(SearchConfig, "resume") == []
+
+
+def test_the_first_steps_of_the_help_are_commands_that_run(taken, monkeypatch, tmp_path):
+    steps = [shlex.split(line) for line in FIRST_STEPS.splitlines() if line.startswith("  adarts")]
+    assert [step[1] for step in steps] == ["search", "draw", "retrain"]
+    assert main(steps[0][1:]) == 1  # the fixture's error
+    config, folder, _ = taken["search"]
+    assert config.epochs > config.warmup_epochs > 0
+    write_search(tmp_path / folder)
+    assert main(steps[1][1:]) == 0
+    assert main(steps[2][1:]) == 1
+    assert taken["retrain"][0] == ADARTS_V2
+
+
+def write_search(folder):
+    """Write as much of a search's folder as the commands that follow it need."""
+    folder.mkdir(parents=True)
+    SearchConfig().save(folder)
+    ADARTS_V2.save(folder / "genotype.json")
 
 
 @pytest.mark.parametrize("config", [SearchConfig, RetrainConfig])
@@ -194,6 +273,40 @@ def test_a_missing_extra_is_named_with_the_command_that_installs_it():
         (["retrain", "ADARTS_V1", "--batch-size", "1"], "--batch-size: expected at least 2 with"),
         (["evaluate"], "expected RUN, got nothing"),
         (["draw", "ADARTS_V1", "more"], "recognized arguments: more"),
+        (
+            ["draw", "ADARTS_V1", "--format", "darts", "--out", "a.svg"],
+            "--format prints and draws nothing, got --out a.svg too",
+        ),
+        (
+            ["search", "--selection", "all", "--proportion", "4"],
+            "proportion: expected none, as selection all takes all channels, got 4",
+        ),
+        (
+            ["search", "--dataset", "digits", "--data-dir", "photos"],
+            "data_dir: expected none, as the digits come with scikit-learn, got photos",
+        ),
+        (
+            ["retrain", "ADARTS_V1", "--data-dir", "photos"],
+            "data_dir: expected none, as the digits come",
+        ),
+        (
+            ["search", "--download"],
+            "download: expected no, as only CIFAR can be fetched, got yes for digits",
+        ),
+        (
+            ["search", "--dataset", "folder", "--data-dir", ".", "--download"],
+            "download: expected no, as only CIFAR can be fetched, got yes for folder",
+        ),
+        (
+            ["search", "--dataset", "cifar10", "--image-size", "16"],
+            "cifar10: its images are 32 pixels wide, got --image-size 16",
+        ),
+        (["search", "--preset", "darts", "--proportion", "2"], "proportion: expected none, as"),
+        (
+            ["retrain", "ADARTS_V1", "--no-auxiliary", "--auxiliary-weight", "0.4"],
+            "auxiliary_weight: expected none, as the network has no auxiliary head",
+        ),
+        (["retrain", "ADARTS_V1", "--no-augment", "--cutout", "4"], "cutout: expected none, as"),
     ],
 )
 def test_wrong_usage_is_one_clear_line_and_status_2(arguments, message, capsys, taken):
@@ -202,8 +315,25 @@ def test_wrong_usage_is_one_clear_line_and_status_2(arguments, message, capsys, 
 
 
 @pytest.mark.parametrize(
+    "arguments",
+    [
+        ["search", "--selection", "all"],
+        ["search", "--selection", "all", "--proportion", "1"],
+        ["retrain", "ADARTS_V1", "--no-auxiliary", "--auxiliary-weight", "0"],
+        ["retrain", "ADARTS_V1", "--no-augment"],
+        ["retrain", "ADARTS_V1", "--no-augment", "--cutout", "0"],
+        ["search", "--dataset", "digits", "--no-download"],
+    ],
+)
+def test_options_that_say_what_is_done_are_taken(arguments, taken):
+    assert main(arguments) == 1  # the fixture's error
+    assert taken.keys() == {arguments[0]}
+
+
+@pytest.mark.parametrize(
     ("content", "message"),
     [
+        ("selection: all\nproportion: 8", "proportion: expected none, as selection all takes all"),
         ("epochs: [3", "damaged, or not YAML: while parsing"),
         ("epohcs: 3", "unknown option 'epohcs'; did you mean epochs?"),
         ("epochs: many", "epochs: expected a whole number, got 'many'"),
@@ -278,12 +408,14 @@ def test_search_says_what_it_found_and_what_comes_next(images, tmp_path, capfd):
     output = capfd.readouterr()
     genotype = Genotype.load(folder / "genotype.json")
     for cell in (genotype.normal, genotype.reduce):
-        for op, source in cell:
-            assert f"{op} {source}" in output.out
+        for node in (2, 3):
+            pairs = cell[2 * node - 4 : 2 * node - 2]
+            edges = ", ".join(f"{op} from {state_name(source)}" for op, source in pairs)
+            assert f"  node {node}: {edges}\n" in output.out
     accuracy = read_json(folder / "result.json")["validation_accuracy"]
     assert f"validation accuracy of the supernet {accuracy:.4f}" in output.out
     assert f"adarts retrain {shlex.quote(str(folder))}" in output.out
-    assert "epoch 1/1" in output.err
+    assert re.search(r"^epoch 1/1: .* s, 0 s left$", output.err, re.MULTILINE)
 
 
 def test_search_then_retrain_then_evaluate_then_draw(searched, tmp_path, capsys):
@@ -293,8 +425,8 @@ def test_search_then_retrain_then_evaluate_then_draw(searched, tmp_path, capsys)
     result = read_json(out / "result.json")
     assert f"test accuracy, last epoch: {result['test_accuracy_last']:.4f}" in text
     assert f"test accuracy, best epoch: {result['test_accuracy_best']:.4f} (epoch 1)" in text
-    assert f"{result['parameters'] / 1e6:.3f} M parameters" in text
-    assert "GFLOP an image" in text
+    cost = describe_cost(result["parameters"], result["macs"], result["flops"])
+    assert cost in text
     genotype = Genotype.load(searched / "genotype.json")
     assert Genotype.load(out / "genotype.json") == genotype
     assert read_json(out / "config.json")["dataset"] == "folder"  # that of the search
@@ -303,12 +435,25 @@ def test_search_then_retrain_then_evaluate_then_draw(searched, tmp_path, capsys)
     text = capsys.readouterr().out
     assert f"test accuracy {result['test_accuracy_last']:.4f}" in text
     assert "8 images" in text
+    assert cost in text
 
     assert main(["draw", str(searched)]) == 0
     assert main(["draw", str(out), "--out", str(tmp_path / "cells.png")]) == 0
     for name in ("cells.svg", "history.svg"):
         ElementTree.parse(searched / name)
     assert (tmp_path / "cells.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_count_keeps_four_digits_from_a_thousand_to_a_hundred_million():
+    scale = {"k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
+    for exponent in range(3, 13):
+        for digits in (10001, 12345, 49999, 99994, 99996):
+            value = digits * 10**exponent // 10**4
+            number, prefix = short_number(value).split()
+            assert len(number.replace(".", "")) == 4
+            assert 1 <= float(number) < 1000
+            assert float(number) * scale[prefix] == pytest.approx(value, rel=5.1e-4)
+    assert [short_number(value) for value in (0, 7, 999, 1000)] == ["0", "7", "999", "1.000 k"]
 
 
 def test_retrain_from_several_seeds_gives_mean_and_deviation(images, tmp_path, capsys):
@@ -333,7 +478,12 @@ def test_retrain_takes_the_data_of_the_search_unless_told_otherwise(searched, im
     assert (seeds, resume) == ([0], False)
     assert folder.name.startswith("retrain-folder-2")
     assert main(["retrain", str(searched), "--dataset", "digits", "--seeds", "0,1,2"]) == 1
-    assert taken["retrain"][1].dataset == "digits"
+    config = taken["retrain"][1]
+    assert (config.dataset, config.data_dir, config.image_size) == ("digits", None, None)
+    elsewhere = ["--dataset", "folder", "--data-dir", "elsewhere"]
+    assert main(["retrain", str(searched), *elsewhere]) == 1
+    assert taken["retrain"][1].data_dir == "elsewhere"
+    assert main(["retrain", str(searched), "--dataset", "digits", "--seeds", "0,1,2"]) == 1
     assert taken["retrain"][3] == [0, 1, 2]
     path = searched / "genotypes" / "epoch-0001.json"
     assert main(["retrain", str(path)]) == 1
@@ -371,6 +521,19 @@ def test_what_fails_is_one_clear_line_and_status_1(
     (tmp_path / "begun" / "config.json").write_text(json.dumps({"kind": "search"}))
     (tmp_path / "damaged.json").write_text("{")
     assert message in failure(arguments, capsys)
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        (["--data-dir", "photos"], "data_dir: expected none, as the digits come with scikit"),
+        (["--download"], "download: expected no"),
+    ],
+)
+def test_evaluate_refuses_what_the_data_set_has_no_use_for(option, message, capsys, tmp_path):
+    out = tmp_path / "run"
+    assert main(["retrain", "ADARTS_V1", *SMALL_RETRAIN, "--out", str(out)]) == 0
+    assert message in failure(["evaluate", str(out), "--device", "cpu", *option], capsys)
 
 
 def test_a_bug_keeps_its_traceback(monkeypatch, tmp_path):

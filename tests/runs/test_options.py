@@ -28,7 +28,8 @@ def test_options_cannot_be_changed_once_they_are_checked(config, network):
 
 @pytest.mark.parametrize(("config", "network"), CONFIGS)
 def test_a_run_may_go_on_elsewhere(config, network, tmp_path):
-    config(data_dir="here", device="cuda").save(tmp_path)
-    config(data_dir="there", device="cpu", download=True).check_continues(tmp_path)
+    config(dataset="cifar10", data_dir="here", device="cuda").save(tmp_path)
+    moved = config(dataset="cifar10", data_dir="there", device="cpu", download=True)
+    moved.check_continues(tmp_path)
     with pytest.raises(ValueError, match=r"begun with batch_size .*, cannot go on with 7"):
-        config(batch_size=7).check_continues(tmp_path)
+        dataclasses.replace(moved, batch_size=7).check_continues(tmp_path)

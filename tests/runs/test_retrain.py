@@ -227,7 +227,7 @@ def test_one_step_is_that_of_the_formula(config, tmp_path, auxiliary):
         assert ((trained[name] - expected).abs() <= bound).all(), name
 
 
-def test_flops_are_twice_the_multiply_adds(finished, config):
+def test_macs_are_the_multiply_adds_and_flops_twice_as_many(finished, config):
     network = DerivedNetwork(ADARTS_V1, 4, 2, 3, auxiliary=False).eval()
     multiply_adds = 0
 
@@ -241,6 +241,7 @@ def test_flops_are_twice_the_multiply_adds(finished, config):
     for module in network.modules():
         module.register_forward_hook(count)
     network(torch.zeros(1, 3, 16, 16))
+    assert finished[1].macs == multiply_adds
     assert finished[1].flops == 2 * multiply_adds
 
 
@@ -252,7 +253,7 @@ def test_evaluation_gives_what_the_last_epoch_gave(finished, capsys):
     assert evaluated["test_accuracy"] == result.test_accuracy_last
     assert evaluated["test_loss"] == last["test_loss"]
     assert (evaluated["epoch"], evaluated["epochs"], evaluated["test_images"]) == (3, 3, 24)
-    for name in ("dataset", "parameters", "parameters_with_auxiliary", "flops"):
+    for name in ("dataset", "parameters", "parameters_with_auxiliary", "macs", "flops"):
         assert evaluated[name] == getattr(result, name)
     assert evaluated["parameters_with_auxiliary"] > evaluated["parameters"]
     assert capsys.readouterr() == ("", "")
@@ -292,6 +293,35 @@ def test_seeds_are_summed_up(finished, config, tmp_path):
     more = retrain_seeds(ADARTS_V1, short, tmp_path / "runs", [3, 5, 7], resume=True)
     assert more.runs[:2] == summary.runs
     assert len(more.runs) == 3
+
+
+def test_the_progress_is_over_all_seeds(config, tmp_path, monkeypatch, capsys):
+    """Also where a run goes on: the second seed has two of its three epochs, the third none."""
+    retrain(ADARTS_V1, replace(config, seed=3), tmp_path / "seed-3")
+    second = replace(config, seed=5)
+    retrain_until(2, ADARTS_V1, second, tmp_path / "seed-5", monkeypatch)
+    seen = []
+
+    class Watched(loop.Progress):
+        def __init__(self, *arguments):
+            seen.append(arguments)
+            super().__init__(*arguments)
+
+    monkeypatch.setattr(loop, "Progress", Watched)
+    capsys.readouterr()
+    retrain_seeds(ADARTS_V1, config, tmp_path, [3, 5, 7], resume=True)
+    steps = 64 // 16
+    assert seen == [
+        ("retrain", 3, 3, steps, 0, 1 + 3),
+        ("retrain", 3, 2, steps, 3, 3),
+        ("retrain", 3, 0, steps, 6, 0),
+    ]
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.partition(":")[0] for line in lines] == [
+        "seed 5, epoch 3/3",
+        *(f"seed 7, epoch {epoch}/3" for epoch in (1, 2, 3)),
+    ]
+    assert all(line.endswith(" left") for line in lines)
 
 
 def test_one_seed_is_a_run_of_its_own(finished, config, tmp_path):

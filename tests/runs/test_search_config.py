@@ -140,7 +140,7 @@ def test_a_folder_without_a_run_is_one_clear_error(tmp_path):
 
 
 def test_a_run_goes_on_only_under_the_options_it_was_begun_with(tmp_path):
-    begun = SearchConfig()
+    begun = SearchConfig(dataset="cifar10")
     begun.save(tmp_path)
     moved = dataclasses.replace(
         begun, data_dir="elsewhere", download=True, device="cpu", memory="recompute"

@@ -115,7 +115,8 @@ SECTIONS = {
     "roofs": Section(
         "Roofline",
         "Bytes are the fewest that a pass must move, operations those of the method. The roof is "
-        "the lower of the fastest copy's bandwidth times FLOP a byte and the matrix product.",
+        "the lower of the fastest copy's bandwidth times FLOP a byte and the matrix product. A "
+        "multiply-add (MAC) is 2 FLOP.",
         "roofline.png",
         roofline_table,
     ),
