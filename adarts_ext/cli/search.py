@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 
 from adarts_ext.cli.options import OptionParser
-from adarts_ext.cli.runs import default_folder, pop_run, replace_options, running
+from adarts_ext.cli.runs import default_folder, pop_run, replace_options, running, say_if_ended
 from adarts_ext.runs.folder import GENOTYPE_FILE, TENSORBOARD_FOLDER
 from adarts_ext.search import PRESETS, SearchConfig, SearchResult, search
 
@@ -30,6 +30,8 @@ def run(arguments: list[str]) -> None:
     config = replace_options(parser, base, given)
     folder = out or default_folder(config)
     with running("search", arguments, folder):
+        if resume:
+            say_if_ended(folder)
         result = search(config, folder, resume)
     report(result)
 

@@ -26,6 +26,7 @@ from adarts_ext.runs.checkpoint import RunState
 from adarts_ext.runs.data_record import check_same_data, save_data_record
 from adarts_ext.runs.device import resolve_device
 from adarts_ext.runs.folder import GENOTYPE_FILE, open_run_folder, sole_run
+from adarts_ext.runs.machine_record import save_machine_record, warn_of_other_machine
 from adarts_ext.runs.metrics import evaluate_network
 from adarts_ext.runs.monitor import Monitor
 from adarts_ext.runs.progress import Progress
@@ -104,9 +105,12 @@ def _retrain(
     history: list[dict[str, Any]] = []
     if resume:
         history = state.load(folder)
+        if len(history) < config.epochs:
+            warn_of_other_machine(folder, device)
     else:
         config.save(folder)
         save_data_record(folder, dataset)
+        save_machine_record(folder, device)
         genotype.save(folder / GENOTYPE_FILE)
 
     epochs_done, steps = len(history), len(train_loader)

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from adarts_ext.files import read_json, write_json
 from adarts_ext.genotype import Genotype
-from adarts_ext.retrain.config import RetrainConfig
+from adarts_ext.retrain.config import RetrainConfig, seed_folders
 from adarts_ext.retrain.loop import retrain
 from adarts_ext.retrain.result import RetrainResult, SeedsResult
-from adarts_ext.runs.folder import CHECKPOINT_FILE, open_run_folder
+from adarts_ext.runs.folder import CHECKPOINT_FILE, SEEDS_FILE, open_run_folder, sole_run
 
 
 def retrain_seeds(
@@ -23,7 +24,8 @@ def retrain_seeds(
     """Train a genotype once for each seed, and sum the results up.
 
     One seed is one run, in ``run_folder`` itself. Several are one run each, in
-    ``run_folder/seed-<seed>``, and ``run_folder/result.json`` gets the summary.
+    ``run_folder/seed-<seed>``, ``run_folder/seeds.json`` names them, and ``run_folder/result.json``
+    gets the summary.
 
     Args:
         genotype: The two cells.
@@ -54,10 +56,29 @@ def retrain_seeds(
         raise FileNotFoundError(f"{folder}: no run of these seeds to resume")
     for path, seed_resume in zip(folders, begun, strict=True):
         open_run_folder(path, seed_resume)  # all of them before days go into the first
-    runs = [
-        retrain(genotype, seed_config, path, seed_resume)
-        for seed_config, path, seed_resume in zip(configs, folders, begun, strict=True)
-    ]
-    summary = SeedsResult.of(runs, folder)
-    summary.save()
+    with sole_run(folder):
+        write_json(folder / SEEDS_FILE, list(seeds))
+        runs = [
+            retrain(genotype, seed_config, path, seed_resume)
+            for seed_config, path, seed_resume in zip(configs, folders, begun, strict=True)
+        ]
+        summary = SeedsResult.of(runs, folder)
+        summary.save()
     return summary
+
+
+def seeds_of(folder: Path) -> list[int]:
+    """Read which seeds the run or the runs in a folder have, those not begun included.
+
+    Raises:
+        FileNotFoundError: If the folder holds no run.
+        ValueError: If it holds a run of another kind, or a damaged file.
+    """
+    path = folder / SEEDS_FILE
+    if path.is_file():
+        seeds = read_json(path)
+        if not isinstance(seeds, list) or not all(type(seed) is int for seed in seeds):
+            raise ValueError(f"{path}: damaged, expected a list of whole numbers")
+        return seeds
+    folders = seed_folders(folder)  # without that file where an earlier version made them
+    return [RetrainConfig.load(one).seed for one in folders or [folder]]

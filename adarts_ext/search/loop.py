@@ -16,6 +16,7 @@ from adarts_ext.runs.checkpoint import RunState
 from adarts_ext.runs.data_record import check_same_data, save_data_record
 from adarts_ext.runs.device import peak_memory, resolve_device
 from adarts_ext.runs.folder import GENOTYPE_FILE, GENOTYPES_FOLDER, open_run_folder, sole_run
+from adarts_ext.runs.machine_record import save_machine_record, warn_of_other_machine
 from adarts_ext.runs.metrics import RunningMean, evaluate_network
 from adarts_ext.runs.monitor import Monitor
 from adarts_ext.runs.progress import Progress
@@ -100,9 +101,12 @@ def _search(config: SearchConfig, folder: Path, resume: bool) -> SearchResult:
     history: list[dict[str, Any]] = []
     if resume:
         history = state.load(folder)
+        if len(history) < config.epochs:
+            warn_of_other_machine(folder, device)
     else:
         config.save(folder)
         save_data_record(folder, dataset)
+        save_machine_record(folder, device)
 
     epochs_done, steps = len(history), len(train_loader)
     (folder / GENOTYPES_FOLDER).mkdir(exist_ok=True)
