@@ -29,6 +29,7 @@ def test_written_file_has_the_mode_of_any_new_file(tmp_path):
     assert (tmp_path / "atomic").stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
+@pytest.mark.slow
 def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path):
     program = (
         "import os, signal, sys; from adarts_ext.files import write_atomic\n"

@@ -112,6 +112,7 @@ def parameters_of(network):
     return {name: p.detach().clone() for name, p in network.named_parameters()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("beyond", BEYOND)
 @pytest.mark.parametrize("kind", FUSED)
 def test_a_network_says_what_has_the_derivatives_that_its_kernels_lack(kind, beyond):
@@ -120,6 +121,7 @@ def test_a_network_says_what_has_the_derivatives_that_its_kernels_lack(kind, bey
         BEYOND[beyond](network, parameters_of(network), torch.randn(2, 3, 16, 16))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("beyond", BEYOND)
 @pytest.mark.parametrize("kind", COMPLETE)
 def test_what_it_names_has_them(kind, beyond):

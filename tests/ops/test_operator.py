@@ -200,6 +200,7 @@ def test_too_large_a_result_is_the_error_that_torch_has(capfd):
     assert capfd.readouterr() == ("", "")  # no stack trace
 
 
+@pytest.mark.slow
 def test_memory_that_a_kernel_lacks_is_a_memory_error():
     program = (
         "import resource, torch; from adarts_ext import ops\n"
