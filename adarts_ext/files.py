@@ -1,17 +1,20 @@
 """Writing files whole or not at all, and JSON.
 
 Every file is written beside its place and renamed into it, so that a crash, an interrupt or a full
-disk leaves the previous file as it was.
+disk leaves the previous file as it was. What is killed may leave the unfinished file beside it.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
+
+_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
 
 
 def write_atomic(path: str | os.PathLike[str], write: Callable[[BinaryIO], None]) -> None:
@@ -45,6 +48,27 @@ def write_atomic(path: str | os.PathLike[str], write: Callable[[BinaryIO], None]
     except OSError as error:
         reason = error.strerror or str(error)
         raise OSError(error.errno or 0, f"cannot write, {reason}", str(path)) from error
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove the temporary files that :func:`write_atomic` left in a folder when it was killed.
+
+    They are told by their names. Nobody may be writing into the folder.
+
+    Raises:
+        OSError: If one cannot be removed.
+
+    Example:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> (folder / ".checkpoint.pt.0123abcd.tmp").touch()
+        >>> remove_leftovers(folder)
+        >>> list(folder.iterdir())
+        []
+    """
+    for path in folder.glob(".*.tmp"):
+        if _TEMPORARY.fullmatch(path.name):
+            path.unlink()
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:

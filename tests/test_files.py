@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -25,6 +27,22 @@ def test_written_file_has_the_mode_of_any_new_file(tmp_path):
     (tmp_path / "plain").write_bytes(b"")
     files.write_atomic(tmp_path / "atomic", lambda file: file.write(b""))
     assert (tmp_path / "atomic").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+@pytest.mark.slow
+def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path):
+    program = (
+        "import os, signal, sys; from adarts_ext.files import write_atomic\n"
+        "write_atomic(sys.argv[1], lambda file: os.kill(os.getpid(), signal.SIGKILL))"
+    )
+    subprocess.run([sys.executable, "-c", program, str(tmp_path / "a.json")], check=False)
+    (left,) = names(tmp_path)
+    others = [".a.json.tmp", ".a.json.0123abc.tmp", "a.json.0123abcd.tmp", ".a.0123abcd.tmp~"]
+    for name in others:
+        (tmp_path / name).touch()
+    files.remove_leftovers(tmp_path)
+    assert left.startswith(".a.json.")
+    assert names(tmp_path) == sorted(others)
 
 
 @pytest.mark.parametrize("error", [RuntimeError("half way"), KeyboardInterrupt()])

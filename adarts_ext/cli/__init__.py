@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import sys
+import warnings
 from typing import NoReturn
 
 from adarts_ext.arguments import as_option, in_words
@@ -44,7 +45,6 @@ LESS_MEMORY = {
     "retrain": "a smaller --batch-size or a smaller --image-size",
     "bench": "smaller --batches",
 }
-OUT_OF_MEMORY = ("out of memory", "not enough memory", "can't allocate memory", "bad_alloc")
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -71,7 +71,9 @@ def main(argv: list[str] | None = None) -> int:
     """
     try:
         chosen = _parser().parse_args((sys.argv[1:] if argv is None else argv) or ["--help"])
-        return _run(chosen.command, chosen.arguments)
+        with warnings.catch_warnings():
+            warnings.showwarning = _warn
+            return _run(chosen.command, chosen.arguments)
     except SystemExit as stop:  # how argparse ends after --help and after wrong usage
         return stop.code if isinstance(stop.code, int) else 1
 
@@ -132,17 +134,13 @@ def _run(command: str, arguments: list[str]) -> int:
     except (ValueError, OSError) as error:
         return _complain(command, _one_line(error), 1)
     except (MemoryError, RuntimeError) as error:
-        if not _is_out_of_memory(error):
+        from adarts_ext.memory import is_out_of_memory
+
+        if not is_out_of_memory(error):
             raise
         less = LESS_MEMORY.get(command)
         hint = f"; less is taken with {less}" if less else ""
         return _complain(command, f"out of memory: {_one_line(error)}{hint}", 1)
-
-
-def _is_out_of_memory(error: MemoryError | RuntimeError) -> bool:
-    """Tell it from other errors by its words: torch has no class of its own for it on the CPU."""
-    text = str(error).lower()
-    return isinstance(error, MemoryError) or any(words in text for words in OUT_OF_MEMORY)
 
 
 def _one_line(error: Exception) -> str:
@@ -150,6 +148,11 @@ def _one_line(error: Exception) -> str:
         place = f"{error.filename}: " if error.filename else ""
         return f"{place}{error.strerror}"
     return " ".join(in_words(error, as_option).split())
+
+
+def _warn(message: Warning | str, *_: object) -> None:
+    """Print a warning in one line, without the line of code that gave it."""
+    print(f"adarts: warning: {' '.join(str(message).split())}", file=sys.stderr)
 
 
 def _complain(command: str, message: str, status: int) -> int:

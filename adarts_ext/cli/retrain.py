@@ -9,10 +9,11 @@ from adarts_ext.arguments import naming
 from adarts_ext.cli.genotypes import GENOTYPE_HELP, find_genotype
 from adarts_ext.cli.numbers import describe_cost
 from adarts_ext.cli.options import OptionParser
-from adarts_ext.cli.runs import default_folder, pop_run, replace_options, running
+from adarts_ext.cli.runs import default_folder, pop_run, replace_options, running, say_if_ended
 from adarts_ext.files import read_json
 from adarts_ext.retrain import RetrainConfig, RetrainResult, SeedsResult, retrain_seeds
 from adarts_ext.retrain.config import seed_folders
+from adarts_ext.retrain.seeds import seeds_of
 from adarts_ext.runs.folder import CONFIG_FILE
 from adarts_ext.runs.options import GIVEN
 
@@ -27,31 +28,45 @@ def run(arguments: list[str]) -> None:
         "published settings. The data set of a run whose folder is given is that of the run.",
         "GENOTYPE|RUN [--seeds 0,1,2] [--config FILE] [--out RUN] [--resume] [options]",
     )
-    parser.add_argument("genotype", metavar="GENOTYPE|RUN", type=str, help=GENOTYPE_HELP)
+    parser.add_argument(
+        "genotype",
+        metavar="GENOTYPE|RUN",
+        type=str,
+        nargs="?",
+        help=f"{GENOTYPE_HELP}; with --resume that of the run if none",
+    )
     parser.add_option(
         "seeds",
         int | str,
         metavar="0,1,2",
-        help="one training from each of these seeds (default: 0)",
+        help="one training from each of these seeds (default: 0, with --resume those of the run)",
     )
     parser.add_config_file()
     parser.add_run_folder("retrain")
     parser.add_dataclass(RetrainConfig, without=["seed"])
     given = parser.given(arguments)
     out, resume = pop_run(parser, given)
-    name, seeds = given.pop("genotype"), parse_seeds(parser, str(given.pop("seeds", 0)))
-    genotype = find_genotype(name)
+    name, text = given.pop("genotype"), given.pop("seeds", None)
+    seeds = None if text is None else parse_seeds(parser, str(text))
+    known = [0]
     if resume:
-        base = RetrainConfig.load(next(iter(seed_folders(out)), out))
-    else:
+        begun = next(iter(seed_folders(out)), out)
+        base, known = RetrainConfig.load(begun), seeds_of(out)
+        name = name or str(begun)
+    elif not name:
+        parser.error("expected the genotype to train: GENOTYPE|RUN")
+    genotype = find_genotype(name)
+    if not resume:
         base = dataset_options(Path(name), given.get("dataset"))
     config = replace_options(parser, base, given)
     if config.dataset == GIVEN and not resume:
         raise ValueError(
             f"{name}: its data were given in Python; retrain there, or name data with --dataset"
         )
-    folder = out or default_folder(config)
-    with running("retrain", arguments, folder, resume):
+    seeds, folder = seeds or known, out or default_folder(config)
+    with running("retrain", arguments, folder):
+        if resume and set(seeds) <= set(known):
+            say_if_ended(folder)
         result = retrain_seeds(genotype, config, folder, seeds, resume)
     report(result)
 

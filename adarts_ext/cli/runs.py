@@ -51,12 +51,16 @@ def default_folder(config: RunConfig) -> Path:
     return Path("runs") / f"{config.kind}-{config.dataset}-{started}"
 
 
+def say_if_ended(folder: Path) -> None:
+    """Say that a run that is to go on has ended already, where it has."""
+    if (folder / RESULT_FILE).is_file():
+        print(f"{folder}: the run has ended already; this is its result", file=sys.stderr)
+
+
 @contextmanager
-def running(command: str, arguments: list[str], folder: Path, resume: bool) -> Iterator[None]:
+def running(command: str, arguments: list[str], folder: Path) -> Iterator[None]:
     """Say which folder a run has and, on Ctrl-C or SIGTERM, how to go on with it."""
     print(f"run folder: {folder}", file=sys.stderr)
-    if resume and (folder / RESULT_FILE).is_file():
-        print(f"{folder}: the run has ended already; this is its result", file=sys.stderr)
     try:
         with _terminated_as_interrupted():
             yield

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 
 from adarts_ext.cli.options import OptionParser
-from adarts_ext.cli.runs import default_folder, pop_run, replace_options, running
+from adarts_ext.cli.runs import default_folder, pop_run, replace_options, running, say_if_ended
 from adarts_ext.genotype import state_name
 from adarts_ext.runs.folder import GENOTYPE_FILE, TENSORBOARD_FOLDER
 from adarts_ext.runs.options import check_choice
@@ -41,7 +41,9 @@ def run(arguments: list[str]) -> None:
     base = SearchConfig.load(out) if resume and not preset_given else PRESETS[preset]
     config = replace_options(parser, base, given)
     folder = out or default_folder(config)
-    with running("search", arguments, folder, resume):
+    with running("search", arguments, folder):
+        if resume:
+            say_if_ended(folder)
         result = search(config, folder, resume)
     report(result)
 

@@ -13,11 +13,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from adarts_ext.nn.image_blocks import ImageBlocks, compute_dtype, feature_map, lay_out
-from adarts_ext.ops import from_image_blocks
+from adarts_ext.ops import from_image_blocks, to_image_blocks
 
 
 @dataclass
@@ -71,11 +70,18 @@ class _Remembered(torch.autograd.Function):
     """``to_image_blocks`` whose result is there already."""
 
     @staticmethod
-    def forward(ctx, x, blocks):
-        ctx.batch, ctx.dtype = x.size(0), x.dtype
+    def forward(x, blocks):
         return blocks.detach()
 
     @staticmethod
-    @once_differentiable
+    def setup_context(ctx, inputs, output):
+        x, _ = inputs
+        ctx.batch, ctx.dtype, ctx.blocks_dtype = x.size(0), x.dtype, output.dtype
+
+    @staticmethod
     def backward(ctx, grad):
         return from_image_blocks(grad, ctx.batch).to(ctx.dtype), None
+
+    @staticmethod
+    def jvp(ctx, of_x, _):
+        return to_image_blocks(of_x.to(ctx.blocks_dtype))

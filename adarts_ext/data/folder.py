@@ -139,6 +139,8 @@ def _read_images(paths: list[Path], mode: str, shape: tuple[int, int]) -> Tensor
             try:
                 turned = _orientation(image, path) > 1
                 pixels = (ImageOps.exif_transpose(image) if turned else image).convert(mode)
+            except MemoryError:
+                raise
             except Exception as error:  # each of PIL's decoders fails in its own ways
                 raise ValueError(f"{path}: damaged image: {error}") from error
         if pixels.size != (width, height):

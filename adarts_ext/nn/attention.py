@@ -26,6 +26,7 @@ class ChannelAttention(nn.Module):
     Raises:
         ValueError: If there would be no hidden unit, the backend is unknown, or the input is not
             (N, C, H, W).
+        TypeError: If the input is no tensor.
 
     Example:
         >>> import torch

@@ -19,6 +19,7 @@ from adarts_ext.nn.mixed_op import MIXED_OP_SETTINGS, PartialMixedOp
 from adarts_ext.nn.operations import FactorizedReduce, ReLUConvBN
 from adarts_ext.nn.recompute import MEMORY_MODES, recompute
 from adarts_ext.nn.unchanged import AsBuilt, constant_when_compiled
+from adarts_ext.ops.operator import check_tensor
 
 
 class SearchCell(nn.Module):
@@ -66,7 +67,7 @@ class SearchCell(nn.Module):
 
     Raises:
         ValueError: If an argument is out of range or an input has another shape.
-        TypeError: If the inputs have different dtypes.
+        TypeError: If an input is no tensor, or the inputs have different dtypes.
 
     Example:
         >>> cell = SearchCell(12, 12, 4, reduction=False, reduction_previous=False, steps=2)
@@ -232,11 +233,16 @@ class SearchCell(nn.Module):
     ) -> None:
         channels = (self.previous_previous_channels, self.previous_channels)
         for name, x, expected in zip(("first", "second"), (s0, s1), channels, strict=True):
+            if not isinstance(x, ImageBlocks):
+                check_tensor("SearchCell", f"{name} input", x, "torch.Tensor or ImageBlocks")
             shape = _shape(x)
             if len(shape) != 4 or shape[1] != expected:
                 raise ValueError(
                     f"SearchCell: {name} input: expected (N, {expected}, H, W), got shape {shape}"
                 )
+        check_tensor("SearchCell", "alphas", alphas)
+        if betas is not None:
+            check_tensor("SearchCell", "betas", betas, "torch.Tensor or None")
         edges = len(self._ops)
         if alphas.shape != (edges, len(PRIMITIVES)):
             raise ValueError(

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from adarts_ext.ops.operator import check_tensor
+
 
 def check_choice(owner: str, name: str, value: str, choices: Sequence[str]) -> None:
     """Raise ValueError unless ``value`` is one of ``choices``; the message lists them."""
@@ -21,7 +23,8 @@ def check_at_least(owner: str, minimum: int, **values: int) -> None:
 
 
 def check_feature_map(owner: str, x: Tensor, channels: int) -> None:
-    """Raise ValueError unless ``x`` is (N, channels, H, W)."""
+    """Raise TypeError unless ``x`` is a tensor, ValueError unless it is (N, channels, H, W)."""
+    check_tensor(owner, "x", x)
     if x.dim() != 4 or x.shape[1] != channels:
         raise ValueError(f"{owner}: expected (N, {channels}, H, W), got shape {tuple(x.shape)}")
 
@@ -38,10 +41,11 @@ def check_images(owner: str, x: Tensor, channels: int) -> None:
     """Raise unless ``x`` are images that the two reduction cells can halve twice.
 
     Raises:
-        TypeError: If ``x`` is not floating point.
+        TypeError: If ``x`` is no tensor, or not floating point.
         ValueError: If ``x`` is not (N, channels, H, W) with height and width multiples of 4 and at
             least 16.
     """
+    check_tensor(owner, "x", x)
     if not x.is_floating_point():
         raise TypeError(f"{owner}: expected floating-point images, got {x.dtype}")
     check_feature_map(owner, x, channels)

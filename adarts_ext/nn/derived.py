@@ -140,7 +140,7 @@ class DerivedNetwork(nn.Module):
 
     Raises:
         ValueError: If an argument is out of range or the images have another shape.
-        TypeError: If the images are not floating point.
+        TypeError: If the images are no tensor, or not floating point.
 
     Example:
         >>> from adarts_ext.genotype import ADARTS_V1

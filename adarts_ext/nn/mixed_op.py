@@ -18,6 +18,7 @@ from adarts_ext.nn.checks import check_at_least, check_choice, check_even_size, 
 from adarts_ext.nn.image_blocks import feature_map, lay_out
 from adarts_ext.nn.operations import build_operation
 from adarts_ext.nn.unchanged import AsBuilt, constant_when_compiled
+from adarts_ext.ops.operator import check_tensor
 
 SELECTIONS = ("attention", "first", "random", "all")
 MIXED_OP_SETTINGS = attrgetter("channels", "stride", "proportion", "selection", "backend")
@@ -57,6 +58,7 @@ class PartialMixedOp(nn.Module):
     Raises:
         ValueError: If C is not divisible by K, C / K is odd at stride 2 (``skip_connect`` halves
             it), a choice is unknown, or an input has another shape or, at stride 2, an odd size.
+        TypeError: If an input is no tensor.
 
     Example:
         >>> mixed_op = PartialMixedOp(channels=16, stride=2)
@@ -108,6 +110,7 @@ class PartialMixedOp(nn.Module):
         check_feature_map("PartialMixedOp", x, self.channels)
         if self.stride == 2:
             check_even_size("PartialMixedOp", x)
+        check_tensor("PartialMixedOp", "weights", weights)
         if weights.shape != (len(PRIMITIVES),):
             raise ValueError(
                 f"PartialMixedOp: expected {len(PRIMITIVES)} weights, got {tuple(weights.shape)}"

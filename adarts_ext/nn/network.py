@@ -58,7 +58,7 @@ class SearchNetwork(nn.Module):
 
     Raises:
         ValueError: If an argument is out of range or unknown, or the images have another shape.
-        TypeError: If the images are not floating point.
+        TypeError: If the images are no tensor, or not floating point.
 
     Example:
         >>> network = SearchNetwork(init_channels=4, layers=3)

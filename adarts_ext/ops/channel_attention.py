@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 from torch.utils.flop_counter import register_flop_formula
 
 from adarts_ext import _library, reference
@@ -19,8 +18,10 @@ from adarts_ext.ops.common import (
     is_interleaved,
     kernels,
 )
+from adarts_ext.ops.operator import once_differentiable, operator
 
 
+@operator
 def channel_attention(x: Tensor, w1: Tensor, w2: Tensor) -> Tensor:
     """Score the channels of a feature map by CBAM's channel attention.
 
@@ -118,7 +119,7 @@ def _setup_context(ctx, inputs, output) -> None:
     ctx.save_for_backward(scores, w1, w2, pooled, hidden, position)
 
 
-@once_differentiable
+@once_differentiable("channel_attention")
 def _backward(ctx, grad: Tensor | None, *unused):
     if grad is None:
         return None, None, None

@@ -6,11 +6,15 @@ import torch
 from torch import Tensor
 
 from adarts_ext import reference
-from adarts_ext.reference.image_blocks import LANES, check_image_blocks_of, to_image_blocks
+from adarts_ext.ops.operator import operator
+from adarts_ext.reference.image_blocks import LANES, check_image_blocks_of
 
 __all__ = ["LANES", "from_image_blocks", "to_image_blocks"]
 
+to_image_blocks = operator(reference.to_image_blocks)
 
+
+@operator
 def from_image_blocks(blocks: Tensor, batch: int) -> Tensor:
     """Return the feature map ``(N, C, H, W)`` that :func:`to_image_blocks` laid out.
 

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 from torch.utils.flop_counter import register_flop_formula
 
 from adarts_ext import _library, reference
 from adarts_ext.ops.common import check_dtype, check_like, check_shape, kernels
+from adarts_ext.ops.operator import once_differentiable, operator
 
 
+@operator
 def mixed_sum(inputs: Sequence[Tensor], weights: Tensor) -> Tensor:
     """Sum tensors, each times its weight: the mixed operation of DARTS.
 
@@ -87,7 +88,7 @@ class _MixedSum(torch.autograd.Function):
         return kernels.mixed_sum(inputs, weights)
 
     @staticmethod
-    @once_differentiable
+    @once_differentiable("mixed_sum")
     def backward(ctx, grad: Tensor):
         needs_weights, *needs_inputs = ctx.needs_input_grad
         return _gradients(ctx.saved_tensors, grad, needs_inputs, needs_weights)
@@ -108,7 +109,7 @@ def _setup_context(ctx, inputs, output) -> None:
     ctx.save_for_backward(weights, *(tensors if weights.requires_grad else ()))
 
 
-@once_differentiable
+@once_differentiable("mixed_sum")
 def _backward(ctx, grad: Tensor):
     needs_inputs, needs_weights = ctx.needs_input_grad
     grad_weights, *grad_inputs = _gradients(

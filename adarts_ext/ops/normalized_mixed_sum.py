@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 from torch.utils.flop_counter import register_flop_formula
 
 from adarts_ext import _library, reference
@@ -20,10 +19,12 @@ from adarts_ext.ops.common import (
     check_shape,
     kernels,
 )
+from adarts_ext.ops.operator import once_differentiable, operator
 from adarts_ext.reference.cell_layout import STATISTICS
 from adarts_ext.reference.normalized_mixed_sum import NormalizedMixedSum
 
 
+@operator
 def normalized_mixed_sum(
     inputs: Sequence[Tensor],
     weights: Tensor,
@@ -145,7 +146,7 @@ class _NormalizedMixedSum(torch.autograd.Function):
         return output
 
     @staticmethod
-    @once_differentiable
+    @once_differentiable("normalized_mixed_sum")
     def backward(ctx, grad, *unused):
         needs_weights, _, _, _, *needs_inputs = ctx.needs_input_grad
         of_weights, *of_inputs = _gradients(ctx, grad, needs_inputs, needs_weights)
@@ -177,7 +178,7 @@ def _gradients(ctx, grad, needs_inputs: list[bool], needs_weights: bool):
     return next(grads) if needs_weights else None, *of_inputs
 
 
-@once_differentiable
+@once_differentiable("normalized_mixed_sum")
 def _backward(ctx, grad, *unused):
     needs_inputs, needs_weights = ctx.needs_input_grad[:2]
     of_weights, *of_inputs = _gradients(ctx, grad, list(needs_inputs), needs_weights)

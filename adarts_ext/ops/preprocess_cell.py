@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 from torch.utils.flop_counter import register_flop_formula
 
 from adarts_ext import _library, reference
@@ -19,10 +18,12 @@ from adarts_ext.ops.common import (
     differentiable,
     kernels,
 )
+from adarts_ext.ops.operator import once_differentiable, operator
 from adarts_ext.reference.cell_layout import STATISTICS
 from adarts_ext.reference.image_blocks import LANES
 
 
+@operator
 def preprocess_cell(
     x: Tensor,
     weights: Tensor,
@@ -124,7 +125,7 @@ def _setup_context(ctx, inputs, output) -> None:
     ctx.save_for_backward(x, weights, h, batch_norms if norms is None else norms)
 
 
-@once_differentiable
+@once_differentiable("preprocess_cell")
 def _backward(ctx, grad: Tensor | None, *unused):
     needed = ctx.needs_input_grad[:2]
     if grad is None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 from torch.utils.flop_counter import register_flop_formula
 
 from adarts_ext import _library, reference
@@ -18,8 +17,10 @@ from adarts_ext.ops.common import (
     is_interleaved,
     kernels,
 )
+from adarts_ext.ops.operator import once_differentiable, operator
 
 
+@operator
 def scatter_channels(
     x: Tensor, index: Tensor, update: Tensor, scale: Tensor | None = None, stride: int = 1
 ) -> Tensor:
@@ -113,7 +114,7 @@ def _setup_context(ctx, inputs, output) -> None:
     ctx.save_for_backward(x if reads_x else None, index, scale)
 
 
-@once_differentiable
+@once_differentiable("scatter_channels")
 def _backward(ctx, grad: Tensor):
     x, index, scale = ctx.saved_tensors
     needs_x, _, needs_update, needs_scale, _ = ctx.needs_input_grad

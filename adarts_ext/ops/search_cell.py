@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
-from torch.autograd.function import once_differentiable
 
 from adarts_ext import _library, reference
 from adarts_ext.ops.common import (
@@ -21,9 +20,11 @@ from adarts_ext.ops.common import (
     check_stride,
     kernels,
 )
+from adarts_ext.ops.operator import once_differentiable, operator
 from adarts_ext.reference.cell_layout import STATISTICS, CellLayout, CellOutput
 
 
+@operator
 def search_cell(
     states: Sequence[Tensor],
     weights: Sequence[Tensor],
@@ -196,7 +197,7 @@ class _SearchCell(torch.autograd.Function):
         return nodes, batch_norms, index
 
     @staticmethod
-    @once_differentiable
+    @once_differentiable("search_cell")
     def backward(ctx, grad, *unused):
         needs_alphas, needs_betas, *needs = ctx.needs_input_grad
         needs_states, needs_weights = needs[6 : 6 + ctx.count], needs[6 + ctx.count :]
@@ -237,7 +238,7 @@ def _gradients(ctx, grad, needs_states, needs_weights, needs_alphas, needs_betas
     return of_states, *(next(grads) if needed else None for needed in others)
 
 
-@once_differentiable
+@once_differentiable("search_cell")
 def _backward(ctx, grad, *unused):
     needs_states, *needs = ctx.needs_input_grad
     return *_gradients(ctx, grad, needs_states, *needs[:3]), *[None] * 12

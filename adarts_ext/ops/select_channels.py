@@ -8,8 +8,10 @@ from torch.utils.flop_counter import register_flop_formula
 
 from adarts_ext import _library, reference
 from adarts_ext.ops.common import check_dtype, kernels
+from adarts_ext.ops.operator import operator
 
 
+@operator
 def select_channels(scores: Tensor, k: int) -> Tensor:
     """Choose the ``k`` channels whose scores, summed over the batch, are largest.
 

@@ -10,6 +10,7 @@ from typing import Any
 from torch import nn
 
 from adarts_ext.genotype import Genotype
+from adarts_ext.memory import is_out_of_memory
 from adarts_ext.retrain.build import build_network, make_test_loader
 from adarts_ext.retrain.config import RetrainConfig
 from adarts_ext.retrain.cost import network_cost
@@ -88,6 +89,8 @@ def load_weights(network: nn.Module, checkpoint: dict[str, Any], path: Path) -> 
     try:
         network.load_state_dict(checkpoint["network"])
     except (KeyError, RuntimeError, TypeError, AttributeError) as error:
+        if is_out_of_memory(error):
+            raise
         raise ValueError(
             f"{path}: its weights do not fit the genotype, the options and the data set of the run"
         ) from error

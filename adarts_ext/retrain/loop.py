@@ -27,6 +27,7 @@ from adarts_ext.runs.data import Given, config_of_given, run_data
 from adarts_ext.runs.data_record import check_same_data, save_data_record
 from adarts_ext.runs.device import resolve_device
 from adarts_ext.runs.folder import GENOTYPE_FILE, check_run_folder, open_run_folder, sole_run
+from adarts_ext.runs.machine_record import save_machine_record, warn_of_other_machine
 from adarts_ext.runs.metrics import evaluate_network
 from adarts_ext.runs.monitor import Monitor
 from adarts_ext.runs.progress import Progress
@@ -96,21 +97,36 @@ def retrain(
     if resume:
         config.check_continues(folder)
         check_same_genotype(folder, genotype)
-    device = resolve_device(config.device)
     data = run_data(config, dataset)
     if resume:
         check_same_data(folder, data)
+    state, test_loader, cost = prepare(genotype, config, data)
+    open_run_folder(folder, resume)
+    with sole_run(folder):
+        return _retrain(
+            genotype, config, folder, resume, data, state, test_loader, cost, other_epochs
+        )
+
+
+def prepare(
+    genotype: Genotype, config: RetrainConfig, data: ImageDataset
+) -> tuple[RetrainState, BatchLoader, dict[str, int]]:
+    """Build what a training needs, and write nothing.
+
+    Returns:
+        What changes during the training, the batches to test on, and what the network costs.
+
+    Raises:
+        ValueError: If the options do not fit the data, or the device is not there.
+    """
+    device = resolve_device(config.device)
     train_loader = make_train_loader(config, data, device)
     test_loader = make_test_loader(config, data, device)
     cost = network_cost(genotype, config, data)
     torch.manual_seed(config.seed)
     network = build_network(genotype, config, data).to(device)
     state = RetrainState(network, make_optimizer(config, network), train_loader)
-    open_run_folder(folder, resume)
-    with sole_run(folder):
-        return _retrain(
-            genotype, config, folder, resume, data, state, test_loader, cost, other_epochs
-        )
+    return state, test_loader, cost
 
 
 def _retrain(
@@ -124,13 +140,16 @@ def _retrain(
     cost: dict[str, int],
     other_epochs: tuple[int, int],
 ) -> RetrainResult:
-    network = state.network
+    network, device = state.network, test_loader.images.device
     history: list[dict[str, Any]] = []
     if resume:
         history = state.load(folder)
+        if len(history) < config.epochs:
+            warn_of_other_machine(folder, device)
     else:
         config.save(folder)
         save_data_record(folder, dataset)
+        save_machine_record(folder, device)
         genotype.save(folder / GENOTYPE_FILE)
 
     epochs_done, steps = len(history), len(state.loader)

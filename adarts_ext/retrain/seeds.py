@@ -7,13 +7,19 @@ from dataclasses import replace
 from pathlib import Path
 
 from adarts_ext.arguments import naming
+from adarts_ext.files import read_json, write_json
 from adarts_ext.genotype import Genotype
-from adarts_ext.retrain.config import RetrainConfig
-from adarts_ext.retrain.loop import retrain
+from adarts_ext.retrain.config import RetrainConfig, seed_folders
+from adarts_ext.retrain.loop import prepare, retrain
 from adarts_ext.retrain.result import RetrainResult, SeedsResult
 from adarts_ext.runs.checkpoint import load_checkpoint
-from adarts_ext.runs.data import Given, given_images
-from adarts_ext.runs.folder import CHECKPOINT_FILE, check_run_folder
+from adarts_ext.runs.data import Given, config_of_given, given_images, run_data
+from adarts_ext.runs.folder import (
+    CHECKPOINT_FILE,
+    SEEDS_FILE,
+    check_run_folder,
+    sole_run,
+)
 from adarts_ext.runs.options import LARGEST_SEED, check_range, check_type
 
 
@@ -28,7 +34,8 @@ def retrain_seeds(
     """Train a genotype once for each seed, and sum the results up.
 
     One seed is one run, in ``run_folder`` itself. Several are one run each, in
-    ``run_folder/seed-<seed>``, and ``run_folder/result.json`` gets the summary.
+    ``run_folder/seed-<seed>``, ``run_folder/seeds.json`` names them, and ``run_folder/result.json``
+    gets the summary.
 
     Args:
         genotype: The two cells.
@@ -68,17 +75,39 @@ def retrain_seeds(
         len(load_checkpoint(path / CHECKPOINT_FILE, "retrain")["history"]) if seed_resume else 0
         for path, seed_resume in zip(folders, begun, strict=True)
     ]
-    runs = [
-        retrain(
-            genotype,
-            configs[k],
-            folders[k],
-            begun[k],
-            data,
-            (k * config.epochs, sum(config.epochs - epochs for epochs in done[k + 1 :])),
-        )
-        for k in range(len(seeds))
-    ]
-    summary = SeedsResult.of(runs, folder)
-    summary.save()
+    known = config_of_given(configs[0], data)
+    prepare(genotype, known, run_data(known, data))  # what does not fit leaves no folder
+    folder.mkdir(parents=True, exist_ok=True)
+    with sole_run(folder):
+        write_json(folder / SEEDS_FILE, list(seeds))
+        runs = [
+            retrain(
+                genotype,
+                configs[k],
+                folders[k],
+                begun[k],
+                data,
+                (k * config.epochs, sum(config.epochs - epochs for epochs in done[k + 1 :])),
+            )
+            for k in range(len(seeds))
+        ]
+        summary = SeedsResult.of(runs, folder)
+        summary.save()
     return summary
+
+
+def seeds_of(folder: Path) -> list[int]:
+    """Read which seeds the run or the runs in a folder have, those not begun included.
+
+    Raises:
+        FileNotFoundError: If the folder holds no run.
+        ValueError: If it holds a run of another kind, or a damaged file.
+    """
+    path = folder / SEEDS_FILE
+    if path.is_file():
+        seeds = read_json(path)
+        if not isinstance(seeds, list) or not all(type(seed) is int for seed in seeds):
+            raise ValueError(f"{path}: damaged, expected a list of whole numbers")
+        return seeds
+    folders = seed_folders(folder)  # without that file where an earlier version made them
+    return [RetrainConfig.load(one).seed for one in folders or [folder]]

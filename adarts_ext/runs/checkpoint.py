@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 import torch
 
 from adarts_ext.files import write_atomic
+from adarts_ext.memory import is_out_of_memory
 from adarts_ext.runs.folder import CHECKPOINT_FILE
 
 
@@ -53,6 +54,8 @@ class RunState:
             set_rng_state(state["rng"])
             return state["history"]
         except (KeyError, RuntimeError, TypeError, ValueError) as error:
+            if is_out_of_memory(error):
+                raise
             raise ValueError(
                 f"{path}: does not fit the options and the data set of the run"
             ) from error
@@ -113,6 +116,8 @@ def load_checkpoint(path: str | os.PathLike[str], kind: str | None = None) -> di
             raise ValueError(f"wrong checksum of {damaged}")
         state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception as error:
+        if is_out_of_memory(error):
+            raise
         raise ValueError(f"{path}: damaged, or not a checkpoint of adarts_ext") from error
     if not isinstance(state, dict) or "kind" not in state:
         raise ValueError(f"{path}: not a checkpoint of adarts_ext")

@@ -9,9 +9,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from adarts_ext.arguments import naming
+from adarts_ext.files import remove_leftovers
 
 CONFIG_FILE = "config.json"
 DATASET_FILE = "dataset.json"
+MACHINE_FILE = "machine.json"
+SEEDS_FILE = "seeds.json"
 CHECKPOINT_FILE = "checkpoint.pt"
 HISTORY_FILE = "history.json"
 GENOTYPE_FILE = "genotype.json"
@@ -77,6 +80,8 @@ def open_run_folder(path: str | os.PathLike[str], resume: bool) -> Path:
 def sole_run(folder: Path) -> Iterator[None]:
     """Hold a run's folder, so that no second run works in it at the same time.
 
+    What a run that was killed had begun to write there is removed.
+
     Raises:
         ValueError: If another run holds it, in this process or in another one on this machine.
 
@@ -91,6 +96,8 @@ def sole_run(folder: Path) -> Iterator[None]:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise ValueError(f"{folder}: another run is at work in this folder") from error
+        for part in (folder, folder / GENOTYPES_FOLDER):
+            remove_leftovers(part)
         yield
     finally:
         os.close(descriptor)

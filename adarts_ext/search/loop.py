@@ -23,6 +23,7 @@ from adarts_ext.runs.folder import (
     open_run_folder,
     sole_run,
 )
+from adarts_ext.runs.machine_record import save_machine_record, warn_of_other_machine
 from adarts_ext.runs.metrics import RunningMean, evaluate_network
 from adarts_ext.runs.monitor import Monitor
 from adarts_ext.runs.progress import Progress
@@ -124,13 +125,16 @@ def _search(
     state: SearchState,
     evaluation_loader: BatchLoader,
 ) -> SearchResult:
-    network = state.network
+    network, device = state.network, evaluation_loader.images.device
     history: list[dict[str, Any]] = []
     if resume:
         history = state.load(folder)
+        if len(history) < config.epochs:
+            warn_of_other_machine(folder, device)
     else:
         config.save(folder)
         save_data_record(folder, dataset)
+        save_machine_record(folder, device)
 
     epochs_done, steps = len(history), len(state.train_loader)
     (folder / GENOTYPES_FOLDER).mkdir(exist_ok=True)
@@ -156,7 +160,7 @@ def _search(
                 **describe_architecture(network),
                 "step_seconds": step_seconds,
                 "seconds": time.perf_counter() - start,
-                "peak_memory_bytes": peak_memory(state.train_loader.images.device),
+                "peak_memory_bytes": peak_memory(device),
             }
             network.genotype().save(folder / GENOTYPES_FOLDER / f"epoch-{epoch:04d}.json")
             monitor.record(entry, curves(entry))

@@ -1,7 +1,6 @@
 // Everything the bindings share: checks with readable messages, memory layouts, dtype dispatch.
 #pragma once
 
-#include <torch/csrc/stable/ops.h>
 #include <torch/csrc/stable/tensor.h>
 #include <torch/headeronly/core/ScalarType.h>
 
@@ -13,6 +12,8 @@
 #include <stdexcept>
 #include <string>
 #include <vector>
+
+#include "calls.h"
 
 namespace adarts {
 

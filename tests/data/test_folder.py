@@ -112,6 +112,15 @@ def test_corrupt_image_is_named(colour, keep):
     assert "\n" not in str(caught.value)
 
 
+def test_out_of_memory_is_not_taken_for_damage(colour, monkeypatch):
+    def fail(*arguments):
+        raise MemoryError
+
+    monkeypatch.setattr(Image.Image, "convert", fail)
+    with pytest.raises(MemoryError):
+        load(colour)
+
+
 def test_text_that_pretends_to_be_an_image(colour):
     path = colour / "test" / "ant" / "9.jpg"
     path.write_text("hello")

@@ -145,6 +145,31 @@ def test_a_checkpoint_that_does_not_fit_is_named(tmp_path, changes):
     assert "\n" not in str(caught.value)
 
 
+OUT_OF_MEMORY = [
+    MemoryError("Unable to allocate"),
+    torch.OutOfMemoryError("CUDA out of memory"),
+    RuntimeError("DefaultCPUAllocator: can't allocate memory"),
+]
+
+
+@pytest.mark.parametrize("error", OUT_OF_MEMORY)
+def test_out_of_memory_is_not_taken_for_damage(checkpoint, tmp_path, monkeypatch, error):
+    def fail(*arguments, **keywords):
+        raise error
+
+    layers = make_layers()
+    layers.save(tmp_path, [])
+    with monkeypatch.context() as patch:
+        patch.setattr(layers.second, "load_state_dict", fail)
+        with pytest.raises(type(error)) as caught:
+            layers.load(tmp_path)
+        assert caught.value is error
+    monkeypatch.setattr(torch, "load", fail)
+    with pytest.raises(type(error)) as caught:
+        load_checkpoint(checkpoint)
+    assert caught.value is error
+
+
 def test_rng_state_from_a_machine_with_other_devices():
     state = rng_state() | {"cuda": [torch.zeros(16, dtype=torch.uint8)] * 9}
     expected = torch.rand(2)

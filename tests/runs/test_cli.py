@@ -8,6 +8,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import warnings
 from dataclasses import fields
 from xml.etree import ElementTree
 
@@ -23,6 +24,7 @@ from adarts_ext.cli.options import argument_help
 from adarts_ext.files import read_json
 from adarts_ext.genotype import ADARTS_V2, Genotype, random_genotype, state_name
 from adarts_ext.retrain import RetrainConfig
+from adarts_ext.retrain import loop as retrain_loop
 from adarts_ext.search import PRESETS, SearchConfig, loop
 
 pytestmark = pytest.mark.slow
@@ -259,7 +261,7 @@ def test_a_missing_extra_is_named_with_the_command_that_installs_it():
         (["search", "--config", "none.yaml"], "--config: none.yaml: No such file or directory"),
         (["search", "--config"], "argument --config: expected one argument"),
         (["search", "--resume"], "--resume needs the folder of the run: --out RUN"),
-        (["retrain"], "expected GENOTYPE|RUN, got nothing"),
+        (["retrain"], "expected the genotype to train: GENOTYPE|RUN"),
         (
             ["retrain", "ADARTS_V1", "--seeds", "1,b"],
             "--seeds: expected whole numbers set apart by",
@@ -469,6 +471,33 @@ def test_retrain_from_several_seeds_gives_mean_and_deviation(images, tmp_path, c
     assert main(["evaluate", str(out / "seed-4"), "--device", "cpu"]) == 0
 
 
+def test_retrain_goes_on_with_all_seeds_of_its_folder(images, tmp_path, capfd, monkeypatch):
+    out = tmp_path / "seeds"
+    arguments = [*SMALL_RETRAIN, "--dataset", "folder", "--data-dir", str(images)]
+    whole_epoch = retrain_loop.train_epoch
+
+    def breaking_epoch(state, config, *rest):
+        if config.seed == 5:
+            raise KeyboardInterrupt
+        return whole_epoch(state, config, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(retrain_loop, "train_epoch", breaking_epoch)
+        started = ["retrain", "random:3", "--seeds", "4,5,6", *arguments, "--out", str(out)]
+        assert main(started) == 130
+    assert main(["retrain", "--resume", "--out", str(out)]) == 0
+    assert read_json(out / "result.json")["seeds"] == [4, 5, 6]
+    assert "has ended already" not in capfd.readouterr().err
+    assert main(["retrain", "--resume", "--out", str(out)]) == 0
+    output = capfd.readouterr()
+    assert f"{out}: the run has ended already; this is its result" in output.err
+    assert "over the seeds 4, 5, 6" in output.out
+    assert main(["retrain", "--resume", "--out", str(out), "--seeds", "4,5,6,7"]) == 0
+    output = capfd.readouterr()
+    assert "has ended already" not in output.err
+    assert "over the seeds 4, 5, 6, 7" in output.out
+
+
 def test_retrain_takes_the_data_of_the_search_unless_told_otherwise(searched, images, taken):
     assert main(["retrain", str(searched)]) == 1
     genotype, config, folder, seeds, resume = taken["retrain"]
@@ -626,6 +655,17 @@ def test_out_of_memory_is_one_line_that_says_what_helps(error, monkeypatch, caps
     for option in ("--batch-size", "--memory recompute", "--image-size"):
         assert option in line
     assert line.count("\n") == 1
+
+
+def test_a_warning_is_one_line(monkeypatch, capsys):
+    from adarts_ext.cli import search
+
+    def warn(arguments):
+        warnings.warn("two files\nare skipped", stacklevel=1)
+
+    monkeypatch.setattr(search, "run", warn)
+    assert main(["search"]) == 0
+    assert capsys.readouterr().err == "adarts: warning: two files are skipped\n"
 
 
 def test_other_runtime_errors_are_not_hidden(monkeypatch):

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import shutil
 import statistics
+import warnings
 from dataclasses import asdict, replace
 
 import numpy as np
@@ -16,8 +17,11 @@ from adarts_ext.files import read_json, write_json
 from adarts_ext.genotype import ADARTS_V1, ADARTS_V2, Genotype
 from adarts_ext.nn import DerivedNetwork
 from adarts_ext.retrain import RetrainConfig, build, evaluate, loop, retrain, retrain_seeds
+from adarts_ext.retrain import seeds as seeds_module
+from adarts_ext.retrain.seeds import seeds_of
 from adarts_ext.runs import checkpoint as checkpoint_module
 from adarts_ext.runs.checkpoint import load_checkpoint
+from adarts_ext.runs.folder import sole_run
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +100,7 @@ def test_run_folder(finished, config):
         "dataset.json",
         "genotype.json",
         "history.json",
+        "machine.json",
         "result.json",
         "tensorboard",
     ]
@@ -150,6 +155,18 @@ def test_resumed_run_ends_as_the_whole_one_bit_for_bit(
     assert_equal_state(
         load_checkpoint(tmp_path / "checkpoint.pt"), load_checkpoint(folder / "checkpoint.pt")
     )
+
+
+def test_resuming_with_other_threads_warns_where_there_is_something_left_to_do(
+    finished, config, tmp_path, monkeypatch
+):
+    retrain_until(2, ADARTS_V1, config, tmp_path, monkeypatch)
+    write_json(tmp_path / "machine.json", read_json(tmp_path / "machine.json") | {"threads": 99})
+    with pytest.warns(UserWarning, match="begun with threads 99, now"):
+        retrain(ADARTS_V1, config, tmp_path, resume=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        retrain(ADARTS_V1, config, tmp_path, resume=True)
 
 
 def test_resuming_a_finished_run_gives_its_result(finished, config, tmp_path):
@@ -333,6 +350,37 @@ def test_one_seed_is_a_run_of_its_own(finished, config, tmp_path):
         retrain_seeds(ADARTS_V1, config, tmp_path, [0, 1])
 
 
+def test_the_seeds_of_a_folder_are_all_that_were_asked_for(finished, config, tmp_path, monkeypatch):
+    assert seeds_of(finished[0]) == [0]
+    retrained = []
+
+    def interrupted(genotype, config, folder, resume, dataset, other_epochs):
+        if retrained:
+            raise KeyboardInterrupt
+        retrained.append(retrain(genotype, config, folder, resume))
+        return retrained[0]
+
+    folder = tmp_path / "runs"
+    with monkeypatch.context() as patch:
+        patch.setattr(seeds_module, "retrain", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            retrain_seeds(ADARTS_V1, replace(config, epochs=1), folder, [7, 3, 10])
+    assert seeds_of(folder) == [7, 3, 10]
+    (folder / "seeds.json").unlink()  # as an earlier version left it: those that were begun
+    assert seeds_of(folder) == [7]
+    for damaged in ("[1, ", '{"seeds": [1]}', "[true]"):
+        (folder / "seeds.json").write_text(damaged)
+        with pytest.raises(ValueError, match=r"seeds\.json: damaged"):
+            seeds_of(folder)
+    with pytest.raises(FileNotFoundError, match="not the folder of a run"):
+        seeds_of(tmp_path)
+
+
+def test_two_commands_do_not_train_seeds_in_one_folder(config, tmp_path):
+    with sole_run(tmp_path), pytest.raises(ValueError, match="another run is at work"):
+        retrain_seeds(ADARTS_V1, config, tmp_path, [0, 1])
+
+
 @pytest.mark.parametrize("seeds", [[], [1, 1], [-1], ["1"]])
 def test_seeds_that_make_no_sense(config, tmp_path, seeds):
     with pytest.raises(ValueError, match="seeds: expected "):
@@ -410,6 +458,15 @@ def test_truncated_file_of_a_run_is_named(copy, config, name, command):
     with pytest.raises(ValueError, match=name) as caught:
         commands[command]()
     assert "\n" not in str(caught.value)
+
+
+def test_out_of_memory_is_not_taken_for_weights_that_do_not_fit(finished, monkeypatch):
+    def fail(*arguments, **keywords):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(DerivedNetwork, "load_state_dict", fail)
+    with pytest.raises(torch.OutOfMemoryError):
+        evaluate(finished[0], device="cpu")
 
 
 @pytest.mark.parametrize("name", ["checkpoint.pt", "config.json", "genotype.json"])

@@ -69,5 +69,19 @@ def test_two_runs_do_not_work_in_one_folder(tmp_path):
         assert not list(tmp_path.iterdir())
 
 
+def test_a_run_removes_what_a_killed_one_left(tmp_path):
+    left = [tmp_path / ".history.json.0123abcd.tmp"]
+    left.append(tmp_path / "genotypes" / ".epoch-0002.json.89abcdef.tmp")
+    left[1].parent.mkdir()
+    for path in left:
+        path.touch()
+    with sole_run(tmp_path):
+        assert not any(path.exists() for path in left)
+        left[0].touch()  # what a run is writing now
+        with pytest.raises(ValueError, match="another run is at work"), sole_run(tmp_path):
+            pass
+        assert left[0].exists()
+
+
 def test_runs_that_start_in_one_second_have_folders_of_their_own():
     assert len({default_folder(SearchConfig()) for _ in range(3)}) == 3

@@ -93,6 +93,7 @@ def test_the_run_folder_holds_all_that_is_promised(finished, config):
         "dataset.json",
         "checkpoint.pt",
         "history.json",
+        "machine.json",
         "result.json",
         "genotype.json",
         "genotypes",
