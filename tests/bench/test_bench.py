@@ -197,7 +197,7 @@ def refused_in_one_line(options: list[str], message: str, capsys) -> None:
         (["--rounds", "0"], "rounds: expected at least 1, got 0"),
         (["--layers", "2"], "layers: expected at least 3, got 2"),
         (["--batches", "0"], "batches: expected at least 1, got 0"),
-        (["--image-size", "0"], "image_size: expected at least 1, got 0"),
+        (["--image-size", "0"], "--image-size: expected a multiple of 4, at least 16, got 0"),
         (["--device", "tpu"], "invalid choice: 'tpu'"),
         (["--device", "cuda:1"], "invalid choice: 'cuda:1'"),
         (["--fit", "--parts", "ops"], "--fit measures no part, got --parts ops too"),
@@ -213,7 +213,7 @@ def test_wrong_usage_is_said_in_one_line(options, message, capsys):
 
 def test_an_empty_memory_limit_is_refused(capsys):
     assert main(["bench", "--fit", "--memory-limit", "0"]) == 1
-    assert "memory_limit: expected above 0, got 0.0" in capsys.readouterr().err
+    assert "--memory-limit: expected above 0, got 0.0" in capsys.readouterr().err
 
 
 def test_what_is_no_result_is_refused(tmp_path, capsys):

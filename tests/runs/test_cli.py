@@ -285,11 +285,11 @@ def test_a_missing_extra_is_named_with_the_command_that_installs_it():
         ),
         (
             ["search", "--dataset", "digits", "--data-dir", "photos"],
-            "data_dir: expected none, as the digits come with scikit-learn, got photos",
+            "--data-dir: expected none, as the digits come with scikit-learn, got photos",
         ),
         (
             ["retrain", "ADARTS_V1", "--data-dir", "photos"],
-            "data_dir: expected none, as the digits come",
+            "--data-dir: expected none, as the digits come",
         ),
         (
             ["search", "--download"],
@@ -306,7 +306,7 @@ def test_a_missing_extra_is_named_with_the_command_that_installs_it():
         (["search", "--preset", "darts", "--proportion", "2"], "proportion: expected none, as"),
         (
             ["retrain", "ADARTS_V1", "--no-auxiliary", "--auxiliary-weight", "0.4"],
-            "auxiliary_weight: expected none, as the network has no auxiliary head",
+            "--auxiliary-weight: expected none, as the network has no auxiliary head",
         ),
         (["retrain", "ADARTS_V1", "--no-augment", "--cutout", "4"], "cutout: expected none, as"),
     ],
@@ -555,7 +555,7 @@ def test_what_fails_is_one_clear_line_and_status_1(
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        (["--data-dir", "photos"], "data_dir: expected none, as the digits come with scikit"),
+        (["--data-dir", "photos"], "--data-dir: expected none, as the digits come with scikit"),
         (["--download"], "download: expected no"),
     ],
 )
