@@ -113,7 +113,11 @@ class SearchStep:
         self.bfloat16 = bfloat16
         self.grad_clip = config.grad_clip
         self.network = build_network(arm, size, device)
-        self.weight_optimizer, self.arch_optimizer = make_optimizers(config, self.network)
+        ours = arm.network == "ours"
+        weights = self.network.flat_parameters() if ours else self.network.parameters()
+        self.weight_optimizer, self.arch_optimizer = make_optimizers(
+            config, weights, self.network.arch_parameters()
+        )
         for group in self.arch_optimizer.param_groups:
             group["capturable"] = device == "cuda"  # by a CUDA graph
         self.train_batches = random_batches(arm, size, device, batches, seed=1)
@@ -138,7 +142,7 @@ class SearchStep:
             half(train, validation)
 
     def _frozen(self, train: Batch, validation: Batch) -> None:
-        _, gradient = first_order_gradient(self.network, validation)
+        _, gradient = first_order_gradient(self.network, self.weight_optimizer, validation)
         architecture_step(self.arch_optimizer, self.network.arch_parameters(), gradient)
         self.loss, _ = weight_step(self.network, self.weight_optimizer, train, self.grad_clip)
 

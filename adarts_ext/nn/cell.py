@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import operator
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,7 @@ from adarts_ext.nn import fused
 from adarts_ext.nn.backend import BACKENDS
 from adarts_ext.nn.batch_norms import Updates, reason_against_norms, update_running_statistics
 from adarts_ext.nn.checks import check_at_least, check_choice
+from adarts_ext.nn.flat import attach, flatten, is_attached
 from adarts_ext.nn.image_blocks import ImageBlocks, feature_map, lay_out
 from adarts_ext.nn.mixed_op import MIXED_OP_SETTINGS, PartialMixedOp
 from adarts_ext.nn.operations import FactorizedReduce, ReLUConvBN
@@ -123,6 +125,7 @@ class SearchCell(nn.Module):
         self._layers1 = fused.Layers.below([self.preprocess1])
         self.selected_channels = self._ops[0].selected_channels
         self._candidates = fused.Layers.join(edge.fused_layers for edge in self._ops)
+        self._flat: Tensor | None = None  # the weights of the candidates, see flatten
         several = (self._layers0, self._layers1, self._candidates)
         self._norms = fused.Layers.join(several).norms
 
@@ -140,6 +143,8 @@ class SearchCell(nn.Module):
             or fused.reason_against_input(s1)
             or self._reason_not_fused()
         ):
+            if self._flat is not None and self._flat.grad is None:
+                attach(self._flat, self.candidate_weights())  # the layers' gradients go there
             maps = feature_map(s0), feature_map(s1)
             return self._forward_by_operator(*maps, alphas, betas)
         seen = [] if updates is None else updates
@@ -172,7 +177,39 @@ class SearchCell(nn.Module):
         self._check_states(s0, s1, states[0].feature_shape, states[1].feature_shape)
         kind, layers = self._ops[0].edge_kind, self._candidates
         edges, store = fused.complete_edges(self.steps), self.memory == "store"
-        return fused.mix(kind, layers, states, edges, alphas, betas, store, updates)
+        flat = self._flat
+        if flat is not None and not is_attached(flat, self.candidate_weights()):
+            raise RuntimeError(
+                "SearchCell: the weights were exchanged after flatten(), and would no longer be "
+                "trained; load weights in place, or make the network anew"
+            )
+        return fused.mix(kind, layers, states, edges, alphas, betas, store, updates, flat)
+
+    def flatten(self) -> Tensor:
+        """Lay the weights of all mixed operations end to end in one leaf tensor, and return it.
+
+        From then on the cell takes them from there, and their gradients arrive there; the weights
+        are views of it, and so are their gradients. Copies of the cell are without it.
+        """
+        if self._flat is None:
+            self._flat = flatten(self.candidate_weights())
+        return self._flat
+
+    def candidate_weights(self) -> list[nn.Parameter]:
+        """Return the weights of all mixed operations, in the order of the fused kernels."""
+        return [convolution.weight for convolution in self._candidates.convolutions]
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> SearchCell:
+        super()._apply(fn, recurse)
+        if self._flat is not None:  # it stays the same object, as parameters do
+            grad = self._flat.grad
+            self._flat.data, self._flat.grad = fn(self._flat.data), None
+            self._flat.grad = None if grad is None else fn(grad)
+            attach(self._flat, self.candidate_weights())
+        return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_flat": None}
 
     def _forward_by_operator(
         self, s0: Tensor, s1: Tensor, alphas: Tensor, betas: Tensor | None
@@ -257,6 +294,11 @@ class SearchCell(nn.Module):
             f"out_channels={self.out_channels}, reduction={self.reduction}, steps={self.steps}, "
             f"memory={self.memory}, kernels={self.kernels()}"
         )
+
+    @property
+    def is_fused(self) -> bool:
+        """Whether this cell runs in the fused kernels, where its inputs have a dtype they serve."""
+        return self._reason_not_fused() is None
 
     def kernels(self) -> str:
         """Return which kernels this cell runs on, where its inputs have a dtype they serve."""

@@ -147,6 +147,7 @@ def mix(
     betas: Tensor | None,
     store: bool,
     updates: Updates,
+    flat: Tensor | None = None,
 ) -> ImageBlocks:
     """Run the nodes of a cell; what the BatchNorms have seen is appended to ``updates``.
 
@@ -159,6 +160,7 @@ def mix(
         betas: (edges,), softmax already taken, or None for edges of weight 1.
         store: Whether to keep the convolutions' outputs for backward or to compute them again.
         updates: Where to leave the batch's statistics.
+        flat: The weights of all convolutions end to end, where they lie so.
     """
     sources, targets = zip(*edges, strict=True)
     batch, nodes = states[0].batch, targets[-1] + 1
@@ -175,7 +177,7 @@ def mix(
     )
     out = search_cell(
         [state.blocks for state in states],
-        [convolution.weight for convolution in layers.convolutions],
+        [convolution.weight for convolution in layers.convolutions] if flat is None else [flat],
         alphas,
         betas,
         layout,

@@ -7,6 +7,7 @@ them. A layer that was exchanged since, set up otherwise or given a hook would b
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from itertools import chain
 from operator import attrgetter
 from typing import Any
 
@@ -17,6 +18,7 @@ from adarts_ext.nn.operations import Zero
 #: Where a module keeps what is called with it.
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 _hooks = attrgetter(*HOOKS)
+_kept, _below, _weights = map(attrgetter, ("__dict__", "_modules", "_parameters"))
 Settings = dict[type[nn.Module], Callable[[nn.Module], Any]]
 
 #: What a layer computes, beyond its class and its weights.
@@ -65,12 +67,12 @@ class AsBuilt:
             return "a layer was exchanged"
         if list(map(type, self.modules)) != self.classes:
             return "a layer has another class"
-        if any(map(any, map(_hooks, self.modules))):
+        if any(chain.from_iterable(map(_hooks, self.modules))):
             return "a layer has hooks"
-        if any(["forward" in module.__dict__ for module in self.modules]):
+        if any(["forward" in own for own in map(_kept, self.modules)]):
             return "a layer has another forward function"
         # A replica of DataParallel has its bias elsewhere.
-        if any(conv._parameters.get("bias", True) is not None for conv in self.of_kind[nn.Conv2d]):
+        if any(["bias" not in own or own["bias"] is not None for own in self._convolutions()]):
             return "a Conv2d has a bias"
         settings = self._settings()
         for kind, built in self.settings.items():
@@ -78,15 +80,18 @@ class AsBuilt:
                 return f"a {kind.__name__} was changed"
         return None
 
+    def _convolutions(self) -> Iterable[dict[str, Any]]:
+        return map(_weights, self.of_kind[nn.Conv2d])
+
     def _settings(self) -> dict[type[nn.Module], list[Any]]:
         return {kind: list(map(self.get[kind], these)) for kind, these in self.of_kind.items()}
 
 
 def _children(root: nn.Module, modules: Iterable[nn.Module]) -> list[nn.Module]:
-    children = list(root._modules.values())
-    for module in modules:
-        children.extend(module._modules.values())
-    return children
+    return [
+        *root._modules.values(),
+        *chain.from_iterable(map(dict.values, filter(None, map(_below, modules)))),
+    ]
 
 
 def _of_kind(modules: Iterable[nn.Module], kind: type[nn.Module]) -> list[nn.Module]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -50,7 +51,8 @@ def search_cell(
         weights: Of each edge in turn, in any floating dtype: the attention's two (where
             ``layout.hidden`` is not 0), those of sep_conv_3x3 (4), sep_conv_5x5 (4), dil_conv_3x3
             (2), dil_conv_5x5 (2) and, at stride 2, skip_connect (2), in the shapes that their
-            convolutions have: ``layout.weight_shapes(len(states), C)``.
+            convolutions have: ``layout.weight_shapes(len(states), C)``. Or one tensor of one axis
+            that holds them all end to end.
         alphas: Weights of the operations ``(edges, 8)``, after the softmax.
         betas: Weights of the edges ``(edges,)``, after the softmax, or None for 1.
         layout: The cell's structure.
@@ -89,6 +91,7 @@ def search_cell(
     weights = list(weights)
     _check(states, weights, alphas, betas, layout, index, norms)
     if not _library.has_kernels(states[0]):
+        weights = _apart(weights, layout.weight_shapes(len(states), states[0].size(1)))
         return reference.search_cell(
             states, weights, alphas, betas, layout, index, norms, store, eps
         )
@@ -175,10 +178,25 @@ def _check_layout(layout: CellLayout, inputs: int, channels: int) -> None:
 def _check_weights(weights: Sequence[Tensor], shapes: Sequence[tuple[int, ...]]) -> None:
     if [weight.shape for weight in weights] == shapes:
         return
+    if _is_flat(weights):
+        check_shape("search_cell", "weight 0", weights[0], (sum(map(math.prod, shapes)),))
+        return
     if len(weights) != len(shapes):
         raise ValueError(f"search_cell: got {len(weights)} weights, expected {len(shapes)}")
     for i, (weight, shape) in enumerate(zip(weights, shapes, strict=True)):
         check_shape("search_cell", f"weight {i}", weight, shape)
+
+
+def _is_flat(weights: Sequence[Tensor]) -> bool:
+    return len(weights) == 1 and weights[0].dim() == 1
+
+
+def _apart(weights: Sequence[Tensor], shapes: Sequence[tuple[int, ...]]) -> Sequence[Tensor]:
+    """Return weights that may be given end to end as one each."""
+    if not _is_flat(weights):
+        return weights
+    parts = weights[0].split(list(map(math.prod, shapes)))
+    return [part.view(shape) for part, shape in zip(parts, shapes, strict=True)]
 
 
 class _SearchCell(torch.autograd.Function):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor
 
@@ -29,17 +31,17 @@ def build_network(config: SearchConfig, dataset: ImageDataset) -> SearchNetwork:
 
 
 def make_optimizers(
-    config: SearchConfig, network: SearchNetwork
+    config: SearchConfig, weights: Iterable[Tensor], arch_parameters: Iterable[Tensor]
 ) -> tuple[torch.optim.SGD, torch.optim.Adam]:
     """Make the optimizers of the weights and of alphas and betas."""
     weight_optimizer = torch.optim.SGD(
-        network.parameters(),
+        weights,
         lr=config.learning_rate,
         momentum=config.momentum,
         weight_decay=config.weight_decay,
     )
     arch_optimizer = torch.optim.Adam(
-        network.arch_parameters(),
+        arch_parameters,
         lr=config.arch_learning_rate,
         betas=(config.arch_beta1, config.arch_beta2),
         weight_decay=config.arch_weight_decay,

@@ -110,7 +110,7 @@ def search(
     train_loader, validation_loader, evaluation_loader = make_loaders(config, data, device)
     torch.manual_seed(config.seed)
     network = build_network(config, data).to(device)
-    optimizers = make_optimizers(config, network)
+    optimizers = make_optimizers(config, network.flat_parameters(), network.arch_parameters())
     state = SearchState(network, *optimizers, train_loader, validation_loader)
     open_run_folder(folder, resume)
     with sole_run(folder):
@@ -214,7 +214,7 @@ def train_architecture(state: SearchState, config: SearchConfig, train_batch: Ba
             network, state.weight_optimizer, train_batch, validation_batch
         )
     else:
-        loss, gradient = first_order_gradient(network, validation_batch)
+        loss, gradient = first_order_gradient(network, state.weight_optimizer, validation_batch)
     architecture_step(state.arch_optimizer, network.arch_parameters(), gradient)
     return loss
 

@@ -26,7 +26,7 @@ def weight_step(
 
     Args:
         network: The supernet, in training mode.
-        optimizer: SGD on ``network.parameters()``.
+        optimizer: SGD on ``network.parameters()`` or ``network.flat_parameters()``.
         batch: Images (N, C, H, W) and labels (N,) of the half that trains the weights.
         grad_clip: Largest norm of the gradient of all weights together.
 
@@ -37,9 +37,10 @@ def weight_step(
     with without_gradient(network.arch_parameters()):
         logits = network(images)
         loss = cross_entropy(logits, labels)
-        optimizer.zero_grad()
+        # In place: the gradients of the flat weights are what those of the layers are views of.
+        optimizer.zero_grad(set_to_none=not isinstance(network, SearchNetwork))
         loss.backward()
-    clip_grad_norm_(network.parameters(), grad_clip)
+    clip_grad_norm_(_weights(optimizer), grad_clip)
     optimizer.step()
     return loss.detach(), logits.detach()
 
@@ -54,18 +55,23 @@ def architecture_step(
 
 
 def first_order_gradient(
-    network: SearchNetwork, validation_batch: Batch
+    network: SearchNetwork, weight_optimizer: torch.optim.SGD, validation_batch: Batch
 ) -> tuple[Tensor, list[Tensor]]:
     """Return the gradient of the validation loss in alphas and betas at the present weights.
 
     ``d L_val(w, alpha) / d alpha``: DARTS (arXiv 1806.09055, section 2.3) with xi = 0. As in DARTS,
     the pass counts in BatchNorm's running statistics.
 
+    Args:
+        network: The supernet, in training mode.
+        weight_optimizer: SGD on the weights, as in :func:`weight_step`.
+        validation_batch: A batch of the half that trains alphas and betas.
+
     Returns:
         The validation loss, a scalar in nats, and one gradient for each of
         ``network.arch_parameters()``.
     """
-    with without_gradient(network.parameters()):
+    with without_gradient(_weights(weight_optimizer)):
         loss = _loss(network, validation_batch)
         gradient = _gradient(loss, network.arch_parameters())
     return loss.detach(), gradient
@@ -92,7 +98,7 @@ def second_order_gradient(
 
     Args:
         network: The supernet, in training mode.
-        weight_optimizer: SGD on ``network.parameters()``; its learning rate is xi.
+        weight_optimizer: SGD on the weights, as in :func:`weight_step`; its learning rate is xi.
         train_batch: The batch that the weights' step is about to use.
         validation_batch: A batch of the other half.
 
@@ -100,7 +106,7 @@ def second_order_gradient(
         The validation loss at w', a scalar in nats, and one gradient for each of
         ``network.arch_parameters()``.
     """
-    weights, arch = list(network.parameters()), network.arch_parameters()
+    weights, arch = _weights(weight_optimizer), network.arch_parameters()
     (group,) = weight_optimizer.param_groups
     xi = group["lr"]
     with put_back(network.buffers()):
@@ -118,12 +124,16 @@ def second_order_gradient(
             loss = _loss(network, validation_batch)
             gradient = _gradient(loss, [*arch, *weights])
         direct, vector = gradient[: len(arch)], gradient[len(arch) :]
-        implicit = hessian_vector_product(network, train_batch, vector)
+        implicit = hessian_vector_product(network, weights, train_batch, vector)
     return loss.detach(), [a - xi * b for a, b in zip(direct, implicit, strict=True)]
 
 
 def hessian_vector_product(
-    network: SearchNetwork, batch: Batch, vector: Sequence[Tensor], distance: float = 0.01
+    network: SearchNetwork,
+    weights: Sequence[Tensor],
+    batch: Batch,
+    vector: Sequence[Tensor],
+    distance: float = 0.01,
 ) -> list[Tensor]:
     """Return ``d^2 L/(d alpha dw) . v``, a central difference of the gradient in alphas and betas.
 
@@ -133,14 +143,15 @@ def hessian_vector_product(
 
     Args:
         network: The supernet.
+        weights: w, ``network.parameters()`` or ``network.flat_parameters()``.
         batch: Images and labels of the loss L.
-        vector: v, one tensor for each of ``network.parameters()``.
+        vector: v, one tensor for each of ``weights``.
         distance: How far the weights are moved each way, in the norm over all of them.
 
     Returns:
         One tensor for each of ``network.arch_parameters()``.
     """
-    weights, arch = list(network.parameters()), network.arch_parameters()
+    arch = network.arch_parameters()
     norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(vector)))
     radius = distance / norm.clamp_min(torch.finfo(norm.dtype).tiny)  # v = 0 gives a product of 0
     shift = torch._foreach_mul(vector, radius)
@@ -179,6 +190,11 @@ def put_back(tensors: Iterator[Tensor] | Sequence[Tensor]) -> Iterator[None]:
         with torch.no_grad():
             for tensor, value in zip(tensors, kept, strict=True):
                 tensor.copy_(value)
+
+
+def _weights(optimizer: torch.optim.SGD) -> list[Tensor]:
+    """Return what an optimizer trains; a network takes far longer to say what it has."""
+    return [weight for group in optimizer.param_groups for weight in group["params"]]
 
 
 def _loss(network: SearchNetwork, batch: Batch) -> Tensor:

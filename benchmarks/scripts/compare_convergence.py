@@ -49,11 +49,13 @@ def search(config: SearchConfig, threads: int, steps: int) -> dict[str, list]:
     train_loader, validation_loader, _ = make_loaders(config, dataset, torch.device("cpu"))
     torch.manual_seed(config.seed)
     network = build_network(config, dataset)
-    weight_optimizer, arch_optimizer = make_optimizers(config, network)
+    weight_optimizer, arch_optimizer = make_optimizers(
+        config, network.flat_parameters(), network.arch_parameters()
+    )
     network.train()
     losses: dict[str, list[float]] = {name: [] for name in LOSSES}
     for _ in range(steps):
-        loss, gradient = first_order_gradient(network, validation_loader.next())
+        loss, gradient = first_order_gradient(network, weight_optimizer, validation_loader.next())
         architecture_step(arch_optimizer, network.arch_parameters(), gradient)
         losses["validation"].append(loss.item())
         loss, _ = weight_step(network, weight_optimizer, train_loader.next(), config.grad_clip)

@@ -113,7 +113,7 @@ def halves(step: SearchStep) -> dict[str, Callable[[], None]]:
     network = step.network
 
     def architecture() -> None:
-        _, gradient = first_order_gradient(network, validation)
+        _, gradient = first_order_gradient(network, step.weight_optimizer, validation)
         architecture_step(step.arch_optimizer, network.arch_parameters(), gradient)
 
     def weights() -> None:

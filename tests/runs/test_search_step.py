@@ -136,6 +136,10 @@ def assert_same_bits(before, after):
         assert torch.equal(tensor, after[name]), name
 
 
+def sgd(network):
+    return torch.optim.SGD(network.parameters(), lr=0.1)
+
+
 def test_the_first_order_gradient_is_that_of_the_validation_loss(supernet):
     batch = make_images(1)
     expected_loss = loss_of(make_supernet(), {}, batch)
@@ -143,7 +147,7 @@ def test_the_first_order_gradient_is_that_of_the_validation_loss(supernet):
     expected = torch.autograd.grad(
         cross_entropy(plain(batch[0]), batch[1]), plain.arch_parameters()
     )
-    loss, gradient = first_order_gradient(supernet, batch)
+    loss, gradient = first_order_gradient(supernet, sgd(supernet), batch)
     assert torch.isclose(loss, expected_loss, rtol=1e-13)
     scale = norm_of(expected)
     assert scale > 0
@@ -159,7 +163,7 @@ def test_the_architecture_step_computes_no_gradient_of_the_weights(smooth):
         weight.register_hook(lambda gradient: computed.append("weight"))
     for parameter in network.arch_parameters():
         parameter.register_hook(lambda gradient: computed.append("arch"))
-    first_order_gradient(network, VALIDATION)
+    first_order_gradient(network, sgd(network), VALIDATION)
     assert computed == ["arch"] * 2
 
 
@@ -207,8 +211,9 @@ def test_the_architecture_step_follows_the_given_gradient(smooth):
 def test_the_hessian_vector_product_converges_with_the_square_of_the_distance(smooth):
     network, optimizer = smooth
     _, _, vector, exact = exact_second_order(network, optimizer)
+    weights = list(network.parameters())
     errors = [
-        difference(hessian_vector_product(network, TRAIN, vector, distance), exact)
+        difference(hessian_vector_product(network, weights, TRAIN, vector, distance), exact)
         for distance in (0.04, 0.02, 0.01)
     ]
     assert errors[0] < 0.1 * norm_of(exact)
@@ -218,7 +223,8 @@ def test_the_hessian_vector_product_converges_with_the_square_of_the_distance(sm
 
 def test_the_hessian_vector_product_of_zero_is_zero(smooth):
     network, _ = smooth
-    product = hessian_vector_product(network, TRAIN, [0 * w for w in network.parameters()])
+    weights = list(network.parameters())
+    product = hessian_vector_product(network, weights, TRAIN, [0 * w for w in weights])
     assert all(torch.equal(part, torch.zeros_like(part)) for part in product)
 
 
@@ -228,12 +234,14 @@ def test_the_second_order_gradient_is_that_through_the_step_of_sgd(smooth):
     loss, gradient = second_order_gradient(network, optimizer, TRAIN, VALIDATION)
     # The error is that of the central difference at distance 0.01, times the learning rate; it is
     # a quarter of the one at 0.02.
-    at_twice_the_distance = hessian_vector_product(network, TRAIN, vector, 0.02)
+    at_twice_the_distance = hessian_vector_product(
+        network, list(network.parameters()), TRAIN, vector, 0.02
+    )
     bound = 0.3 * difference(at_twice_the_distance, product) / 3
     assert bound < 1e-3 * norm_of(exact)
     assert difference(gradient, exact) < bound
     assert torch.isclose(loss, exact_loss, rtol=1e-13)
-    _, first_order = first_order_gradient(network, VALIDATION)
+    _, first_order = first_order_gradient(network, optimizer, VALIDATION)
     assert difference(first_order, exact) > 100 * bound  # what leaving the step out would give
 
 
@@ -306,5 +314,5 @@ def test_a_failure_on_the_way_leaves_the_network_as_it_was(failing_pass, monkeyp
 def test_the_first_order_pass_counts_in_the_running_statistics_as_in_darts(smooth):
     network, _ = smooth
     before = network.norm.running_mean.clone()
-    first_order_gradient(network, VALIDATION)
+    first_order_gradient(network, sgd(network), VALIDATION)
     assert not torch.equal(network.norm.running_mean, before)

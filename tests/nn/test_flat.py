@@ -1,0 +1,118 @@
+"""Weights that are trained end to end: the numbers of those trained one by one."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+
+import pytest
+import torch
+from torch.nn.functional import cross_entropy
+
+from adarts_ext.nn import SearchNetwork
+
+IMAGES = torch.randn(3, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+LABELS = torch.tensor([1, 4, 7])
+
+
+def network(**options) -> SearchNetwork:
+    torch.manual_seed(0)
+    return SearchNetwork(init_channels=4, layers=3, proportion=2, steps=2, **options)
+
+
+def train(net: SearchNetwork, weights, steps: int = 3, set_to_none: bool = False) -> list[float]:
+    """Train the weights by SGD; return the losses."""
+    optimizer = torch.optim.SGD(weights, 0.1, momentum=0.9, weight_decay=1e-3)
+    losses = []
+    for _ in range(steps):
+        loss = cross_entropy(net(IMAGES.to(net.classifier.weight.dtype)), LABELS)
+        optimizer.zero_grad(set_to_none)
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return losses
+
+
+def assert_same(one: SearchNetwork, other: SearchNetwork) -> None:
+    for (name, expected), (_, got) in zip(
+        one.state_dict().items(), other.state_dict().items(), strict=True
+    ):
+        assert torch.equal(expected, got), name
+
+
+@pytest.mark.parametrize("set_to_none", [False, True])
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"memory": "recompute"}, {"selection": "first"}, {"backend": "reference"}],
+    ids=str,
+)
+def test_flat_weights_train_as_parameters_do(options, set_to_none):
+    plain, flat = network(**options), network(**options)
+    names = [name for name, _ in plain.named_parameters()]
+    weights = flat.flat_parameters()
+    assert sum(w.numel() for w in weights) == sum(p.numel() for p in plain.parameters())
+    assert [name for name, _ in flat.named_parameters()] == names
+    assert len(weights) < len(names) / 10 or options.get("backend") == "reference"
+    expected = train(plain, plain.parameters(), set_to_none=set_to_none)
+    assert train(flat, weights, set_to_none=set_to_none) == expected
+    assert_same(plain, flat)
+    for one, other in zip(plain.parameters(), flat.parameters(), strict=True):
+        assert torch.equal(one.grad, other.grad)
+
+
+def test_it_is_done_once():
+    net = network()
+    again = zip(net.flat_parameters(), net.flat_parameters(), strict=True)
+    assert all(one is other for one, other in again)
+
+
+def test_a_cell_that_leaves_the_kernels_trains_its_flat_weights():
+    plain, flat = network(), network()
+    weights = flat.flat_parameters()
+    for net in (plain, flat):  # hooks are called operator by operator
+        net.cells[1]._ops[0].register_forward_hook(lambda *_: None)
+    assert not flat.cells[1].is_fused
+    assert train(flat, weights) == train(plain, plain.parameters())
+    assert_same(plain, flat)
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda net: pickle.loads(pickle.dumps(net))])
+def test_a_copy_is_an_ordinary_network(copied):
+    net, fresh = network(), network()
+    net.flat_parameters()
+    before = copy.deepcopy(net.state_dict())
+    other = copied(net)
+    assert train(other, other.parameters()) == train(fresh, fresh.parameters())
+    assert_same(other, fresh)
+    for name, value in net.state_dict().items():
+        assert torch.equal(value, before[name]), name
+
+
+def test_what_is_loaded_in_place_is_trained_from_there():
+    plain, flat = network(), network()
+    weights = flat.flat_parameters()
+    state = {name: value + 0.01 for name, value in plain.state_dict().items() if "weight" in name}
+    for net in (plain, flat):
+        net.load_state_dict(state, strict=False)
+    assert train(flat, weights) == train(plain, plain.parameters())
+
+
+def test_another_dtype_keeps_the_tensors():
+    plain, flat = network(), network()
+    weights = flat.flat_parameters()
+    train(flat, weights, steps=1)
+    train(plain, plain.parameters(), steps=1)
+    plain.double()
+    flat.double()
+    assert all(weight.dtype == torch.float64 for weight in weights)
+    assert all(one is other for one, other in zip(weights, flat.flat_parameters(), strict=True))
+    assert train(flat, weights) == train(plain, plain.parameters())
+    assert_same(plain, flat)
+
+
+def test_weights_that_were_exchanged_are_refused():
+    net = network()
+    net.flat_parameters()
+    net.load_state_dict(network().state_dict(), assign=True)
+    with pytest.raises(RuntimeError, match=r"the weights were exchanged after flatten\(\)"):
+        net(IMAGES)
