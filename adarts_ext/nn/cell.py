@@ -177,8 +177,10 @@ class SearchCell(nn.Module):
         self._check_states(s0, s1, states[0].feature_shape, states[1].feature_shape)
         kind, layers = self._ops[0].edge_kind, self._candidates
         edges, store = fused.complete_edges(self.steps), self.memory == "store"
-        flat = self._flat
-        if flat is not None and not is_attached(flat, self.candidate_weights()):
+        flat, convolutions = self._flat, layers.convolutions
+        if flat is not None and not is_attached(
+            flat, convolutions[0].weight, convolutions[-1].weight
+        ):
             raise RuntimeError(
                 "SearchCell: the weights were exchanged after flatten(), and would no longer be "
                 "trained; load weights in place, or make the network anew"

@@ -48,8 +48,7 @@ def attach(flat: Tensor, weights: Sequence[nn.Parameter]) -> None:
         weight.grad = grad.view(weight.shape)
 
 
-def is_attached(flat: Tensor, weights: Sequence[nn.Parameter]) -> bool:
-    """Return whether weights are views of ``flat`` still; of the first and the last it is seen."""
-    last = weights[-1]
+def is_attached(flat: Tensor, first: nn.Parameter, last: nn.Parameter) -> bool:
+    """Return whether weights are views of ``flat`` still, by the first and the last of them."""
     end = flat.data_ptr() + (flat.numel() - last.numel()) * flat.element_size()
-    return weights[0].data_ptr() == flat.data_ptr() and last.data_ptr() == end
+    return first.data_ptr() == flat.data_ptr() and last.data_ptr() == end

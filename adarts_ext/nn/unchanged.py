@@ -12,6 +12,7 @@ from operator import attrgetter
 from typing import Any
 
 from torch import nn
+from torch.utils.hooks import RemovableHandle
 
 from adarts_ext.nn.operations import Zero
 
@@ -60,6 +61,7 @@ class AsBuilt:
         self.get = _SETTINGS | (settings or {})
         self.of_kind = {kind: _of_kind(self.modules, kind) for kind in self.get}
         self.settings = self._settings()
+        self.handles = -1  # when there were no hooks
 
     def change(self, root: nn.Module) -> str | None:
         """Return what has changed below ``root``, or None; a microsecond for 3 modules."""
@@ -67,8 +69,10 @@ class AsBuilt:
             return "a layer was exchanged"
         if list(map(type, self.modules)) != self.classes:
             return "a layer has another class"
-        if any(chain.from_iterable(map(_hooks, self.modules))):
+        handles = RemovableHandle.next_id  # of all hooks that were ever registered
+        if handles != self.handles and any(chain.from_iterable(map(_hooks, self.modules))):
             return "a layer has hooks"
+        self.handles = handles
         if any(["forward" in own for own in map(_kept, self.modules)]):
             return "a layer has another forward function"
         # A replica of DataParallel has its bias elsewhere.
