@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +16,7 @@ from adarts_ext.nn.cell_shapes import build_stem, cell_shapes
 from adarts_ext.nn.checks import check_at_least, check_images
 from adarts_ext.nn.fused import reason_against_input
 from adarts_ext.nn.image_blocks import ImageBlocks, global_average, lay_out
+from adarts_ext.nn.processes import averaged_over_processes
 
 
 class SearchNetwork(nn.Module):
@@ -33,7 +33,8 @@ class SearchNetwork(nn.Module):
     ``alphas_normal`` and ``alphas_reduce``, (edges, 8), and ``betas_normal`` and ``betas_reduce``,
     (edges,), which are None without edge normalization. They follow the module to another device or
     dtype and are part of its state dict; a state dict without them loads too and leaves them as
-    they are. DistributedDataParallel does not reduce their gradients.
+    they are. Under DistributedDataParallel their gradients are averaged over the processes too, as
+    those of parameters; every process chooses channels and makes statistics by its own images.
 
     With ``selection="attention"`` an output depends on the whole batch, in evaluation too: see
     :class:`PartialMixedOp`.
@@ -127,14 +128,12 @@ class SearchNetwork(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         check_images("SearchNetwork", x, self.in_channels)
-        if (
-            self.training
-            and torch.distributed.is_available()
-            and torch.distributed.is_initialized()
-        ):
-            self._warn_of_processes()
-        normal = self.alphas_normal.softmax(dim=-1), self._edge_weights(self.betas_normal)
-        reduce = self.alphas_reduce.softmax(dim=-1), self._edge_weights(self.betas_reduce)
+        arch = ("alphas_normal", "alphas_reduce", "betas_normal", "betas_reduce")
+        alphas_n, alphas_r, betas_n, betas_r = averaged_over_processes(
+            [getattr(self, name) for name in arch]
+        )
+        normal = alphas_n.softmax(dim=-1), self._edge_weights(betas_n)
+        reduce = alphas_r.softmax(dim=-1), self._edge_weights(betas_r)
         s1 = self.stem(x)
         if self.backend == "fused" and not reason_against_input(s1):
             s1 = lay_out(s1)  # and all cells hand it on like that
@@ -146,16 +145,6 @@ class SearchNetwork(nn.Module):
         if isinstance(s1, ImageBlocks):
             return self.classifier(global_average(s1).to(self.classifier.weight.dtype))
         return self.classifier(functional.adaptive_avg_pool2d(s1, 1).flatten(1))
-
-    def _warn_of_processes(self) -> None:
-        trained = self.alphas_normal.requires_grad and torch.is_grad_enabled()
-        if torch.distributed.get_world_size() > 1 and trained:
-            warnings.warn(
-                "SearchNetwork: alphas and betas are no parameters, so DistributedDataParallel "
-                "does not average their gradients, and they go another way in each process. "
-                "Average them before their step, with torch.distributed.all_reduce",
-                stacklevel=3,
-            )
 
     def _edge_weights(self, betas: Tensor | None) -> Tensor | None:
         if betas is None:

@@ -132,31 +132,8 @@ def flat_rows(found: Found) -> list[Row]:
     ]
 
 
-def main() -> None:
-    """Measure, print, and write the tables where asked."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--sources", type=Path, required=True, help="folder of the clones")
-    parser.add_argument("--only", nargs="+", default=[""], help="parts of the networks' labels")
-    parser.add_argument("--out", type=Path, help="write the tables here, and rows beside them")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--init-channels", type=int, default=16, metavar="C")
-    parser.add_argument("--layers", type=int, default=8)
-    parser.add_argument("--batch", type=int, metavar="N", help="in place of the usual")
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    if not torch.cuda.is_available():
-        keep_on_the_cpu()
-    found = []
-    for base in CODE_BASES:
-        here = (options.sources / base.folders[0]).is_dir()
-        if here and any(part in base.label for part in options.only):
-            plain = load(base, options.sources, options.init_channels, options.layers)
-            batch = options.batch or base.batch
-            found.append(measure(base.label, plain, base.side, batch, options.rounds))
-            print(found[-1], flush=True)
+def write_report(found: list[Found], options: argparse.Namespace) -> None:
+    """Print what was measured so far, and write it where asked."""
     errors = [
         [one.label, name, f"{ours:.1e}", f"{theirs:.1e}"]
         for one in found
@@ -188,6 +165,33 @@ def main() -> None:
         *[line for one in found for line in (f"{one.label}:", "", "```text", one.fused, "```", "")],
     ]
     write(options.out, lines, [row for one in found for row in flat_rows(one)])
+
+
+def main() -> None:
+    """Measure, print, and write the tables where asked."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--sources", type=Path, required=True, help="folder of the clones")
+    parser.add_argument("--only", nargs="+", default=[""], help="parts of the networks' labels")
+    parser.add_argument("--out", type=Path, help="write the tables here, and rows beside them")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--init-channels", type=int, default=16, metavar="C")
+    parser.add_argument("--layers", type=int, default=8)
+    parser.add_argument("--batch", type=int, metavar="N", help="in place of the usual")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    if not torch.cuda.is_available():
+        keep_on_the_cpu()
+    found = []
+    for base in CODE_BASES:
+        here = (options.sources / base.folders[0]).is_dir()
+        if here and any(part in base.label for part in options.only):
+            plain = load(base, options.sources, options.init_channels, options.layers)
+            batch = options.batch or base.batch
+            found.append(measure(base.label, plain, base.side, batch, options.rounds))
+            write_report(found, options)  # after each: all of them take an hour
 
 
 if __name__ == "__main__":
