@@ -35,6 +35,7 @@ class RunState:
         folder: Path,
         history: list[dict[str, Any]],
         under_way: dict[str, Any] | None = None,
+        rng: dict[str, Any] | None = None,
     ) -> None:
         """Write the checkpoint of a run, in one piece.
 
@@ -44,12 +45,14 @@ class RunState:
             folder: The run's folder.
             history: The records of the epochs that are done.
             under_way: How far the epoch after them has come; None between two epochs.
+            rng: Where torch's generators stood (:func:`rng_state`) if they have moved on for what
+                the run will do again; None for where they are.
 
         Raises:
             OSError: If the file cannot be written; what was there is kept.
         """
         parts = {part.name: getattr(self, part.name).state_dict() for part in fields(self)}
-        state = {"kind": self.kind, **parts, "rng": rng_state()}
+        state = {"kind": self.kind, **parts, "rng": rng or rng_state()}
         state |= {"history": history, "under_way": under_way}
         save_checkpoint(folder / CHECKPOINT_FILE, state, folder / PREVIOUS_CHECKPOINT_FILE)
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from adarts_ext.data import ImageDataset
-from adarts_ext.runs.checkpoint import RunState
+from adarts_ext.runs.checkpoint import RunState, rng_state
 from adarts_ext.runs.clock import Clock
 from adarts_ext.runs.data_record import save_data_record
 from adarts_ext.runs.machine_record import save_machine_record, warn_of_other_machine
@@ -87,11 +87,12 @@ class Epochs:
             yield TrainingEpoch(epoch, self.steps, self.progress, self.under_way)
             self.under_way = None
 
-    def pause(self, training: TrainingEpoch) -> None:
+    def pause(self, training: TrainingEpoch, rng: dict[str, Any] | None = None) -> None:
         """Between two batches: save if it is time to; if the run was asked to stop, save and stop.
 
         Args:
             training: The epoch, as far as it has come.
+            rng: Where torch's generators stood then; None for where they are.
 
         Raises:
             KeyboardInterrupt, SystemExit: If the run was asked to stop.
@@ -101,7 +102,7 @@ class Epochs:
         minutes = (time.monotonic() - self._saved) / 60
         if self.stop.received is not None or 0 < self.config.save_every <= minutes:
             training.check_finite()
-            self._save({**training.state_dict(), "seconds": self.clock.seconds})
+            self._save({**training.state_dict(), "seconds": self.clock.seconds}, rng)
         self.stop.check()
 
     def watched(
@@ -109,12 +110,16 @@ class Epochs:
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Give the batches of an evaluation after the steps of an epoch, with a pause before each.
 
+        What is saved there is the state before the evaluation, which a run that goes on does again
+        from its start; with random channels it draws from torch's generators.
+
         Raises:
             KeyboardInterrupt, SystemExit, OSError: As :meth:`pause` says.
         """
+        rng = rng_state()
         for batch in batches:
             self.clock.lap("evaluation")
-            self.pause(training)
+            self.pause(training, rng)
             yield batch
 
     def end(self, entry: dict[str, Any], curves: dict[str, float], line: str) -> None:
@@ -135,8 +140,8 @@ class Epochs:
         self.progress.end_epoch(entry["epoch"], entry["seconds"], line)
         self.stop.check()
 
-    def _save(self, under_way: dict[str, Any] | None) -> None:
-        self.state.save(self.folder, self.monitor.history, under_way)
+    def _save(self, under_way: dict[str, Any] | None, rng: dict[str, Any] | None = None) -> None:
+        self.state.save(self.folder, self.monitor.history, under_way, rng)
         self._saved = time.monotonic()
         self.clock.lap("saving")
 

@@ -112,11 +112,17 @@ def test_a_signal_lets_the_step_end_and_saves(
     ("name", "where"),
     [("evaluate_network", (1, STEPS)), ("describe_architecture", (2, None))],
 )
-def test_a_signal_between_the_steps_of_two_epochs(name, where, config, tmp_path, monkeypatch):
-    at_step(2, lambda: signal.raise_signal(signal.SIGTERM), monkeypatch, name)
-    with pytest.raises(SystemExit):
-        search(config, tmp_path)
+@pytest.mark.slow
+def test_a_signal_between_the_steps_of_two_epochs(
+    name, where, config, whole, tmp_path, monkeypatch
+):
+    with monkeypatch.context() as patch:
+        at_step(2, lambda: signal.raise_signal(signal.SIGTERM), patch, name)
+        with pytest.raises(SystemExit):
+            search(config, tmp_path)
     assert come(tmp_path) == where
+    search(config, tmp_path, resume=True)
+    assert_same_run(tmp_path, whole)
 
 
 def test_a_signal_within_the_last_save_is_not_lost(config, tmp_path, monkeypatch):
@@ -228,9 +234,9 @@ def test_it_is_saved_within_an_epoch_as_often_as_asked(config, tmp_path, monkeyp
     monkeypatch.setattr(epochs, "time", clock)
     saved, real = [], epochs.Epochs._save
 
-    def save(self, under_way):
+    def save(self, under_way, rng=None):
         saved.append(under_way and under_way["step"])
-        real(self, under_way)
+        real(self, under_way, rng)
 
     monkeypatch.setattr(epochs.Epochs, "_save", save)
     search(replace(config, epochs=1, warmup_epochs=0, save_every=3), tmp_path / "often")
