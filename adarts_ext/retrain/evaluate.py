@@ -40,10 +40,10 @@ def evaluate(
             that was given its data are given again.
 
     Returns:
-        A dictionary with ``dataset``, ``test_images``, ``epoch`` (how many the network was
-        trained for), ``epochs`` (how many it is to be trained for), ``test_accuracy`` in [0, 1],
-        ``test_loss`` in nats, and the ``parameters``, ``parameters_with_auxiliary``, ``macs`` and
-        ``flops`` of :func:`adarts_ext.retrain.cost.network_cost`.
+        A dictionary with ``dataset``, ``test_images``, ``epoch`` (how many whole ones the network
+        was trained for), ``epochs`` (how many it is to be trained for), ``test_accuracy`` in
+        [0, 1], ``test_loss`` in nats, and the ``parameters``, ``parameters_with_auxiliary``,
+        ``macs`` and ``flops`` of :func:`adarts_ext.retrain.cost.network_cost`.
 
     Raises:
         ValueError: If the folder holds a run of another kind or on other classes, or a damaged

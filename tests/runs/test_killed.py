@@ -11,7 +11,7 @@ from conftest import seed_of_run
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("kind", "kills"), [("search", 30), ("retrain", 10)])
+@pytest.mark.parametrize(("kind", "kills"), [("search", 30), ("retrain", 6)])
 def test_a_run_that_is_killed_again_and_again_ends_as_the_whole_one(kind, kills, tmp_path):
     command = [sys.executable, "-m", "killed_runs", kind, str(tmp_path), str(kills)]
     done = subprocess.run(

@@ -154,6 +154,14 @@ def test_outside_of_the_main_thread_signals_are_not_touched(config, whole, tmp_p
     assert_same_run(tmp_path, whole)
 
 
+def test_a_request_that_was_not_seen_is_met_at_the_end():
+    seen = []
+    with pytest.raises(KeyboardInterrupt), stop_on_request() as stop:  # noqa: PT012
+        signal.raise_signal(signal.SIGINT)
+        seen.append(stop.received)
+    assert seen == [signal.SIGINT]
+
+
 def test_an_ignored_signal_stays_ignored():
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with stop_on_request() as stop:
