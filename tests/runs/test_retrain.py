@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import statistics
 import warnings
 from dataclasses import asdict, replace
@@ -144,6 +145,27 @@ def test_resumed_run_ends_as_the_whole_one_bit_for_bit(
     resumed = retrain(ADARTS_V1, config, tmp_path, resume=True)
     assert replace(resumed, folder=folder, **measured(result)) == result
     assert_same_run(tmp_path, folder)
+
+
+def test_a_signal_lets_the_step_end_and_saves(finished, config, tmp_path, monkeypatch):
+    steps, train_step = [], loop.train_step
+
+    def interrupted_step(*arguments):
+        steps.append(None)
+        if len(steps) == 6:  # the second of the second epoch
+            signal.raise_signal(signal.SIGTERM)
+        return train_step(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "train_step", interrupted_step)
+        with pytest.raises(SystemExit) as caught:
+            retrain(ADARTS_V1, config, tmp_path)
+    assert caught.value.code == 143
+    assert load_checkpoint(tmp_path / "checkpoint.pt")["under_way"]["step"] == 2
+    assert evaluate(tmp_path, device="cpu")["epoch"] == 1
+    torch.manual_seed(1234)
+    retrain(ADARTS_V1, config, tmp_path, resume=True)
+    assert_same_run(tmp_path, finished[0])
 
 
 def test_resuming_with_other_threads_warns_where_there_is_something_left_to_do(
