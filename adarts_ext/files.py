@@ -17,11 +17,21 @@ from typing import Any, BinaryIO
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
 
 
-def write_atomic(path: str | os.PathLike[str], write: Callable[[BinaryIO], None]) -> None:
+def write_atomic(
+    path: str | os.PathLike[str],
+    write: Callable[[BinaryIO], None],
+    previous: str | os.PathLike[str] | None = None,
+) -> None:
     """Write a file so that ``path`` holds either all of the new content or what it held before.
 
-    ``write`` is given a binary file opened beside ``path``. After it returns, the file is flushed
-    to the disk and renamed to ``path``. If anything fails the temporary file is removed.
+    After ``write`` returns, the file is flushed to the disk and renamed to ``path``. If anything
+    fails the temporary file is removed.
+
+    Args:
+        path: The file.
+        write: What writes the content; it is given a binary file opened beside ``path``.
+        previous: Where to keep what ``path`` held, in the same folder; None to lose it. What is
+            killed between the two renames leaves it there, and nothing at ``path``.
 
     Raises:
         OSError: If the file cannot be written (full disk, no permission, missing folder), in one
@@ -42,6 +52,8 @@ def write_atomic(path: str | os.PathLike[str], write: Callable[[BinaryIO], None]
                 write(file)
                 file.flush()
                 os.fsync(file.fileno())
+            if previous is not None and path.exists():
+                os.replace(path, previous)
             os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)

@@ -106,3 +106,18 @@ def test_json_that_cannot_be_written_leaves_the_old_file(tmp_path):
         files.write_json(tmp_path / "a.json", {"tensor": torch.zeros(1)})
     assert files.read_json(tmp_path / "a.json") == 1
     assert names(tmp_path) == ["a.json"]
+
+
+def test_what_a_file_held_is_kept_where_it_is_asked_for(tmp_path):
+    path, previous = tmp_path / "a.txt", tmp_path / "a.previous.txt"
+    for content in (b"1", b"2", b"3"):
+        files.write_atomic(path, lambda file, content=content: file.write(content), previous)
+    assert (path.read_bytes(), previous.read_bytes()) == (b"3", b"2")
+
+    def full(file):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.raises(OSError, match="No space left on device"):
+        files.write_atomic(path, full, previous)
+    assert (path.read_bytes(), previous.read_bytes()) == (b"3", b"2")
+    assert names(tmp_path) == ["a.previous.txt", "a.txt"]

@@ -62,7 +62,8 @@ def main(argv: list[str] | None = None) -> int:
         argv: The arguments, without the command's name; None for those of the process.
 
     Returns:
-        The exit status: 0, or 1 for an error, 2 for wrong usage, 130 after Ctrl-C.
+        The exit status: 0, or 1 for an error, 2 for wrong usage, 130 after Ctrl-C, 143
+        after SIGTERM.
 
     Example:
         >>> main(["--version"])  # doctest: +ELLIPSIS

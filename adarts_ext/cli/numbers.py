@@ -28,3 +28,24 @@ def describe_cost(parameters: int, macs: int, flops: int) -> str:
         f"{short_number(parameters)} parameters; {short_number(macs)} MAC an image, which is "
         f"{short_number(flops)} FLOP (1 MAC = 2 FLOP)"
     )
+
+
+def describe_time(
+    time: dict[str, float], images_per_second: float | None, peak_memory_bytes: int | None
+) -> str:
+    """Describe in one line where the time of a run went, as its result has it.
+
+    Example:
+        >>> describe_time({"data": 0.0, "weight step": 3.0, "other": 1.0}, 64.4, 512_000_000)
+        'weight step 3.0 s (75 %), other 1.0 s (25 %); 64 images a second; peak memory 0.51 GB'
+    """
+    total = sum(time.values())
+    parts = [
+        f"{part} {s:.1f} s ({s / total:.0%})".replace("%", " %") for part, s in time.items() if s
+    ]
+    found = [", ".join(parts)] if parts else []
+    if images_per_second is not None:
+        found.append(f"{images_per_second:.0f} images a second")
+    if peak_memory_bytes is not None:
+        found.append(f"peak memory {peak_memory_bytes / 1e9:.2f} GB")
+    return "; ".join(found)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from adarts_ext.arguments import naming
 from adarts_ext.cli.genotypes import GENOTYPE_HELP, find_genotype
-from adarts_ext.cli.numbers import describe_cost
+from adarts_ext.cli.numbers import describe_cost, describe_time
 from adarts_ext.cli.options import OptionParser
 from adarts_ext.cli.runs import default_folder, pop_run, replace_options, running, say_if_ended
 from adarts_ext.files import read_json
@@ -118,5 +118,7 @@ def report(result: RetrainResult | SeedsResult) -> None:
     if isinstance(result, SeedsResult):
         print(f"mean and sample deviation over the seeds {', '.join(map(str, result.seeds))}")
     print(describe_cost(result.parameters, result.macs, result.flops))
+    time = describe_time(result.time, result.images_per_second, result.peak_memory_bytes)
+    print(f"time: {time}")
     print(f"results in {result.folder}")
     print(f"test again:  adarts evaluate {shlex.quote(str(place))}")

@@ -16,8 +16,9 @@ from typing import Any, TypeVar
 
 from adarts_ext.arguments import naming
 from adarts_ext.cli.options import OptionParser
-from adarts_ext.runs.folder import CHECKPOINT_FILE, RESULT_FILE
+from adarts_ext.runs.folder import CHECKPOINT_FILES, RESULT_FILE
 from adarts_ext.runs.options import RunConfig
+from adarts_ext.runs.stop import stop_by
 
 Config = TypeVar("Config", bound=RunConfig)
 
@@ -59,13 +60,17 @@ def say_if_ended(folder: Path) -> None:
 
 @contextmanager
 def running(command: str, arguments: list[str], folder: Path) -> Iterator[None]:
-    """Say which folder a run has and, on Ctrl-C or SIGTERM, how to go on with it."""
+    """Say which folder a run has and, on Ctrl-C or SIGTERM, how to go on with it.
+
+    Raises:
+        SystemExit: With status 130 for Ctrl-C, 143 for SIGTERM.
+    """
     print(f"run folder: {folder}", file=sys.stderr)
     try:
-        with _terminated_as_interrupted():
+        with _exit_on_sigterm():
             yield
-    except KeyboardInterrupt:
-        if any(folder.glob(f"**/{CHECKPOINT_FILE}")):
+    except (KeyboardInterrupt, SystemExit) as stop:
+        if any(next(folder.glob(f"**/{name}"), None) for name in CHECKPOINT_FILES):
             again = list(arguments)
             if not any(part.partition("=")[0] == "--out" for part in again):
                 again += ["--out", str(folder)]
@@ -74,17 +79,17 @@ def running(command: str, arguments: list[str], folder: Path) -> Iterator[None]:
             hint = f"go on from its last checkpoint by: adarts {command} {shlex.join(again)}"
         else:
             hint = "it had no checkpoint yet, so there is nothing to go on from"
-        print(f"\n{folder}: {hint}", file=sys.stderr)
-        raise
+        print(f"{folder}: {hint}", file=sys.stderr)
+        raise SystemExit(130 if isinstance(stop, KeyboardInterrupt) else stop.code) from None
 
 
 @contextmanager
-def _terminated_as_interrupted() -> Iterator[None]:
-    """Take SIGTERM, which a cluster sends before it kills, as Ctrl-C."""
+def _exit_on_sigterm() -> Iterator[None]:
+    """Let SIGTERM, which a cluster sends before it kills, end the program in order."""
     if threading.current_thread() is not threading.main_thread():  # where no signal arrives
         yield
         return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    before = signal.signal(signal.SIGTERM, lambda number, frame: stop_by(number))
     try:
         yield
     finally:

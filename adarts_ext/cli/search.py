@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 
+from adarts_ext.cli.numbers import describe_time
 from adarts_ext.cli.options import OptionParser
 from adarts_ext.cli.runs import default_folder, pop_run, replace_options, running, say_if_ended
 from adarts_ext.genotype import state_name
@@ -56,6 +57,8 @@ def report(result: SearchResult) -> None:
         f"validation accuracy of the supernet {result.validation_accuracy:.4f} "
         f"after {result.epochs} epochs, {duration(result.seconds)}"
     )
+    time = describe_time(result.time, result.images_per_second, result.peak_memory_bytes)
+    print(f"time: {time}")
     place = shlex.quote(str(result.folder))
     curves = shlex.quote(str(result.folder / TENSORBOARD_FOLDER))
     print(f"genotype in {result.folder / GENOTYPE_FILE}")

@@ -14,11 +14,11 @@ from adarts_ext.memory import is_out_of_memory
 from adarts_ext.retrain.build import build_network, make_test_loader
 from adarts_ext.retrain.config import RetrainConfig
 from adarts_ext.retrain.cost import network_cost
-from adarts_ext.runs.checkpoint import load_checkpoint
+from adarts_ext.runs.checkpoint import load_newest
 from adarts_ext.runs.data import Given, load_data
 from adarts_ext.runs.data_record import CLASSES_CHANGED, changed_data
 from adarts_ext.runs.device import resolve_device
-from adarts_ext.runs.folder import CHECKPOINT_FILE, GENOTYPE_FILE
+from adarts_ext.runs.folder import GENOTYPE_FILE
 from adarts_ext.runs.metrics import evaluate_network
 
 
@@ -40,20 +40,21 @@ def evaluate(
             that was given its data are given again.
 
     Returns:
-        A dictionary with ``dataset``, ``test_images``, ``epoch`` (how many the network was
-        trained for), ``epochs`` (how many it is to be trained for), ``test_accuracy`` in [0, 1],
-        ``test_loss`` in nats, and the ``parameters``, ``parameters_with_auxiliary``, ``macs`` and
-        ``flops`` of :func:`adarts_ext.retrain.cost.network_cost`.
+        A dictionary with ``dataset``, ``test_images``, ``epoch`` (how many whole ones the network
+        was trained for), ``epochs`` (how many it is to be trained for), ``test_accuracy`` in
+        [0, 1], ``test_loss`` in nats, and the ``parameters``, ``parameters_with_auxiliary``,
+        ``macs`` and ``flops`` of :func:`adarts_ext.retrain.cost.network_cost`.
 
     Raises:
         ValueError: If the folder holds a run of another kind or on other classes, or a damaged
-            file. Other images of the same classes give a warning.
+            file. Other images of the same classes give a warning, and so does a damaged checkpoint
+            that has a whole one before it.
         FileNotFoundError: If the folder holds no run or no checkpoint, or the data are not there.
     """
     folder = Path(run_folder)
     config = RetrainConfig.load(folder)
     genotype = Genotype.load(folder / GENOTYPE_FILE)
-    checkpoint = load_checkpoint(folder / CHECKPOINT_FILE, "retrain")
+    checkpoint, checkpoint_file = load_newest(folder, "retrain")
     chosen_device = resolve_device(device)
     if dataset is None:
         config = replace(config, data_dir=data_dir or config.data_dir, download=download)
@@ -66,7 +67,7 @@ def evaluate(
     if changed:
         warnings.warn(f"{folder}: the run was trained on other data: {changed}", stacklevel=2)
     network = build_network(genotype, config, data).to(chosen_device)
-    load_weights(network, checkpoint, folder / CHECKPOINT_FILE)
+    load_weights(network, checkpoint, checkpoint_file)
     test_loader = make_test_loader(config, data, chosen_device)
     test_loss, test_accuracy = evaluate_network(network, test_loader)
     return {

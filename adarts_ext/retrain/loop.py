@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -23,14 +22,13 @@ from adarts_ext.retrain.config import RetrainConfig
 from adarts_ext.retrain.cost import network_cost
 from adarts_ext.retrain.result import RetrainResult
 from adarts_ext.runs.checkpoint import RunState
+from adarts_ext.runs.clock import sum_up_times, time_record
 from adarts_ext.runs.data import Given, config_of_given, run_data
-from adarts_ext.runs.data_record import check_same_data, save_data_record
-from adarts_ext.runs.device import resolve_device
+from adarts_ext.runs.data_record import check_same_data
+from adarts_ext.runs.device import peak_memory, resolve_device
+from adarts_ext.runs.epochs import Epochs, begin_run, epochs_left
 from adarts_ext.runs.folder import GENOTYPE_FILE, check_run_folder, open_run_folder, sole_run
-from adarts_ext.runs.machine_record import save_machine_record, warn_of_other_machine
 from adarts_ext.runs.metrics import evaluate_network
-from adarts_ext.runs.monitor import Monitor
-from adarts_ext.runs.progress import Progress
 from adarts_ext.runs.schedule import cosine_learning_rate, set_learning_rate
 from adarts_ext.runs.training import TrainingEpoch
 
@@ -66,9 +64,10 @@ def retrain(
     path rising linearly, and an auxiliary head, as DARTS does (arXiv 1806.09055, appendix A.2).
 
     The folder gets ``config.json``, ``genotype.json``, TensorBoard's event files and, after every
-    epoch, ``checkpoint.pt`` and ``history.json``; at the end ``result.json``. A run that was
-    interrupted goes on from its last epoch, and on the CPU ends with the very same weights. What
-    does not fit the data is refused before the folder is made.
+    epoch, ``checkpoint.pt`` and ``history.json``; at the end ``result.json``. Checkpoints within an
+    epoch, Ctrl-C and SIGTERM are as in :func:`adarts_ext.search.search`: a run that was interrupted
+    goes on from its last checkpoint, and on the CPU ends with the very same weights. What does not
+    fit the data is refused before the folder is made.
 
     Args:
         genotype: The two cells.
@@ -91,6 +90,7 @@ def retrain(
             work in it, a file is damaged, or the training diverged.
         TypeError: If ``dataset`` is none of these.
         OSError: If the data are not there, or a file cannot be written.
+        KeyboardInterrupt, SystemExit: After the save, on Ctrl-C and on SIGTERM (with status 143).
     """
     folder = check_run_folder(run_folder, resume)
     config = config_of_given(config, dataset)
@@ -141,41 +141,33 @@ def _retrain(
     other_epochs: tuple[int, int],
 ) -> RetrainResult:
     network, device = state.network, test_loader.images.device
-    history: list[dict[str, Any]] = []
-    if resume:
-        history = state.load(folder)
-        if len(history) < config.epochs:
-            warn_of_other_machine(folder, device)
-    else:
-        config.save(folder)
-        save_data_record(folder, dataset)
-        save_machine_record(folder, device)
+    history, under_way = begin_run(config, folder, resume, dataset, device, state)
+    if not resume:
         genotype.save(folder / GENOTYPE_FILE)
-
-    epochs_done, steps = len(history), len(state.loader)
-    with (
-        Monitor(folder, history) as monitor,
-        Progress(config.kind, config.epochs, epochs_done, steps, *other_epochs) as progress,
-    ):
-        for epoch in range(epochs_done + 1, config.epochs + 1):
-            start = time.perf_counter()
+    steps = len(state.loader)
+    with epochs_left(state, config, folder, steps, history, under_way, other_epochs) as epochs:
+        for training in epochs:
             learning_rate = cosine_learning_rate(
-                config.learning_rate, config.learning_rate_min, epoch, config.epochs
+                config.learning_rate, config.learning_rate_min, training.epoch, config.epochs
             )
             set_learning_rate(state.optimizer, learning_rate)
-            network.drop_path_prob = config.drop_path_prob * (epoch - 1) / config.epochs
-            trained = train_epoch(state, config, epoch, progress)
-            test_loss, test_accuracy = evaluate_network(network, test_loader)
-            numbers = {
+            network.drop_path_prob = config.drop_path_prob * (training.epoch - 1) / config.epochs
+            train_epoch(state, config, training, epochs)
+            test_loss, test_accuracy = evaluate_network(
+                network, epochs.watched(test_loader, training)
+            )
+            epochs.clock.lap("evaluation")
+            entry = {
+                "epoch": training.epoch,
                 "learning_rate": learning_rate,
-                **trained,
+                **training.means(),
                 "test_loss": test_loss,
                 "test_accuracy": test_accuracy,
-                "seconds": time.perf_counter() - start,
+                **time_record(epochs.clock.take(), steps, steps * config.batch_size),
+                "peak_memory_bytes": peak_memory(device),
             }
-            monitor.record({"epoch": epoch, **numbers}, numbers)
-            state.save(folder, history)
-            progress.end_epoch(epoch, numbers["seconds"], summary(history[-1], config))
+            numbers = {name: entry[name] for name in entry if name not in ("epoch", "time")}
+            epochs.end(entry, numbers, summary(entry, config))
 
     best = max(history, key=lambda entry: entry["test_accuracy"])
     result = RetrainResult(
@@ -188,26 +180,29 @@ def _retrain(
         test_accuracy_last=history[-1]["test_accuracy"],
         test_accuracy_best=best["test_accuracy"],
         best_epoch=best["epoch"],
-        seconds=sum(entry["seconds"] for entry in history),
+        **sum_up_times(history),
     )
     result.save()
     return result
 
 
 def train_epoch(
-    state: RetrainState, config: RetrainConfig, epoch: int, progress: Progress
-) -> dict[str, float]:
-    """Train for one epoch; return the mean loss and the accuracy of the main head on the batches.
+    state: RetrainState, config: RetrainConfig, training: TrainingEpoch, epochs: Epochs
+) -> None:
+    """Make the steps that are left of an epoch.
 
     Raises:
         ValueError: If a loss is not finite.
+        KeyboardInterrupt, SystemExit, OSError: As :meth:`Epochs.pause` says.
     """
     state.network.train()
-    training = TrainingEpoch(epoch, len(state.loader), progress)
-    for images, labels in state.loader:
+    while training.steps_done < training.steps:
+        images, labels = state.loader.next()
+        epochs.clock.lap("data")
         loss, logits = train_step(state, config, images, labels)
         training.step(loss, logits, labels)
-    return training.means()
+        epochs.clock.lap("weight step")
+        epochs.pause(training)
 
 
 def train_step(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from adarts_ext.runs.clock import sum_up_times
 from adarts_ext.runs.result import RunResult
 
 
@@ -26,6 +27,10 @@ class RetrainResult(RunResult):
         test_accuracy_best: Accuracy on them after the best epoch.
         best_epoch: That epoch, counted from 1.
         seconds: Time of all epochs.
+        time: Where it went, and ``images_per_second`` and ``peak_memory_bytes``: as in
+            :class:`adarts_ext.search.SearchResult`, without an architecture step.
+        images_per_second: See ``time``.
+        peak_memory_bytes: See ``time``; None as ``images_per_second``.
     """
 
     kind: ClassVar[str] = "retrain"
@@ -40,6 +45,9 @@ class RetrainResult(RunResult):
     test_accuracy_best: float
     best_epoch: int
     seconds: float
+    time: dict[str, float]
+    images_per_second: float | None
+    peak_memory_bytes: int | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +65,9 @@ class SeedsResult(RunResult):
         test_accuracy_best_mean: Mean accuracy after the best epoch.
         test_accuracy_best_std: Its sample standard deviation.
         seconds: Time of all epochs of all trainings.
+        time: Where it went.
+        images_per_second: The mean over the trainings.
+        peak_memory_bytes: The most memory that one took.
         runs: The results of the trainings, in the order of the seeds.
     """
 
@@ -72,6 +83,9 @@ class SeedsResult(RunResult):
     test_accuracy_best_mean: float
     test_accuracy_best_std: float
     seconds: float
+    time: dict[str, float]
+    images_per_second: float | None
+    peak_memory_bytes: int | None
     runs: tuple[RetrainResult, ...]
 
     @classmethod
@@ -92,7 +106,7 @@ class SeedsResult(RunResult):
             test_accuracy_last_std=statistics.stdev(last),
             test_accuracy_best_mean=statistics.mean(best),
             test_accuracy_best_std=statistics.stdev(best),
-            seconds=sum(run.seconds for run in runs),
+            **sum_up_times([run.record() for run in runs]),
             runs=tuple(runs),
         )
 

@@ -12,14 +12,9 @@ from adarts_ext.genotype import Genotype
 from adarts_ext.retrain.config import RetrainConfig, seed_folders
 from adarts_ext.retrain.loop import prepare, retrain
 from adarts_ext.retrain.result import RetrainResult, SeedsResult
-from adarts_ext.runs.checkpoint import load_checkpoint
+from adarts_ext.runs.checkpoint import load_newest
 from adarts_ext.runs.data import Given, config_of_given, given_images, run_data
-from adarts_ext.runs.folder import (
-    CHECKPOINT_FILE,
-    SEEDS_FILE,
-    check_run_folder,
-    sole_run,
-)
+from adarts_ext.runs.folder import SEEDS_FILE, check_run_folder, holds_checkpoint, sole_run
 from adarts_ext.runs.options import LARGEST_SEED, check_range, check_type
 
 
@@ -63,16 +58,16 @@ def retrain_seeds(
     if len(seeds) == 1:
         return retrain(genotype, configs[0], run_folder, resume, data)
     folder = Path(run_folder)
-    if (folder / CHECKPOINT_FILE).exists():
+    if holds_checkpoint(folder):
         raise ValueError(f"{folder}: already holds the run of one seed; choose another folder")
     folders = [folder / f"seed-{seed}" for seed in seeds]
-    begun = [resume and (path / CHECKPOINT_FILE).is_file() for path in folders]
+    begun = [resume and holds_checkpoint(path) for path in folders]
     if resume and not any(begun):
         raise FileNotFoundError(f"{folder}: no run of these seeds to resume")
     for path, seed_resume in zip(folders, begun, strict=True):
         check_run_folder(path, seed_resume)  # all of them before days go into the first
     done = [
-        len(load_checkpoint(path / CHECKPOINT_FILE, "retrain")["history"]) if seed_resume else 0
+        len(load_newest(path, "retrain")[0]["history"]) if seed_resume else 0
         for path, seed_resume in zip(folders, begun, strict=True)
     ]
     known = config_of_given(configs[0], data)

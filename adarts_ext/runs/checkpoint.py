@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import os
+import warnings
 import zipfile
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -16,7 +17,7 @@ import torch
 
 from adarts_ext.files import write_atomic
 from adarts_ext.memory import is_out_of_memory
-from adarts_ext.runs.folder import CHECKPOINT_FILE
+from adarts_ext.runs.folder import CHECKPOINT_FILE, CHECKPOINT_FILES, PREVIOUS_CHECKPOINT_FILE
 
 
 @dataclass(frozen=True)
@@ -29,45 +30,97 @@ class RunState:
 
     kind: ClassVar[str]
 
-    def save(self, folder: Path, history: list[dict[str, Any]]) -> None:
-        """Write the checkpoint of a run, in one piece; ``history`` says which epochs are done.
+    def save(
+        self,
+        folder: Path,
+        history: list[dict[str, Any]],
+        under_way: dict[str, Any] | None = None,
+        rng: dict[str, Any] | None = None,
+    ) -> None:
+        """Write the checkpoint of a run, in one piece.
+
+        The checkpoint before it is kept beside it, in the place of the one before that.
+
+        Args:
+            folder: The run's folder.
+            history: The records of the epochs that are done.
+            under_way: How far the epoch after them has come; None between two epochs.
+            rng: Where torch's generators stood (:func:`rng_state`) if they have moved on for what
+                the run will do again; None for where they are.
 
         Raises:
-            OSError: If the file cannot be written; the checkpoint before it is kept.
+            OSError: If the file cannot be written; what was there is kept.
         """
         parts = {part.name: getattr(self, part.name).state_dict() for part in fields(self)}
-        state = {"kind": self.kind, **parts, "rng": rng_state(), "history": history}
-        save_checkpoint(folder / CHECKPOINT_FILE, state)
+        state = {"kind": self.kind, **parts, "rng": rng or rng_state()}
+        state |= {"history": history, "under_way": under_way}
+        save_checkpoint(folder / CHECKPOINT_FILE, state, folder / PREVIOUS_CHECKPOINT_FILE)
 
-    def load(self, folder: Path) -> list[dict[str, Any]]:
-        """Put the checkpoint of a run back, and give the history that it holds.
+    def load(self, folder: Path) -> tuple[list[dict[str, Any]], dict[str, Any] | None]:
+        """Put the newest whole checkpoint of a run back; give its ``history`` and ``under_way``.
+
+        It becomes the newest one, in the place of a damaged one, so that the next does not push it
+        out.
 
         Raises:
             FileNotFoundError: If there is no checkpoint.
-            ValueError: If it is damaged, or belongs to another network.
+            ValueError: If all are damaged, or it belongs to another network.
         """
-        path = folder / CHECKPOINT_FILE
-        state = load_checkpoint(path, self.kind)
+        state, path = load_newest(folder, self.kind)
         try:
             for part in fields(self):
                 getattr(self, part.name).load_state_dict(state[part.name])
             set_rng_state(state["rng"])
-            return state["history"]
+            history, under_way = state["history"], state.get("under_way")
         except (KeyError, RuntimeError, TypeError, ValueError) as error:
             if is_out_of_memory(error):
                 raise
             raise ValueError(
                 f"{path}: does not fit the options and the data set of the run"
             ) from error
+        os.replace(path, folder / CHECKPOINT_FILE)
+        return history, under_way
 
 
-def save_checkpoint(path: str | os.PathLike[str], state: dict[str, Any]) -> None:
+def load_newest(folder: Path, kind: str) -> tuple[dict[str, Any], Path]:
+    """Load the newest whole checkpoint of a run, with a warning where a newer one is damaged.
+
+    Returns:
+        What :func:`load_checkpoint` gives, and the file.
+
+    Raises:
+        FileNotFoundError: If there is no checkpoint.
+        ValueError: If all that are there are damaged, or of another kind; the message names them.
+    """
+    complaints = []
+    for path in (folder / name for name in CHECKPOINT_FILES):
+        try:
+            state = load_checkpoint(path, kind)
+        except FileNotFoundError:
+            continue
+        except ValueError as error:
+            complaints.append(str(error))
+            continue
+        for complaint in complaints:
+            warnings.warn(f"{complaint}; taking the one before it, {path.name}", stacklevel=1)
+        return state, path
+    if complaints:
+        raise ValueError("; ".join(complaints))
+    raise FileNotFoundError(f"{folder}: no {CHECKPOINT_FILE}")
+
+
+def save_checkpoint(
+    path: str | os.PathLike[str],
+    state: dict[str, Any],
+    previous: str | os.PathLike[str] | None = None,
+) -> None:
     """Save a dictionary of tensors and plain values, atomically.
 
     Args:
         path: The file to write.
         state: Nested dictionaries, lists and tuples of tensors, numbers, strings and None. Its
             entry ``"kind"`` says what made it: ``"search"`` or ``"retrain"``.
+        previous: Where to keep what ``path`` held; None to lose it.
 
     Raises:
         ValueError: If ``state`` has no ``"kind"``.
@@ -86,7 +139,7 @@ def save_checkpoint(path: str | os.PathLike[str], state: dict[str, Any]) -> None
     # own that no longer says why.
     buffer = io.BytesIO()
     torch.save(state, buffer)
-    write_atomic(path, lambda file: file.write(buffer.getbuffer()))
+    write_atomic(path, lambda file: file.write(buffer.getbuffer()), previous)
 
 
 def load_checkpoint(path: str | os.PathLike[str], kind: str | None = None) -> dict[str, Any]:

@@ -16,6 +16,8 @@ DATASET_FILE = "dataset.json"
 MACHINE_FILE = "machine.json"
 SEEDS_FILE = "seeds.json"
 CHECKPOINT_FILE = "checkpoint.pt"
+PREVIOUS_CHECKPOINT_FILE = "checkpoint.previous.pt"
+CHECKPOINT_FILES = (CHECKPOINT_FILE, PREVIOUS_CHECKPOINT_FILE)  # the newest first
 HISTORY_FILE = "history.json"
 GENOTYPE_FILE = "genotype.json"
 RESULT_FILE = "result.json"
@@ -39,12 +41,12 @@ def check_run_folder(path: str | os.PathLike[str], resume: bool) -> Path:
         OSError: If the folder cannot be made or written to.
     """
     folder = Path(path)
-    if resume and not (folder / CHECKPOINT_FILE).is_file():
+    if resume and not holds_checkpoint(folder):
         message = (
             f"{folder}: no {CHECKPOINT_FILE} to resume from; start the run without resume=True"
         )
         raise naming(FileNotFoundError(message), "resume=True")
-    if not resume and any((folder / name).exists() for name in (CHECKPOINT_FILE, RESULT_FILE)):
+    if not resume and (holds_checkpoint(folder) or (folder / RESULT_FILE).exists()):
         message = (
             f"{folder}: already holds a run; go on with it by resume=True, or choose another folder"
         )
@@ -55,6 +57,11 @@ def check_run_folder(path: str | os.PathLike[str], resume: bool) -> Path:
     if not os.access(existing, os.W_OK | os.X_OK):
         raise PermissionError(f"{existing}: cannot be written to")
     return folder
+
+
+def holds_checkpoint(folder: Path) -> bool:
+    """Return whether a folder holds a checkpoint, the newest or the one before."""
+    return any((folder / name).is_file() for name in CHECKPOINT_FILES)
 
 
 def open_run_folder(path: str | os.PathLike[str], resume: bool) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -51,6 +52,14 @@ class RunningMean:
     def value(self) -> float:
         """Return the mean so far; NaN when nothing was added."""
         return float("nan") if self.total is None else self.total.item() / self.weight
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what another mean needs to go on from here."""
+        return {"total": self.total, "weight": self.weight}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where the mean was whose :meth:`state_dict` is given."""
+        self.total, self.weight = state["total"], state["weight"]
 
 
 @torch.no_grad()

@@ -52,6 +52,8 @@ class RunConfig:
         device: auto (CUDA where there is one, else the CPU), cpu, cuda or cuda:<number>.
         seed: seed of the initial weights, the order of the images, augmentation and all else that
             is drawn at random.
+        save_every: minutes between two checkpoints within an epoch; 0 for none but after each
+            epoch.
 
     Attributes:
         kind: The kind of the run, one of :data:`KINDS`.
@@ -63,7 +65,7 @@ class RunConfig:
     """
 
     kind: ClassVar[str]
-    free_options: ClassVar[tuple[str, ...]] = ("data_dir", "download", "device")
+    free_options: ClassVar[tuple[str, ...]] = ("data_dir", "download", "device", "save_every")
 
     dataset: str = one_of("digits", DATASETS)
     data_dir: str | None = None
@@ -71,6 +73,7 @@ class RunConfig:
     image_size: int | None = None
     device: str = "auto"
     seed: int = 0
+    save_every: float = 10.0
 
     def __post_init__(self) -> None:
         if isinstance(self.data_dir, os.PathLike):
@@ -84,6 +87,7 @@ class RunConfig:
         if self.data_dir == "":
             raise naming(ValueError("data_dir: expected a folder, got ''"), "data_dir")
         check_range("seed", self.seed, 0, LARGEST_SEED)
+        check_range("save_every", self.save_every, 0)
         if self.image_size is not None:
             check_image_size(self.image_size)
         check_needed(self.dataset, self.data_dir, self.download, self.image_size)

@@ -57,11 +57,13 @@ class Progress:
             self._epoch.close()
         self._run.close()
 
-    def begin_epoch(self, epoch: int) -> None:
-        """Start the bar of an epoch; epochs count from 1."""
+    def begin_epoch(self, epoch: int, steps_done: int = 0) -> None:
+        """Start the bar of an epoch, counted from 1, that may have come some steps already."""
+        self._run.update(steps_done)
         self._epoch = tqdm(
             desc=f"epoch {epoch}/{self.epochs}",
             total=self.steps,
+            initial=steps_done,
             unit="step",
             position=1,
             leave=False,

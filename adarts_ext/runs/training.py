@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -19,6 +21,10 @@ class TrainingEpoch:
         epoch: The epoch, counted from 1.
         steps: Its steps.
         progress: The bars of the run, which get every step.
+        under_way: What :meth:`state_dict` gave, when the epoch goes on.
+
+    Attributes:
+        steps_done: How many of the steps lie behind.
 
     Example:
         >>> logits, labels = torch.tensor([[2.0, 0.0], [0.0, 2.0]]), torch.tensor([0, 0])
@@ -29,13 +35,24 @@ class TrainingEpoch:
         {'train_loss': 0.5, 'train_accuracy': 0.5}
     """
 
-    def __init__(self, epoch: int, steps: int, progress: Progress) -> None:
+    def __init__(
+        self,
+        epoch: int,
+        steps: int,
+        progress: Progress,
+        under_way: dict[str, Any] | None = None,
+    ) -> None:
         self.epoch = epoch
         self.steps = steps
+        self.steps_done = 0
         self.progress = progress
-        self._loss, self._accuracy = RunningMean(), RunningMean()
-        self._losses: list[Tensor] = []  # of each step, left on the device until they are looked at
-        progress.begin_epoch(epoch)
+        self._means = {name: RunningMean() for name in ("loss", "accuracy", "other_loss")}
+        self._unchecked: list[Tensor] = []  # losses, left on the device until they are looked at
+        if under_way is not None:
+            self.steps_done = under_way["step"]
+            for name, mean in self._means.items():
+                mean.load_state_dict(under_way["means"][name])
+        progress.begin_epoch(epoch, self.steps_done)
 
     def step(
         self, loss: Tensor, logits: Tensor, labels: Tensor, other_loss: Tensor | None = None
@@ -51,25 +68,48 @@ class TrainingEpoch:
         Raises:
             ValueError: If a loss is not finite; the message names the first such step, from 1 on.
         """
-        self._losses.append(loss.detach() if other_loss is None else (loss + other_loss).detach())
-        self._loss.add(loss, len(labels))
-        self._accuracy.add(accuracy(logits, labels), len(labels))
-        if len(self._losses) % REFRESH_STEPS == 0 or len(self._losses) == self.steps:
-            self._check_finite()
-            self.progress.step(self._loss.value(), self._accuracy.value())
+        self._unchecked.append(
+            loss.detach() if other_loss is None else (loss + other_loss).detach()
+        )
+        self._means["loss"].add(loss, len(labels))
+        self._means["accuracy"].add(accuracy(logits, labels), len(labels))
+        if other_loss is not None:
+            self._means["other_loss"].add(other_loss)
+        self.steps_done += 1
+        if self.steps_done % REFRESH_STEPS == 0 or self.steps_done == self.steps:
+            self.check_finite()
+            self.progress.step(self._means["loss"].value(), self._means["accuracy"].value())
         else:
             self.progress.step()
 
     def means(self) -> dict[str, float]:
         """Return ``train_loss`` and ``train_accuracy``, the means over the images so far."""
-        return {"train_loss": self._loss.value(), "train_accuracy": self._accuracy.value()}
+        return {f"train_{name}": self._means[name].value() for name in ("loss", "accuracy")}
 
-    def _check_finite(self) -> None:
-        finite = torch.stack(self._losses).isfinite().tolist()
+    def other_loss(self) -> float | None:
+        """Return the mean of the other loss over the steps that had one; None if none had."""
+        mean = self._means["other_loss"]
+        return mean.value() if mean.weight else None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return how far the epoch has come: ``epoch``, ``step`` (how many are done), ``means``."""
+        means = {name: mean.state_dict() for name, mean in self._means.items()}
+        return {"epoch": self.epoch, "step": self.steps_done, "means": means}
+
+    def check_finite(self) -> None:
+        """Look at the losses since the last look.
+
+        Raises:
+            ValueError: If one is not finite; the message names the first such step, from 1 on.
+        """
+        if not self._unchecked:
+            return
+        finite = torch.stack(self._unchecked).isfinite().tolist()
         if not all(finite):
+            step = self.steps_done - len(finite) + finite.index(False) + 1
             message = (
-                f"the training diverged in epoch {self.epoch}, step {finite.index(False) + 1}: its "
-                "loss is not finite; a lower learning_rate may help; the last checkpoint is as "
-                "it was"
+                f"the training diverged in epoch {self.epoch}, step {step}: its loss is not "
+                "finite; a lower learning_rate may help; the last checkpoint is as it was"
             )
             raise naming(ValueError(message), "learning_rate")
+        self._unchecked.clear()

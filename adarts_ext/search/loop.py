@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,9 +12,11 @@ from torch import Tensor
 from adarts_ext.data import BatchLoader, ImageDataset
 from adarts_ext.nn import SearchNetwork
 from adarts_ext.runs.checkpoint import RunState
+from adarts_ext.runs.clock import sum_up_times, time_record
 from adarts_ext.runs.data import Given, config_of_given, run_data
-from adarts_ext.runs.data_record import check_same_data, save_data_record
+from adarts_ext.runs.data_record import check_same_data
 from adarts_ext.runs.device import peak_memory, resolve_device
+from adarts_ext.runs.epochs import Epochs, begin_run, epochs_left
 from adarts_ext.runs.folder import (
     GENOTYPE_FILE,
     GENOTYPES_FOLDER,
@@ -23,10 +24,7 @@ from adarts_ext.runs.folder import (
     open_run_folder,
     sole_run,
 )
-from adarts_ext.runs.machine_record import save_machine_record, warn_of_other_machine
-from adarts_ext.runs.metrics import RunningMean, evaluate_network
-from adarts_ext.runs.monitor import Monitor
-from adarts_ext.runs.progress import Progress
+from adarts_ext.runs.metrics import evaluate_network
 from adarts_ext.runs.schedule import cosine_learning_rate, set_learning_rate
 from adarts_ext.runs.training import TrainingEpoch
 from adarts_ext.search.architecture import curves, describe_architecture
@@ -77,9 +75,11 @@ def search(
 
     The folder gets ``config.json``, TensorBoard's event files and, after every epoch,
     ``checkpoint.pt``, ``history.json`` and ``genotypes/epoch-0001.json`` and so on; at the end
-    ``genotype.json`` and ``result.json``. A run that was interrupted goes on from its last epoch,
-    and on the CPU ends with the very same weights, alphas and betas. What does not fit the data is
-    refused before the folder is made.
+    ``genotype.json`` and ``result.json``. Within an epoch there is a checkpoint every
+    ``config.save_every`` minutes, and in the main thread Ctrl-C and SIGTERM let the step end and
+    save one before they stop the search; a second one stops it at once. A run that was interrupted
+    goes on from its last checkpoint, and on the CPU ends with the very same weights, alphas and
+    betas. What does not fit the data is refused before the folder is made.
 
     Args:
         config: How to search.
@@ -98,6 +98,7 @@ def search(
             work in it, a file is damaged, or the search diverged.
         TypeError: If ``dataset`` is none of these.
         OSError: If the data are not there, or a file cannot be written.
+        KeyboardInterrupt, SystemExit: After the save, on Ctrl-C and on SIGTERM (with status 143).
     """
     folder = check_run_folder(run_folder, resume)
     config = config_of_given(config, dataset)
@@ -126,46 +127,33 @@ def _search(
     evaluation_loader: BatchLoader,
 ) -> SearchResult:
     network, device = state.network, evaluation_loader.images.device
-    history: list[dict[str, Any]] = []
-    if resume:
-        history = state.load(folder)
-        if len(history) < config.epochs:
-            warn_of_other_machine(folder, device)
-    else:
-        config.save(folder)
-        save_data_record(folder, dataset)
-        save_machine_record(folder, device)
-
-    epochs_done, steps = len(history), len(state.train_loader)
+    history, under_way = begin_run(config, folder, resume, dataset, device, state)
     (folder / GENOTYPES_FOLDER).mkdir(exist_ok=True)
-    with (
-        Monitor(folder, history) as monitor,
-        Progress(config.kind, config.epochs, epochs_done, steps) as progress,
-    ):
-        for epoch in range(epochs_done + 1, config.epochs + 1):
-            start = time.perf_counter()
+    steps = len(state.train_loader)
+    with epochs_left(state, config, folder, steps, history, under_way) as epochs:
+        for training in epochs:
             learning_rate = cosine_learning_rate(
-                config.learning_rate, config.learning_rate_min, epoch, config.epochs
+                config.learning_rate, config.learning_rate_min, training.epoch, config.epochs
             )
             set_learning_rate(state.weight_optimizer, learning_rate)
-            trained = train_epoch(state, config, epoch, progress)
-            step_seconds = (time.perf_counter() - start) / steps
-            validation_loss, validation_accuracy = evaluate_network(network, evaluation_loader)
+            train_epoch(state, config, training, epochs)
+            validation_loss, validation_accuracy = evaluate_network(
+                network, epochs.watched(evaluation_loader, training)
+            )
+            epochs.clock.lap("evaluation")
+            network.genotype().save(folder / GENOTYPES_FOLDER / f"epoch-{training.epoch:04d}.json")
             entry = {
-                "epoch": epoch,
+                "epoch": training.epoch,
                 "learning_rate": learning_rate,
-                **trained,
+                **training.means(),
+                "arch_loss": training.other_loss(),
                 "validation_loss": validation_loss,
                 "validation_accuracy": validation_accuracy,
                 **describe_architecture(network),
-                "step_seconds": step_seconds,
-                "seconds": time.perf_counter() - start,
+                **time_record(epochs.clock.take(), steps, steps * config.batch_size),
                 "peak_memory_bytes": peak_memory(device),
             }
-            network.genotype().save(folder / GENOTYPES_FOLDER / f"epoch-{epoch:04d}.json")
-            monitor.record(entry, curves(entry))
-            state.save(folder, history)
-            progress.end_epoch(epoch, entry["seconds"], summary(entry, config.epochs))
+            epochs.end(entry, curves(entry), summary(entry, config.epochs))
 
     result = SearchResult(
         folder=folder,
@@ -176,8 +164,7 @@ def _search(
         parameters=sum(weight.numel() for weight in network.parameters()),
         validation_loss=history[-1]["validation_loss"],
         validation_accuracy=history[-1]["validation_accuracy"],
-        peak_memory_bytes=max(entry["peak_memory_bytes"] for entry in history),
-        seconds=sum(entry["seconds"] for entry in history),
+        **sum_up_times(history),
     )
     result.genotype.save(folder / GENOTYPE_FILE)
     result.save()
@@ -185,30 +172,35 @@ def _search(
 
 
 def train_epoch(
-    state: SearchState, config: SearchConfig, epoch: int, progress: Progress
-) -> dict[str, float | None]:
-    """Train for one epoch; return the mean losses and the accuracy on the batches.
+    state: SearchState, config: SearchConfig, training: TrainingEpoch, epochs: Epochs
+) -> None:
+    """Make the steps that are left of an epoch.
 
     Raises:
         ValueError: If a loss is not finite.
+        KeyboardInterrupt, SystemExit, OSError: As :meth:`Epochs.pause` says.
     """
-    network = state.network
+    network, clock = state.network, epochs.clock
     network.train()
-    training = TrainingEpoch(epoch, len(state.train_loader), progress)
-    arch_losses = RunningMean()
-    for train_batch in state.train_loader:
-        arch_loss = None
-        if epoch > config.warmup_epochs:
-            arch_loss = train_architecture(state, config, train_batch)
-            arch_losses.add(arch_loss)
+    while training.steps_done < training.steps:
+        train_batch, arch_loss = state.train_loader.next(), None
+        clock.lap("data")
+        if training.epoch > config.warmup_epochs:
+            validation_batch = state.validation_loader.next()
+            clock.lap("data")
+            arch_loss = train_architecture(state, config, train_batch, validation_batch)
+            clock.lap("architecture step")
         loss, logits = weight_step(network, state.weight_optimizer, train_batch, config.grad_clip)
         training.step(loss, logits, train_batch[1], arch_loss)
-    return {**training.means(), "arch_loss": arch_losses.value() if arch_losses.weight else None}
+        clock.lap("weight step")
+        epochs.pause(training)
 
 
-def train_architecture(state: SearchState, config: SearchConfig, train_batch: Batch) -> Tensor:
-    """Train alphas and betas on the next batch of the second half; return the loss before."""
-    network, validation_batch = state.network, state.validation_loader.next()
+def train_architecture(
+    state: SearchState, config: SearchConfig, train_batch: Batch, validation_batch: Batch
+) -> Tensor:
+    """Train alphas and betas on a batch of the second half; return the loss before."""
+    network = state.network
     if config.unrolled:
         loss, gradient = second_order_gradient(
             network, state.weight_optimizer, train_batch, validation_batch

@@ -72,10 +72,10 @@ def test_a_search_goes_on_with_the_same_data_only(searched, tmp_path, monkeypatc
     folder = tmp_path / "run"
     whole_epoch = loop.train_epoch
 
-    def breaking_epoch(state, config, epoch, progress):
-        if epoch == 2:
+    def breaking_epoch(state, config, training, epochs):
+        if training.epoch == 2:
             raise KeyboardInterrupt
-        return whole_epoch(state, config, epoch, progress)
+        return whole_epoch(state, config, training, epochs)
 
     with monkeypatch.context() as patch:
         patch.setattr(loop, "train_epoch", breaking_epoch)

@@ -34,3 +34,10 @@ def test_a_duration_is_never_longer_than_the_time():
         words = duration(seconds).split()
         told = sum(int(n) * units[u] for n, u in zip(words[::2], words[1::2], strict=True))
         assert told <= seconds < told + units[words[-1]]
+
+
+def test_the_bar_counts_the_steps_of_an_epoch_that_goes_on(capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    with Progress("retrain", 4, 1, steps=10) as progress:
+        progress.begin_epoch(2, steps_done=7)
+    assert "17/40" in capsys.readouterr().err

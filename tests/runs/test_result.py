@@ -8,8 +8,16 @@ import pytest
 from adarts_ext.files import read_json
 from adarts_ext.genotype import ADARTS_V1
 from adarts_ext.retrain import RetrainResult, SeedsResult
+from adarts_ext.runs.clock import PARTS, sum_up_times
 from adarts_ext.runs.result import RunResult
 from adarts_ext.search import SearchResult
+
+MEASURED = {
+    "seconds": 6.5,
+    "time": {part: 0.5 * place for place, part in enumerate(PARTS)},
+    "images_per_second": 60.0,
+    "peak_memory_bytes": 1 << 20,
+}
 
 
 def make_search(folder):
@@ -22,8 +30,7 @@ def make_search(folder):
         parameters=100,
         validation_loss=0.5,
         validation_accuracy=0.75,
-        peak_memory_bytes=1 << 20,
-        seconds=6.5,
+        **MEASURED,
     )
 
 
@@ -41,7 +48,7 @@ def make_retrain(folder, seed=3, last=0.5):
         test_accuracy_last=last,
         test_accuracy_best=0.75,
         best_epoch=1,
-        seconds=6.5,
+        **MEASURED,
     )
 
 
@@ -74,8 +81,7 @@ def test_the_file_of_a_search_keeps_its_entries_and_their_order():
         ("parameters", 100),
         ("validation_loss", 0.5),
         ("validation_accuracy", 0.75),
-        ("peak_memory_bytes", 1 << 20),
-        ("seconds", 6.5),
+        *MEASURED.items(),
     ]
 
 
@@ -93,7 +99,7 @@ def test_the_file_of_a_training_keeps_its_entries_and_their_order():
         ("test_accuracy_last", 0.5),
         ("test_accuracy_best", 0.75),
         ("best_epoch", 1),
-        ("seconds", 6.5),
+        *MEASURED.items(),
     ]
 
 
@@ -114,4 +120,16 @@ def test_the_file_of_several_seeds_keeps_its_entries_and_their_order():
         ("test_accuracy_best_mean", 0.75),
         ("test_accuracy_best_std", 0.0),
         ("seconds", 13.0),
+        ("time", {part: 2 * seconds for part, seconds in MEASURED["time"].items()}),
+        ("images_per_second", 60.0),
+        ("peak_memory_bytes", 1 << 20),
     ]
+
+
+def test_epochs_of_a_version_that_measured_less_are_summed_up():
+    assert sum_up_times([{"seconds": 2.0}, MEASURED]) == {
+        "seconds": 8.5,
+        "time": MEASURED["time"],
+        "images_per_second": None,
+        "peak_memory_bytes": None,
+    }

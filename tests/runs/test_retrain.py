@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import statistics
 import warnings
 from dataclasses import asdict, replace
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from image_folder import write_images
+from run_state import MEASURED, assert_equal_state, assert_same_run
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from adarts_ext.data import load_dataset
@@ -20,6 +22,7 @@ from adarts_ext.retrain import RetrainConfig, build, evaluate, loop, retrain, re
 from adarts_ext.retrain import seeds as seeds_module
 from adarts_ext.retrain.seeds import seeds_of
 from adarts_ext.runs import checkpoint as checkpoint_module
+from adarts_ext.runs import epochs
 from adarts_ext.runs.checkpoint import load_checkpoint
 from adarts_ext.runs.folder import sole_run
 
@@ -55,9 +58,9 @@ def retrain_until(epochs, genotype, config, folder, monkeypatch):
     """Retrain, and break off in the middle of the epoch after ``epochs``."""
     whole_epoch = loop.train_epoch
 
-    def breaking_epoch(state, config, epoch, progress):
-        if epoch <= epochs:
-            return whole_epoch(state, config, epoch, progress)
+    def breaking_epoch(state, config, training, epochs_left):
+        if training.epoch <= epochs:
+            return whole_epoch(state, config, training, epochs_left)
         state.loader.next()
         with torch.no_grad():
             next(state.network.parameters()).add_(1)
@@ -69,21 +72,9 @@ def retrain_until(epochs, genotype, config, folder, monkeypatch):
             retrain(genotype, config, folder)
 
 
-def assert_equal_state(ours, theirs):
-    assert type(ours) is type(theirs)
-    if isinstance(ours, torch.Tensor):
-        assert torch.equal(ours, theirs)
-    elif isinstance(ours, dict):
-        assert ours.keys() == theirs.keys()
-        for key in ours:
-            if key != "seconds":
-                assert_equal_state(ours[key], theirs[key])
-    elif isinstance(ours, list | tuple):
-        assert len(ours) == len(theirs)
-        for one, other in zip(ours, theirs, strict=True):
-            assert_equal_state(one, other)
-    else:
-        assert ours == theirs
+def measured(result):
+    """What a result has of time and memory."""
+    return {name: value for name, value in result.record().items() if name in MEASURED}
 
 
 def test_run_folder(finished, config):
@@ -95,6 +86,7 @@ def test_run_folder(finished, config):
     checkpoint = load_checkpoint(folder / "checkpoint.pt", "retrain")
     assert read_json(folder / "history.json") == checkpoint["history"]
     assert sorted(path.name for path in folder.iterdir()) == [
+        "checkpoint.previous.pt",
         "checkpoint.pt",
         "config.json",
         "dataset.json",
@@ -151,10 +143,29 @@ def test_resumed_run_ends_as_the_whole_one_bit_for_bit(
     assert not (tmp_path / "result.json").exists()
     torch.manual_seed(1234)  # what else was drawn meanwhile does not matter
     resumed = retrain(ADARTS_V1, config, tmp_path, resume=True)
-    assert replace(resumed, folder=folder, seconds=result.seconds) == result
-    assert_equal_state(
-        load_checkpoint(tmp_path / "checkpoint.pt"), load_checkpoint(folder / "checkpoint.pt")
-    )
+    assert replace(resumed, folder=folder, **measured(result)) == result
+    assert_same_run(tmp_path, folder)
+
+
+def test_a_signal_lets_the_step_end_and_saves(finished, config, tmp_path, monkeypatch):
+    steps, train_step = [], loop.train_step
+
+    def interrupted_step(*arguments):
+        steps.append(None)
+        if len(steps) == 6:  # the second of the second epoch
+            signal.raise_signal(signal.SIGTERM)
+        return train_step(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "train_step", interrupted_step)
+        with pytest.raises(SystemExit) as caught:
+            retrain(ADARTS_V1, config, tmp_path)
+    assert caught.value.code == 143
+    assert load_checkpoint(tmp_path / "checkpoint.pt")["under_way"]["step"] == 2
+    assert evaluate(tmp_path, device="cpu")["epoch"] == 1
+    torch.manual_seed(1234)
+    retrain(ADARTS_V1, config, tmp_path, resume=True)
+    assert_same_run(tmp_path, finished[0])
 
 
 def test_resuming_with_other_threads_warns_where_there_is_something_left_to_do(
@@ -319,12 +330,12 @@ def test_the_progress_is_over_all_seeds(config, tmp_path, monkeypatch, capsys):
     retrain_until(2, ADARTS_V1, second, tmp_path / "seed-5", monkeypatch)
     seen = []
 
-    class Watched(loop.Progress):
+    class Watched(epochs.Progress):
         def __init__(self, *arguments):
             seen.append(arguments)
             super().__init__(*arguments)
 
-    monkeypatch.setattr(loop, "Progress", Watched)
+    monkeypatch.setattr(epochs, "Progress", Watched)
     capsys.readouterr()
     retrain_seeds(ADARTS_V1, config, tmp_path, [3, 5, 7], resume=True)
     steps = 64 // 16
@@ -344,7 +355,7 @@ def test_the_progress_is_over_all_seeds(config, tmp_path, monkeypatch, capsys):
 def test_one_seed_is_a_run_of_its_own(finished, config, tmp_path):
     result = retrain_seeds(ADARTS_V1, replace(config, seed=99), tmp_path, [0])
     folder, whole = finished
-    assert replace(result, folder=folder, seconds=whole.seconds) == whole
+    assert replace(result, folder=folder, **measured(whole)) == whole
     assert (tmp_path / "checkpoint.pt").exists()
     with pytest.raises(ValueError, match="already holds the run of one seed"):
         retrain_seeds(ADARTS_V1, config, tmp_path, [0, 1])
@@ -446,17 +457,18 @@ def test_damaged_config(copy, changes, message):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["checkpoint.pt", "config.json", "genotype.json"])
+@pytest.mark.parametrize("name", ["checkpoint*.pt", "config.json", "genotype.json"])
 @pytest.mark.parametrize("command", ["evaluate", "resume"])
 def test_truncated_file_of_a_run_is_named(copy, config, name, command):
-    path = copy / name
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    for path in copy.glob(name):
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     commands = {
         "evaluate": lambda: evaluate(copy, device="cpu"),
         "resume": lambda: retrain(ADARTS_V1, config, copy, resume=True),
     }
-    with pytest.raises(ValueError, match=name) as caught:
+    with pytest.raises(ValueError, match="damaged") as caught:
         commands[command]()
+    assert all(str(path) in str(caught.value) for path in copy.glob(name))
     assert "\n" not in str(caught.value)
 
 
@@ -471,6 +483,7 @@ def test_out_of_memory_is_not_taken_for_weights_that_do_not_fit(finished, monkey
 
 @pytest.mark.parametrize("name", ["checkpoint.pt", "config.json", "genotype.json"])
 def test_missing_file_of_a_run_is_named(copy, name):
+    (copy / "checkpoint.previous.pt").unlink()
     (copy / name).unlink()
     with pytest.raises(FileNotFoundError, match=name):
         evaluate(copy, device="cpu")
@@ -479,10 +492,10 @@ def test_missing_file_of_a_run_is_named(copy, name):
 def test_full_disk_keeps_the_last_checkpoint(config, tmp_path, monkeypatch):
     save = checkpoint_module.save_checkpoint
 
-    def filling_save(path, state):
+    def filling_save(path, state, previous):
         if len(state["history"]) == 2:
             raise OSError(28, "No space left on device", str(path))
-        save(path, state)
+        save(path, state, previous)
 
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint_module, "save_checkpoint", filling_save)

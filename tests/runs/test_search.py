@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from image_folder import write_images
+from run_state import assert_same_run
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from adarts_ext.data import load_dataset
@@ -59,30 +60,12 @@ def interrupt_in(epoch, monkeypatch):
     """Let the search break off in the middle of an epoch, with all states already moved."""
     whole_epoch = loop.train_epoch
 
-    def breaking_epoch(state, config, current, progress):
-        result = whole_epoch(state, config, current, progress)
-        if current == epoch:
+    def breaking_epoch(state, config, training, epochs):
+        whole_epoch(state, config, training, epochs)
+        if training.epoch == epoch:
             raise KeyboardInterrupt
-        return result
 
     monkeypatch.setattr(loop, "train_epoch", breaking_epoch)
-
-
-def assert_equal_state(ours, theirs):
-    """All but times and memory are the same, tensors bit for bit."""
-    assert type(ours) is type(theirs)
-    if isinstance(ours, torch.Tensor):
-        assert torch.equal(ours, theirs)
-    elif isinstance(ours, dict):
-        assert ours.keys() == theirs.keys()
-        for key in ours.keys() - {"seconds", "step_seconds", "peak_memory_bytes"}:
-            assert_equal_state(ours[key], theirs[key])
-    elif isinstance(ours, list | tuple):
-        assert len(ours) == len(theirs)
-        for one, other in zip(ours, theirs, strict=True):
-            assert_equal_state(one, other)
-    else:
-        assert ours == theirs
 
 
 def test_the_run_folder_holds_all_that_is_promised(finished, config):
@@ -92,6 +75,7 @@ def test_the_run_folder_holds_all_that_is_promised(finished, config):
         "config.json",
         "dataset.json",
         "checkpoint.pt",
+        "checkpoint.previous.pt",
         "history.json",
         "machine.json",
         "result.json",
@@ -110,6 +94,10 @@ def test_the_run_folder_holds_all_that_is_promised(finished, config):
     assert result.record()["kind"] == "search"
     assert result.validation_accuracy == last["validation_accuracy"]
     assert result.epochs == 3
+    history = read_json(folder / "history.json")
+    assert result.seconds == sum(entry["seconds"] for entry in history)
+    assert sum(result.time.values()) == pytest.approx(result.seconds)
+    assert result.peak_memory_bytes == max(entry["peak_memory_bytes"] for entry in history)
     network = SearchNetwork(4, 2, 3, 2, in_channels=1, steps=2)
     assert result.parameters == sum(weight.numel() for weight in network.parameters())
 
@@ -125,6 +113,12 @@ def test_the_history_says_how_every_epoch_went(finished):
         assert entry["train_loss"] > 0
         assert entry["peak_memory_bytes"] > 1 << 20
         assert 0 < entry["step_seconds"] < entry["seconds"]
+        assert entry["images_per_second"] == pytest.approx(8 / entry["step_seconds"])
+        assert sum(entry["time"].values()) == pytest.approx(entry["seconds"])
+        assert (entry["time"]["architecture step"] > 0) == (entry["epoch"] > 1)
+        for part in ("data", "weight step", "evaluation", "other"):
+            assert entry["time"][part] > 0
+        assert (entry["time"]["saving"] > 0) == (entry["epoch"] > 1)  # the save before
         for cell in ("normal", "reduce"):
             assert np.shape(entry[f"alphas_{cell}"]) == (EDGES, len(PRIMITIVES))
             assert np.sum(entry[f"alphas_{cell}"], axis=1) == pytest.approx(np.ones(EDGES))
@@ -193,10 +187,7 @@ def test_a_resumed_search_ends_with_the_very_same_bits(
     assert not (folder / "result.json").exists()
     torch.manual_seed(99)  # nothing may hang on where the generator stood
     assert search(config, folder, resume=True).genotype == result.genotype
-    ours, theirs = (load_checkpoint(path / "checkpoint.pt") for path in (folder, whole))
-    assert_equal_state(ours, theirs)
-    for name in ("history.json", "result.json", "genotype.json"):
-        assert_equal_state(read_json(folder / name), read_json(whole / name))
+    assert_same_run(folder, whole)
 
 
 def test_resuming_a_finished_search_changes_nothing(finished, config, tmp_path):
@@ -219,12 +210,32 @@ def test_resuming_needs_a_checkpoint_and_the_same_options(finished, config, tmp_
         search(dataclasses.replace(config, seed=1), finished[0], resume=True)
 
 
-def test_a_damaged_checkpoint_is_one_clear_error(finished, config, tmp_path):
+def damage(path):
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+
+
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(finished, config, tmp_path):
     folder = shutil.copytree(finished[0], tmp_path / "run")
-    content = (folder / "checkpoint.pt").read_bytes()
-    (folder / "checkpoint.pt").write_bytes(content[: len(content) // 2])
-    with pytest.raises(ValueError, match=r"checkpoint\.pt: damaged"):
+    damage(folder / "checkpoint.pt")
+    with pytest.warns(UserWarning, match="taking the one before it") as warned:
         search(config, folder, resume=True)
+    (line,) = [str(warning.message) for warning in warned]
+    assert line.startswith(f"{folder / 'checkpoint.pt'}: damaged, or not a checkpoint")
+    assert line.endswith("checkpoint.previous.pt")
+    assert_same_run(folder, finished[0])
+    load_checkpoint(folder / "checkpoint.previous.pt")  # no longer the damaged one
+
+
+def test_damaged_checkpoints_are_one_clear_error(finished, config, tmp_path):
+    folder = shutil.copytree(finished[0], tmp_path / "run")
+    names = ("checkpoint.pt", "checkpoint.previous.pt")
+    for name in names:
+        damage(folder / name)
+    with pytest.raises(ValueError, match="damaged") as caught:
+        search(config, folder, resume=True)
+    assert all(f"{folder / name}: damaged" in str(caught.value) for name in names)
+    assert "\n" not in str(caught.value)
 
 
 def test_a_checkpoint_of_another_network_is_one_clear_error(finished, config, tmp_path):

@@ -44,3 +44,25 @@ def test_the_first_step_whose_loss_is_not_finite_is_told(training, broken_step, 
         step(number)
     with pytest.raises(ValueError, match=f"in epoch 3, step {broken_step}: .* not finite"):
         step(told_in)
+
+
+def test_an_epoch_goes_on_where_it_was(training):
+    for loss, other in ((1.0, None), (3.0, torch.tensor(7.0))):
+        training.step(torch.tensor(loss), LOGITS, LABELS, other)
+    assert training.other_loss() == 7.0
+    state = training.state_dict()
+    assert (state["epoch"], state["step"]) == (3, 2)
+    again = TrainingEpoch(3, STEPS, training.progress, state)
+    for number in (training, again):
+        number.step(torch.tensor(8.0), LOGITS[:1], LABELS[:1], torch.tensor(9.0))
+    assert again.means() == training.means()
+    assert again.means()["train_loss"] == pytest.approx((3 * 1 + 3 * 3 + 8) / 7)
+    assert again.other_loss() == 8.0
+    again.step(torch.tensor(float("nan")), LOGITS, LABELS)
+    with pytest.raises(ValueError, match=r"in epoch 3, step 4: .* not finite"):
+        again.check_finite()
+
+
+def test_there_is_no_mean_of_another_loss_without_one(training):
+    training.step(torch.tensor(1.0), LOGITS, LABELS)
+    assert training.other_loss() is None
