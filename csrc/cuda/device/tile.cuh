@@ -21,7 +21,8 @@ constexpr int64_t kManyBlocks = 1024;   // nearly 8 on each of 132 multiprocesso
 constexpr int64_t kEnoughBlocks = 264;  // 2 on each, where more would cost a second launch
 
 // The shape of a block for `items` accesses along the contiguous axis: part of a warp, a warp, or
-// the whole block runs along it.
+// the whole block runs along it, since sums go over lanes of one warp or over the block.
+static_assert(power_of_two(kThreads - 1) == kWarp && kThreads % kWarp == 0);
 inline dim3 tile(int64_t items) {
   const int lanes = items >= kThreads ? kThreads : power_of_two(items);
   return dim3(lanes, kThreads / lanes);
