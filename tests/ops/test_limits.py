@@ -145,3 +145,14 @@ class TestTooLarge:
         case = CellCase(channels=channels, selected=selected, hidden=hidden, **shape)
         with pytest.raises(RuntimeError, match=message):
             run(ops.search_cell, case, torch.float32, None if hidden else case.index())
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("device")
+def test_more_channels_than_a_grid_has_blocks():
+    """Each plane of 2 KiB would take a block of its own, and a grid has 65,535 in y."""
+    count = 65_536 + 3
+    x = torch.arange(2.0)[:, None, None].expand(1, 2, 16, 32).contiguous()
+    index = torch.arange(count) % 2
+    chosen = ops.gather_channels(x, index)
+    assert chosen.sum((0, 2, 3)).tolist() == [512.0 * (i % 2) for i in range(count)]
