@@ -26,6 +26,7 @@ from adarts_ext.bench.groups import Size
 from adarts_ext.bench.parts.graphed_step import WARM_UP, GraphedStep
 from adarts_ext.bench.report.markdown import table, write
 from adarts_ext.bench.timing import stopwatch
+from adarts_ext.runs.device import resolve_device
 
 OURS = "adarts::cuda::"
 TORCH = "(torch)"
@@ -117,6 +118,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--batch", type=int, default=64, metavar="N")
     parser.add_argument("--steps", type=int, default=5)
     options = parser.parse_args(arguments)
+    resolve_device("cuda")
     machine.check_kernels("cuda")
     measured, whole = measure(Size(options.batch), options.steps)
     data = [

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 pytestmark = pytest.mark.slow
 
@@ -51,6 +52,28 @@ def test_bench(run, tmp_path):
 def test_scripts(run):
     run("benchmarks/scripts/profile_kernels.py", "--help")
     run("tests/sanitize.py", "--help")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("-m", "pytest", "--device", "cuda", "tests/ops/test_cuda.py"),
+        ("-m", "adarts_ext", "bench", "--device", "cuda", "--parts", "ops"),
+        ("benchmarks/scripts/profile_kernels.py",),
+    ],
+)
+def test_without_a_gpu_nothing_passes_for_it(command):
+    made = subprocess.run(
+        [sys.executable, *command],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert made.returncode != 0
+    assert "finds no" in made.stderr
 
 
 def test_the_tests_of_kernels_and_networks(run):
