@@ -50,7 +50,7 @@ class Compiler:
     def __init__(self, seconds: float = math.inf) -> None:
         self.seconds = seconds
         self.left = seconds
-        self.last: tuple[object, Passes | None] = (None, None)
+        self.made: dict[object, Passes] = {}  # the last
 
     def passes(self, function, shape: Shape, arguments) -> Passes:
         """Compile both passes of a function, once for all groups of a shape that follow.
@@ -58,9 +58,9 @@ class Compiler:
         Raises:
             NotMeasuredError: The time is used up, or it failed.
         """
-        if self.last[0] == (function, shape) and self.last[1] is not None:
-            return self.last[1]
-        self.last = (None, None)
+        if (function, shape) in self.made:
+            return self.made[function, shape]
+        self.made.clear()
         if self.left <= 0:
             raise NotMeasuredError(f"the {self.seconds:g} s for torch.compile are used up")
         started = time.perf_counter()
@@ -75,7 +75,7 @@ class Compiler:
             raise NotMeasuredError(f"torch.compile failed: {type(error).__name__}") from error
         finally:
             self.left -= time.perf_counter() - started
-        self.last = (function, shape), passes
+        self.made[function, shape] = passes
         return passes
 
 
