@@ -7,7 +7,18 @@
 # make bench   everything against plain torch: operators, cells, search step, memory
 # make test-asan      the CUDA kernels on the emulator under AddressSanitizer and UBSan
 # make kernel-report  compile the CUDA kernels; registers, spills, access widths, predicted times
-# make test-gpu, make bench-gpu OUT=folder    on a machine with a GPU, with libraries built before
+#
+# On a machine with a GPU and libraries built before, results in OUT=folder. The pieces take under
+# 8 minutes each (docs/gpu.md):
+# make gpu-1    the operators: right, in streams and graphs, beyond 2^31 elements, without memory
+# make gpu-2    cells and whole networks: right, the same in two runs, as a graph, under autocast
+# make gpu-3    a whole search step: how long, against plain torch
+# make gpu-4    what each kernel takes of it, beside what was predicted
+# make gpu-5    compute-sanitizer's four tools on our own kernels
+# make gpu-6    every operator in CUDA graphs, and what the card can do at the most
+# make gpu-7    search cells, and memory
+# make gpu-8    the largest batch that fits
+# make test-gpu, make bench-gpu    all of them that test; all that measure
 
 PYTHON ?= python3
 TORCH ?= torch==2.14.1 torchvision==0.29.1
@@ -22,9 +33,13 @@ NATIVE := $(CSRC) setup.py pyproject.toml
 
 CPP := $(CSRC) $(wildcard tests/emulator/*.cpp tests/emulator/*.h tests/emulator/*.cuh)
 OUT ?= build/gpu
-# Where the libraries were built elsewhere there is no environment of ours.
-GPU_PYTHON := PYTHONPATH=. $(PYTHON)
-SANITIZE := PYTORCH_NO_CUDA_MEMORY_CACHING=1 PYTHONPATH=. compute-sanitizer --error-exitcode 1
+# Where the libraries were built elsewhere there is no environment of ours. What is not done after so
+# many seconds is interrupted, and still says what it has.
+GPU_SECONDS ?= 460
+GPU_PYTHON := mkdir -p $(OUT) && PYTHONPATH=. PYTHONUNBUFFERED=1 \
+  timeout --signal=INT --kill-after=15 $(GPU_SECONDS) $(PYTHON)
+GPU_PYTEST := $(GPU_PYTHON) -m pytest -v --tb=short -p no:cacheprovider --device cuda -k cuda
+GPU_BENCH := $(GPU_PYTHON) -m adarts_ext bench --device cuda --out $(OUT)
 
 # One worker for each processor; tensors in tests are too small for threads.
 JOBS ?= $(shell nproc)
@@ -32,7 +47,8 @@ PYTEST := $(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal
 
 SHELL := bash
 .SHELLFLAGS := -o pipefail -c
-.PHONY: demo test check coverage test-asan test-gpu bench bench-gpu kernel-report lint format wheel clean
+.PHONY: demo test check coverage test-asan bench kernel-report lint format wheel clean
+.PHONY: gpu-1 gpu-2 gpu-3 gpu-4 gpu-5 gpu-6 gpu-7 gpu-8 test-gpu bench-gpu
 
 # The environment: torch first, so that nothing else decides which torch there is.
 $(VENV)/.packages: pyproject.toml
@@ -67,16 +83,33 @@ kernel-report: $(VENV)/.installed
 	$(BIN)/python benchmarks/scripts/kernel_report.py --out benchmarks/results/kernels.md
 	$(BIN)/python benchmarks/scripts/predict_cell.py --out benchmarks/results/predictions_cell.md
 
-test-gpu:
-	mkdir -p $(OUT)
-	$(GPU_PYTHON) -m pytest -q --device cuda tests/ops | tee $(OUT)/tests.log
-	$(SANITIZE) --tool memcheck $(PYTHON) -m pytest -q tests/ops/test_cuda.py -k bit_identical \
-	  | tee $(OUT)/memcheck.log
-	$(SANITIZE) --tool racecheck $(PYTHON) -m pytest -q tests/ops/test_cuda.py -k bit_identical \
-	  | tee $(OUT)/racecheck.log
+gpu-1:
+	$(GPU_PYTEST) tests/ops 2>&1 | tee $(OUT)/gpu-1.log
 
-bench-gpu:
-	$(GPU_PYTHON) -m adarts_ext bench --out $(OUT)
+gpu-2:
+	$(GPU_PYTEST) tests/nn/test_cuda_network.py 2>&1 | tee $(OUT)/gpu-2.log
+
+gpu-3:
+	$(GPU_BENCH) --parts step --batches 64 256 --rounds 5 --compile-seconds 0 2>&1 | tee $(OUT)/gpu-3.log
+
+gpu-4:
+	$(GPU_PYTHON) benchmarks/scripts/profile_kernels.py --out $(OUT)/kernels.md 2>&1 | tee $(OUT)/gpu-4.log
+
+gpu-5:
+	$(GPU_PYTHON) tests/sanitize.py --out $(OUT) 2>&1 | tee $(OUT)/gpu-5.log
+
+gpu-6:
+	$(GPU_BENCH) --parts ops --batches 64 256 --compile-seconds 120 2>&1 | tee $(OUT)/gpu-6.log
+
+gpu-7:
+	$(GPU_BENCH) --parts cell memory --batches 64 256 2>&1 | tee $(OUT)/gpu-7.log
+
+gpu-8:
+	$(GPU_BENCH) --fit 2>&1 | tee $(OUT)/gpu-8.log
+
+test-gpu: gpu-1 gpu-2 gpu-5
+
+bench-gpu: gpu-3 gpu-4 gpu-6 gpu-7 gpu-8
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

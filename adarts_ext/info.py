@@ -13,7 +13,7 @@ import torch
 
 import adarts_ext
 from adarts_ext import _library
-from adarts_ext.nn.fused import MOST_SELECTED
+from adarts_ext.nn.fused import MOST_CHANNELS, MOST_SELECTED
 from adarts_ext.ops.common import CELL_DTYPES
 
 EXTRAS = {
@@ -70,7 +70,8 @@ def _fused_cell() -> str:
     *some, last = (str(dtype).removeprefix("torch.") for dtype in CELL_DTYPES)
     devices = "cpu, cuda" if _library.cuda_error is None else "cpu"
     return (
-        f"{devices}; {', '.join(some)} and {last}; 1 to {MOST_SELECTED} selected channels; "
+        f"{devices}; {', '.join(some)} and {last}; 1 to {MOST_SELECTED} selected of at "
+        f"most {MOST_CHANNELS} channels; "
         "anything else runs operator by operator"
     )
 

@@ -22,6 +22,6 @@ def test_preprocess_cell(time_call, device, shape, stride, which, arm):
     arguments = draw_arguments(preprocess_cell, shape, device)
     if arm == OURS:
         arguments = [preprocess_cell.as_blocks(*some) for some in arguments]
-    passes = make_passes(arm, preprocess_cell, arguments, Compiler())
+    passes = make_passes(arm, preprocess_cell, shape, arguments, Compiler())
     group = group_name(f"preprocess_cell, stride {stride}", shape, which)
     time_call(group, getattr(passes, which))

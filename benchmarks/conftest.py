@@ -11,12 +11,19 @@ import torch
 
 import adarts_ext
 from adarts_ext.bench.groups import Size
-from adarts_ext.bench.machine import device_name
+from adarts_ext.bench.machine import check_kernels, device_name
 from adarts_ext.bench.operators import PROPORTION, STAGES
 from adarts_ext.bench.parts import cell, ops
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 collect_ignore = ["demo", "results", "scripts"]
+
+
+def pytest_configure(config):
+    try:
+        check_kernels(DEVICE)
+    except ValueError as error:
+        raise pytest.UsageError(str(error)) from error
 
 
 def pytest_addoption(parser):
@@ -111,7 +118,7 @@ def time_operator(time_call):
 
     def run(module, shape: ops.Shape, which: str, arm: str) -> None:
         arguments = ops.draw_arguments(module, shape, DEVICE)
-        passes = ops.make_passes(arm, module, arguments, ops.Compiler())
+        passes = ops.make_passes(arm, module, shape, arguments, ops.Compiler())
         name = module.__name__.rpartition(".")[2]
         moved = module.bytes_moved(*shape)[ops.PASSES.index(which)]
         time_call(ops.group_name(name, shape, which), getattr(passes, which), bytes=moved)

@@ -13,6 +13,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from adarts_ext import _library
+
 DTYPES = [torch.float32, torch.float64, torch.bfloat16, torch.float16]
 EMULATED = ("emulated", "sanitized")
 LAYOUTS = ["contiguous", "channels_last", "channel_slice", "last_slice", "pixel_slice", "expanded"]
@@ -32,6 +34,30 @@ def pytest_addoption(parser):
 def pytest_configure(config):
     global _run
     _run = config.getoption("seed")
+    if "cuda" in (config.getoption("device") or []):
+        if reason := reason_against_cuda():
+            raise pytest.UsageError(f"--device cuda: {reason}")
+        # What is compared is float32, and the same in two runs.
+        torch.backends.cuda.matmul.allow_tf32 = False
+        torch.backends.cudnn.allow_tf32 = False
+        torch.backends.cudnn.benchmark = False
+        torch.backends.cudnn.deterministic = True
+
+
+def reason_against_cuda() -> str | None:
+    """Return why the CUDA kernels cannot run here, or None."""
+    if not torch.cuda.is_available():
+        return f"torch {torch.__version__} finds no GPU"
+    return _library.cuda_error
+
+
+@pytest.fixture
+def gpu(request):
+    """Run a test where `--device cuda` asks for it; its tensors are made on the GPU."""
+    if "cuda" not in (request.config.getoption("device") or []):
+        pytest.skip("runs with --device cuda")
+    with torch.device("cuda"):
+        yield
 
 
 def seed_of_run(number: int = 0) -> int:

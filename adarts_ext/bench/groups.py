@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import torch
+
 BASELINE = "plain"
+FAILED = "failed"
 
 
 @dataclass(frozen=True)
@@ -62,13 +66,23 @@ class Measured:
     missing: str = ""
 
 
+def not_measured(error: Exception) -> Measured:
+    """Say why an arm was not measured; the others are worth measuring all the same."""
+    if isinstance(error, NotMeasuredError):
+        return Measured([], missing=str(error))
+    if isinstance(error, torch.OutOfMemoryError):
+        return Measured([], missing="out of memory")
+    traceback.print_exception(error)
+    return Measured([], missing=f"{FAILED}: {type(error).__name__}")
+
+
 @dataclass(frozen=True)
 class Group:
     """Arms that are compared with each other and measured together.
 
     Args:
         part: The part that the group belongs to.
-        name: What is measured, unlike that of any other group.
+        name: What is measured; groups of one name are shown as one.
         arms: The names of the arms.
         measure: Measures all of them.
         info: What holds for all of them.

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 import adarts_ext
+from adarts_ext import _library
 from adarts_ext.bench.groups import Options
 
 CPU_INFO = Path("/proc/cpuinfo")
@@ -35,6 +36,16 @@ def device_name(device: str) -> str:
         return torch.cuda.get_device_name(0)
     cores = len(os.sched_getaffinity(0))
     return f"{cpu_name()}, {cores} {'core' if cores == 1 else 'cores'}"
+
+
+def check_kernels(device: str) -> None:
+    """Refuse to measure on a GPU without our kernels: plain torch would be measured as ours.
+
+    Raises:
+        ValueError: The CUDA library is not loaded.
+    """
+    if device == "cuda" and _library.cuda_error is not None:
+        raise ValueError(f"device: cuda has none of our kernels: {_library.cuda_error}")
 
 
 def folder_name(device_name: str) -> str:

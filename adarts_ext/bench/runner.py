@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import sys
-import traceback
 from collections.abc import Callable, Sequence
 from datetime import date
 
 import torch
 
-from adarts_ext.bench.groups import Group, Measured, Options
+from adarts_ext.bench.groups import Group, Measured, Options, not_measured
 from adarts_ext.bench.machine import describe
 from adarts_ext.bench.parts import cell, fit, memory, ops, roofs, scaling, step
 from adarts_ext.bench.results import Entry, Results
@@ -24,7 +23,6 @@ PARTS = {
 }
 DEFAULT_PARTS = ("ops", "cell", "step", "memory")
 ON_THE_ROOFLINE = ("ops", "cell")
-FAILED = "failed"
 
 
 def with_roofs(parts: Sequence[str]) -> list[str]:
@@ -61,12 +59,8 @@ def measure(group: Group) -> dict[str, Measured]:
     """Measure the arms of a group, or say why that did not work."""
     try:
         return group.measure()
-    except torch.OutOfMemoryError:
-        missing = "out of memory"
-    except Exception as error:  # the other groups are worth measuring all the same
-        traceback.print_exc()
-        missing = f"{FAILED}: {type(error).__name__}"
-    return {arm: Measured([], missing=missing) for arm in group.arms}
+    except Exception as error:
+        return dict.fromkeys(group.arms, not_measured(error))
 
 
 def add(results: Results, group: Group, measured: dict[str, Measured]) -> None:

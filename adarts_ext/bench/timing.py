@@ -69,7 +69,7 @@ def take_turns(
     calls = calls or dict.fromkeys(arms, 1)
     seconds: dict[str, list[float]] = {name: [] for name in arms}
     names = list(arms)
-    for turn in range(rounds):
+    for turn in range(rounds if names else 0):
         first = turn % len(names)
         for name in names[first:] + names[:first]:
             seconds[name].append(clock(arms[name], calls[name]) / calls[name])

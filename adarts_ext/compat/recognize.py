@@ -64,11 +64,10 @@ def _mixed_op(
         return f"it has layers besides its candidates: {', '.join(parts.besides)}"
     if parts.selected is None or parts.stride is None:
         return "its candidates have several numbers of channels or strides"
-    reason = reason_against_kind("fused", parts.selected)
-    if not parts.fits_kernels:
-        reason = _unknown(module, parts)
+    unknown = None if parts.fits_kernels else _unknown(module, parts)
     reasons = []
     for channels, method in itertools.product(widths(parts), methods):
+        reason = unknown or reason_against_kind("fused", parts.selected, channels)
         plans: list[FusedMixedOp] = [FusedMixedOp(parts, channels, memory)]
         if reason:
             plans = [

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
 from torch import Tensor
 
 from adarts_ext.arguments import naming
 from adarts_ext.data.dataset import GREY_MODES, ImageDataset
 
 if TYPE_CHECKING:
+    from PIL import Image
     from torchvision.datasets import ImageFolder
 
 _ORIENTATION = 0x0112  # EXIF's number; from 5 on width and height are exchanged
@@ -131,6 +131,8 @@ def _common_form(paths: list[Path], image_size: int | None) -> tuple[str, tuple[
 
 
 def _read_images(paths: list[Path], mode: str, shape: tuple[int, int]) -> Tensor:
+    from PIL import Image, ImageOps
+
     height, width = shape
     channels = 1 if mode == "L" else 3
     images = np.empty((len(paths), height, width, channels), dtype=np.uint8)
@@ -160,6 +162,8 @@ def _orientation(image: Image.Image, path: Path) -> int:
 
 
 def _open(path: Path) -> Image.Image:
+    from PIL import Image
+
     try:
         return Image.open(path)
     except Exception as error:

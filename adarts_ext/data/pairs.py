@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import operator
+import sys
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import IterableDataset
 
@@ -113,7 +113,8 @@ def _pair(part: str, pairs: Any, index: int) -> tuple[Tensor, int]:
 
 def _image(where: str, image: Any) -> Tensor:
     """Return an image as (C, H, W) uint8."""
-    if isinstance(image, Image.Image):
+    pil = sys.modules.get("PIL.Image")  # without it no image is of PIL
+    if pil is not None and isinstance(image, pil.Image):
         if image.mode.startswith(("I", "F")):
             raise ValueError(f"{where}: expected 8 bits a channel, got PIL mode {image.mode}")
         pixels = np.array(image.convert("L" if image.mode in GREY_MODES else "RGB"))

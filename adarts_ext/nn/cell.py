@@ -51,10 +51,11 @@ class SearchCell(nn.Module):
 
     The whole cell runs in the fused kernels of :func:`adarts_ext.ops.preprocess_cell` and
     :func:`adarts_ext.ops.search_cell`, for float32, float64 and bfloat16, up to 64 selected
-    channels, on the CPU and on a GPU; under autocast to bfloat16 the states are stored in bfloat16.
-    For anything else it runs operator by operator, with the same results: other dtypes, more
-    channels, layers below it that were exchanged, changed or given hooks (the kernels would not
-    call those), BatchNorms in different modes. :meth:`kernels` and the repr say which.
+    of at most 256 channels, on the CPU and on a GPU; under autocast to bfloat16 the states are
+    stored in bfloat16. For anything else it runs operator by operator, with the same results:
+    other dtypes, more channels, layers below it that were exchanged, changed or given hooks (the
+    kernels would not call those), BatchNorms in different modes. :meth:`kernels` and the repr say
+    which.
 
     Shape:
         s0 (N, previous_previous_channels, H, W), or (..., 2H, 2W) after a reduction cell; s1
@@ -157,7 +158,7 @@ class SearchCell(nn.Module):
     def _reason_not_fused(self) -> str | None:
         """Return why the fused kernels cannot compute this cell, or None."""
         return (
-            fused.reason_against_kind(self.backend, self.selected_channels)
+            fused.reason_against_kind(self.backend, self.selected_channels, self._ops[0].channels)
             or self._built.change(self)
             or reason_against_norms(self._norms)
         )

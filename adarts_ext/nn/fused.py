@@ -22,6 +22,8 @@ from adarts_ext.ops.search_cell import CellLayout, search_cell
 
 #: Channels of an edge that the fused kernels serve; more run faster through ordinary convolutions.
 MOST_SELECTED = 64
+#: Channels of a node that the fused kernels serve on every device.
+MOST_CHANNELS = 256
 
 #: The candidates in the order in which the fused kernels take their weights.
 KERNEL_ORDER = (
@@ -49,12 +51,14 @@ def reason_against_input(x: Tensor | ImageBlocks) -> str | None:
     return None
 
 
-def reason_against_kind(backend: str, selected_channels: int) -> str | None:
+def reason_against_kind(backend: str, selected_channels: int, channels: int) -> str | None:
     """Return why the fused kernels do not compute mixed operations of this kind, or None."""
     if backend != "fused":
         return f"backend is {backend}"
     if selected_channels > MOST_SELECTED:
         return f"{selected_channels} selected channels are over {MOST_SELECTED}"
+    if channels > MOST_CHANNELS:
+        return f"{channels} channels are over {MOST_CHANNELS}"
     return None
 
 

@@ -134,7 +134,7 @@ class PartialMixedOp(nn.Module):
         if MIXED_OP_SETTINGS(self) != self._settings:
             return "a PartialMixedOp was changed"
         return (
-            fused.reason_against_kind(self.backend, self.selected_channels)
+            fused.reason_against_kind(self.backend, self.selected_channels, self.channels)
             or self._built.change(self)
             or reason_against_norms(self.fused_layers.norms)
         )

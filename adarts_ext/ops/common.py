@@ -78,6 +78,18 @@ def is_interleaved(x: Tensor) -> bool:
     return pixel != 1 and x.stride(1) == 1
 
 
+def without_padding(grad: Tensor, batch: int) -> Tensor:
+    """Return a gradient of image blocks that is zero for the images beyond the batch.
+
+    Networks hand on such a one; whoever uses image blocks as they are may sum over all lanes.
+    """
+    last = batch % LANES
+    if last == 0:
+        return grad
+    real = torch.arange(LANES, device=grad.device) < last
+    return torch.cat([grad[:-1], grad[-1:].where(real, 0)])
+
+
 def differentiable(
     name: str, setup_context: Callable[..., None], backward: Callable[..., object]
 ) -> Callable[..., Tensor]:

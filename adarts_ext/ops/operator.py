@@ -16,6 +16,10 @@ from torch import Tensor
 #: In what torch says where a compiled operator lacks a derivative: transforms, forward mode, and
 #: several gradients at once.
 _LACKING = ("setup_context", "jvp function", "Batching rule not implemented")
+#: In what our libraries, or headers of torch, say of a failure that they know no words for.
+_WORDLESS = ("torch failed in ", "API call failed at ")
+#: How often torch had found no memory on the GPUs when that was last asked.
+_ooms_seen = 0
 
 
 def operator(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -160,16 +164,32 @@ def _without_derivative(name: str, ctx: Any, grads: Sequence[Tensor | None], res
 def _explain(name: str, error: RuntimeError) -> Exception | None:
     """Return the error that says in our words, or by the right class, what happened; or None.
 
-    Torch's stable ABI passes on the words of an error, but not its class.
+    Torch's stable ABI passes on the words of an error, but not its class; before torch 2.13 it does
+    not pass on the words either.
     """
     text = str(error)
     if any(words in text for words in _LACKING):
         return RuntimeError(_lacks_derivative(name))
-    if "CUDA out of memory" in text and not isinstance(error, torch.OutOfMemoryError):
+    if isinstance(error, torch.OutOfMemoryError):
+        return None
+    if "CUDA out of memory" in text:
         return torch.OutOfMemoryError(text)
+    if any(words in text for words in _WORDLESS) and _memory_ran_out():
+        return torch.OutOfMemoryError(f"{name}: CUDA out of memory")
     if text == "std::bad_alloc":  # in one of several threads
         return MemoryError(text)
     return None
+
+
+def _memory_ran_out() -> bool:
+    """Return whether torch has found no memory on a GPU since this was last asked."""
+    global _ooms_seen
+    if not torch.cuda.is_initialized():
+        return False
+    devices = range(torch.cuda.device_count())
+    found = sum(torch.cuda.memory_stats(device).get("num_ooms", 0) for device in devices)
+    more, _ooms_seen = found > _ooms_seen, found
+    return more
 
 
 def _lacks_derivative(name: str) -> str:

@@ -17,6 +17,7 @@ from adarts_ext.ops.common import (
     check_stride,
     differentiable,
     kernels,
+    without_padding,
 )
 from adarts_ext.ops.operator import once_differentiable, operator
 from adarts_ext.reference.cell_layout import STATISTICS
@@ -130,6 +131,7 @@ def _backward(ctx, grad: Tensor | None, *unused):
     needed = ctx.needs_input_grad[:2]
     if grad is None:
         return None, None, None, None, None, None
+    grad = without_padding(grad, ctx.settings[0])
     grads = iter(kernels.preprocess_cell_backward(grad, *ctx.saved_tensors, *ctx.settings, *needed))
     return *(next(grads) if need else None for need in needed), None, None, None, None
 

@@ -20,6 +20,7 @@ from adarts_ext.ops.common import (
     check_shape,
     check_stride,
     kernels,
+    without_padding,
 )
 from adarts_ext.ops.operator import once_differentiable, operator
 from adarts_ext.reference.cell_layout import STATISTICS, CellLayout, CellOutput
@@ -250,6 +251,7 @@ def _gradients(ctx, grad, needs_states, needs_weights, needs_alphas, needs_betas
     saved = (states, nodes, flat, alphas, betas, stored, norms, scores, maps, pools, position)
     structure = (batch, stride, selected, hidden, sources, targets, ctx.training, ctx.eps)
     needed = (list(needs_states), needs_weights, needs_alphas, needs_betas)
+    grad = without_padding(grad, batch)
     grads = iter(kernels.search_cell_backward(grad, *saved, *structure, *needed))
     of_states = [next(grads) if needed else None for needed in needs_states]
     others = (needs_weights, needs_alphas, needs_betas)

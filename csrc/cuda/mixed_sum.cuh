@@ -10,10 +10,11 @@ constexpr int kMixedSumInputs = 16;  // of one launch; more inputs take several
 template <class T>
 struct MixedSum {
   const T* inputs[kMixedSumInputs];
-  const T* weights;  // (count)
-  int count;         // number of inputs
-  int64_t size;      // elements of one input
-  bool adds;         // to what `out` holds: inputs beyond the sixteenth
+  const T* weights;             // (count)
+  int count;                    // number of inputs
+  int64_t size;                 // elements of one input
+  const Accumulate<T>* before;  // what earlier launches have summed, or null
+  Accumulate<T>* after;         // where to leave the sum for the next launch, or null in the last
   T* out;
 };
 

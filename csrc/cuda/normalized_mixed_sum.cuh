@@ -50,7 +50,8 @@ struct NormalizedInputs {
 template <class T>
 struct NormalizedMixedSum {
   NormalizedInputs<T> x;
-  bool adds;  // to what `out` holds: inputs beyond the sixteenth
+  const Accumulate<T>* before;  // what earlier launches have summed, or null
+  Accumulate<T>* after;         // where to leave the sum for the next launch, or null in the last
   T* out;
 };
 

@@ -7,13 +7,20 @@ import contextlib
 import pytest
 import torch
 
+from adarts_ext import _library
 from adarts_ext.bench import fresh, timing
+from adarts_ext.bench.graphed_calls import GraphedCalls
 from adarts_ext.bench.groups import Options, Size
-from adarts_ext.bench.parts import fit, memory, step
+from adarts_ext.bench.operators import mixed_sum
+from adarts_ext.bench.parts import fit, memory, ops, step
+from adarts_ext.bench.parts.ops import draw_arguments
 from adarts_ext.bench.report import compare
 from adarts_ext.bench.results import Entry, Results
+from adarts_ext.cli import main
 
 pytestmark = pytest.mark.slow
+
+GRAPH = "ours, CUDA graph"
 
 
 def test_arms_take_turns_in_an_order_that_rotates():
@@ -146,7 +153,7 @@ def cpu_as_gpu(monkeypatch):
     stubs = {
         "Event": CpuEvent,
         "CUDAGraph": CpuGraph,
-        "graph": lambda graph: contextlib.nullcontext(),
+        "graph": lambda graph, stream=None: contextlib.nullcontext(),
         "Stream": CpuStream,
         "stream": lambda stream: contextlib.nullcontext(),
         "current_stream": CpuStream,
@@ -170,14 +177,12 @@ def test_gpu_clock_and_memory():
 @pytest.mark.usefixtures("cpu_as_gpu")
 def test_the_step_as_a_graph_begins_as_ours_does(monkeypatch):
     monkeypatch.setattr("adarts_ext.bench.parts.graphed_step.WARM_UP", 1)
-    found = step.measure_in_turn(
-        ("ours, store", step.GRAPH), Size(2, 8, 3, 16), "float32", "cpu", 2
-    )
+    found = step.measure_in_turn(("ours, store", GRAPH), Size(2, 8, 3, 16), "float32", "cpu", 2)
     assert {name: len(one.seconds) for name, one in found.items()} == {
         "ours, store": 2,
-        step.GRAPH: 2,
+        GRAPH: 2,
     }
-    assert 1.5 < found[step.GRAPH].info["loss"] < 3.5
+    assert 1.5 < found[GRAPH].info["loss"] < 3.5
 
 
 def test_on_a_gpu_the_graph_is_an_arm():
@@ -187,4 +192,73 @@ def test_on_a_gpu_the_graph_is_an_arm():
         "search step, N=64, float32",
         "search step, N=256, float32",
     ]
-    assert all(step.GRAPH in group.arms for group in groups)
+    assert all(set(step.GRAPHED) < set(group.arms) for group in groups)
+
+
+@pytest.mark.usefixtures("cpu_as_gpu")
+def test_calls_in_a_graph_are_arms_of_an_operator(monkeypatch):
+    made = []
+
+    def graphed(make, count):
+        made.append(make())
+        assert count == ops.CALLS
+        return made[-1]
+
+    monkeypatch.setattr(ops, "draw_arguments", lambda *given: draw_arguments(*given[:2], "cpu"))
+    monkeypatch.setattr(ops, "GraphedCalls", graphed)
+    monkeypatch.setattr(ops, "interleave", lambda calls, *_: {arm: [1.0, 2.0] for arm in calls})
+    options = Options("cuda", 1, 2, (64,), 16, 8, 32, 0.0, None)
+    found = ops.measure(mixed_sum, (2, 8, 4, 4), "backward", options, ops.Compiler(0.0))
+    assert [call.__name__ for call in made] == ["backward", "backward"]
+    for arm, one in found.items():
+        if arm == ops.COMPILED:
+            assert "0 s for torch.compile are used up" in one.missing
+        else:
+            assert one.seconds == ([0.05, 0.1] if arm in ops.GRAPHED else [1.0, 2.0])
+
+
+@pytest.mark.usefixtures("cpu_as_gpu")
+def test_all_calls_are_captured_after_as_many_to_warm_up():
+    calls = []
+    graphed = GraphedCalls(lambda: lambda: calls.append(1), 3)
+    assert len(calls) == 6
+    graphed()  # replays, and calls nothing
+    assert len(calls) == 6
+
+
+def test_both_passes_of_a_shape_are_compiled_at_once(monkeypatch):
+    compiled = []
+    monkeypatch.setattr(torch, "compile", lambda function, dynamic: compiled.append(1) or function)
+    compiler = ops.Compiler()
+    arguments = ops.draw_arguments(mixed_sum, (2, 8, 4, 4), "cpu")
+    one, two = (compiler.passes(mixed_sum.plain, (2, 8, 4, 4), arguments) for _ in range(2))
+    assert one is two
+    other = compiler.passes(mixed_sum.plain, (2, 8, 8, 4), arguments)
+    assert other is not one
+    assert len(compiled) == 2
+
+
+def test_an_arm_that_fails_leaves_the_others(monkeypatch):
+    prepare = step.prepare
+
+    def failing(name, *arguments):
+        if name != "ours, store":
+            raise {"plain": torch.OutOfMemoryError, "frozen": ValueError}[name]
+        return prepare(name, *arguments)
+
+    monkeypatch.setattr(step, "prepare", failing)
+    names = ("plain", "frozen", "ours, store")
+    found = step.measure_in_turn(names, Size(2, 8, 3, 16), "float32", "cpu", 1)
+    missing = {name: one.missing for name, one in found.items()}
+    assert missing == {"plain": "out of memory", "frozen": "failed: ValueError", "ours, store": ""}
+    assert len(found["ours, store"].seconds) == 1
+
+
+def test_plain_torch_is_not_measured_as_ours(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(_library, "cuda_error", "_cuda.so was not built")
+    for device in ([], ["--device", "cuda"]):
+        assert main(["bench", "--out", str(tmp_path), *device]) == 1
+        message = "device: cuda has none of our kernels: _cuda.so was not built\n"
+        assert capsys.readouterr().err.endswith(message)
+    assert not list(tmp_path.iterdir())

@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 import torch
 from operators import OPERATORS
+from torch.autograd import DeviceType
+from torch.autograd.profiler_util import Interval
 
 from adarts_ext.bench.rows import read_rows
 
@@ -50,6 +52,38 @@ def test_step_profile(script, tmp_path):
     whole = seconds.pop("whole step")
     del seconds["whole step, without the profiler"]
     assert sum(seconds.values()) == pytest.approx(whole)
+
+
+class Ran:
+    """An event of torch's profiler: a kernel that took 10 us."""
+
+    def __init__(self, name, device_type=DeviceType.CUDA):
+        self.name, self.device_type = name, device_type
+        self.time_range = Interval(0, 10)
+
+
+def test_profile_of_kernels(script):
+    """What ran is planted; the predictions are those that are written down."""
+    profile = script("profile_kernels")
+    node = "void adarts::cuda::(anonymous namespace)::node_kernel<float>(Node<float>)"
+    events = [Ran(node)] * 8 + [Ran("sgemm")] * 4 + [Ran(node, DeviceType.CPU)]
+    measured = profile.by_kernel(events, steps=4)
+    assert measured == {"node_kernel": (2, 20), "(torch)": (1, 10)}
+    expected = profile.predicted(64)
+    rows = table_rows("\n".join(profile.lines_of(measured, expected, {"eager": 0.01})))
+    count, work = expected["node_kernel"]
+    assert ["eager", "10.00"] in rows
+    assert rows[-2][:5] == ["`node_kernel`", "2", "20.0", f"{count:.0f}", f"{work:.1f}"]
+    assert rows[-2][5] == f"{20 / work:.2f}"
+    assert rows[-1] == ["`(torch)`", "1", "10.0", "", "", ""]
+
+
+def test_predictions_of_kernels_add_up_to_those_of_the_step(script):
+    found = script("profile_kernels").predicted(64)
+    rows = table_rows((BENCHMARKS / "results" / "predictions_cell.md").read_text())
+    (row,) = (row for row in rows if row[:3] == ["search step, both halves", "64", "store"])
+    assert sum(count for count, _ in found.values()) == int(row[3])
+    assert sum(work for _, work in found.values()) == pytest.approx(float(row[10]), abs=0.1)
 
 
 def test_convergence(script, tmp_path):

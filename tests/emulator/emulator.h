@@ -5,10 +5,11 @@
 // shuffles (ADARTS_EMULATOR_SEED). Whatever goes wrong is an exception whose message names kernel,
 // block and thread.
 //
-// Stricter than a GPU: a thread may not end before a barrier that others wait in, the lanes of a
-// shuffle or vote must call it in the same line, and a mask may not name lanes that the block does
-// not have. Not seen: races in global memory, what happens between blocks that run at the same
-// time, __launch_bounds__, registers, speed.
+// As on a GPU an access must be aligned to its width. Stricter than one: a thread may not end
+// before a barrier that others wait in, the lanes of a shuffle or vote must call it in the same
+// line, and a mask may not name lanes that the block does not have. Not seen: races in global
+// memory, what happens between blocks that run at the same time, __launch_bounds__, registers,
+// speed.
 #pragma once
 
 #include <bit>
@@ -170,6 +171,9 @@ T atomicMax(emulator::SharedAddress<T> address, std::type_identity_t<T> value) {
 
 #define ADARTS_ASSERT(condition) \
   ((condition) ? void() : emulator::Block::current()->report("assertion failed: " #condition))
+
+#define ADARTS_ALIGNED(pointer, bytes) \
+  ADARTS_ASSERT(reinterpret_cast<uintptr_t>(pointer) % (bytes) == 0)
 
 namespace adarts::cuda {
 

@@ -1,7 +1,7 @@
 // Small kernels with a planted fault each, for one block of 64 threads and 64 numbers.
 #pragma once
 
-#include "cuda/device/portable.cuh"
+#include "cuda/device/access.cuh"
 
 namespace adarts::cuda {
 
@@ -54,6 +54,13 @@ __global__ void atomic_and_plain(int* out) {
   atomicAdd(&sum[0], 1);
   out[threadIdx.x] = sum[0];
 }
+
+__global__ void misaligned_load(int* out) {
+  const Pack<int, 4> pack = load<4>(out + threadIdx.x % 2);
+  out[threadIdx.x] = pack[3];
+}
+
+__global__ void misaligned_store(int* out) { store(out + threadIdx.x % 2, Pack<int, 4>{}); }
 
 __global__ void shared_out_of_bounds(int* out) {
   ADARTS_SHARED(int, all, 64);

@@ -56,6 +56,8 @@ const std::map<std::string, Run>& kernels() {
       KERNEL(missing_syncwarp),
       KERNEL(syncwarp_across_warps),
       KERNEL(atomic_and_plain),
+      KERNEL(misaligned_load),
+      KERNEL(misaligned_store),
       KERNEL(shared_out_of_bounds),
       KERNEL(dynamic_out_of_bounds),
       KERNEL(unwritten),

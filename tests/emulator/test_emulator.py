@@ -198,6 +198,8 @@ IN_KERNEL = {
     "missing_syncwarp": r"missing barrier: (reads|writes) all\[\d+\], which thread .*",
     "syncwarp_across_warps": r"missing barrier: (reads|writes) all\[\d+\], which thread .*",
     "atomic_and_plain": r"missing barrier: (reads|writes|updates) sum\[0\], which thread .*",
+    "misaligned_load": r"assertion failed: .*\(from\) % .*== 0$",
+    "misaligned_store": r"assertion failed: .*\(to\) % .*== 0$",
     "shared_out_of_bounds": r"shared memory out of bounds: all\[64\], which has 64 elements$",
     "unwritten": r"reads all\[64\], which no thread has written$",
     "divergent_shuffle": r"divergence: .*ended$|divergence: ends while thread .* waits for it in "

@@ -115,6 +115,7 @@ def test_all_norms_may_share_other_settings():
     [
         (64, {"selection": "all"}, "fused cell"),
         (66, {"selection": "all"}, "operator by operator (66 selected channels are over 64)"),
+        (320, {"proportion": 8}, "operator by operator (320 channels are over 256)"),
         (8, {"backend": "reference"}, "operator by operator (backend is reference)"),
     ],
 )

@@ -16,7 +16,7 @@ from torch.autograd import forward_ad
 
 from adarts_ext import ops, reference
 from adarts_ext.memory import is_out_of_memory
-from adarts_ext.ops import common
+from adarts_ext.ops import common, operator
 
 DIFFERENTIABLE = sorted(set(OPERATORS) - {"select_channels"})
 TENSORS = [
@@ -186,6 +186,34 @@ def test_out_of_memory_has_the_class_that_it_has_in_torch(compiled, words, monke
         call(name, given(x.requires_grad_())).sum().backward()
     assert (type(caught.value), str(caught.value)) == (OUT_OF_MEMORY[words], words)
     assert is_out_of_memory(caught.value)
+
+
+WORDLESS = [
+    'torch failed in aoti_torch_call_dispatcher("aten::empty", "memory_format", stack.data())',
+    'aoti_torch_call_dispatcher("aten::empty") API call failed at ops.h, line 374',
+]
+
+
+@pytest.mark.parametrize("words", WORDLESS)
+def test_out_of_memory_without_words_is_told_by_torchs_count(words, monkeypatch):
+    """As torch 2.11 and 2.12 have it; what they count is planted."""
+    ooms = [0, 0]
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: len(ooms))
+    monkeypatch.setattr(torch.cuda, "memory_stats", lambda device: {"num_ooms": ooms[device]})
+    monkeypatch.setattr(operator, "_ooms_seen", 0)
+    for module in (import_module("adarts_ext.ops.mixed_sum"), common):
+        monkeypatch.setattr(module, "kernels", Full("mixed_sum", words))
+
+    def fail():
+        with pytest.raises(RuntimeError) as caught:
+            call("mixed_sum", ARGUMENTS["mixed_sum"]())
+        return type(caught.value)
+
+    assert fail() is RuntimeError
+    ooms[1] += 1
+    assert fail() is torch.OutOfMemoryError
+    assert fail() is RuntimeError, "the same one is not counted twice"
 
 
 @pytest.mark.skipif(torch.__version__ < "2.13", reason="torch does not pass on its words")

@@ -25,6 +25,7 @@ def fused(x, w1, w2):
 def arguments(n: int, c: int, size: int, k: int) -> list[torch.Tensor]:
     """Draw arguments for a batch, channels, side and proportion."""
     weights = [torch.randn(c // 2, c, 1, 1), torch.randn(c, c // 2, 1, 1)]
+    weights = [weight / weight.size(1) ** 0.5 for weight in weights]  # the sigmoid stays alive
     return [torch.randn(n, c, size, size), *weights]
 
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from adarts_ext.bench.arms import ARMS, build_network
-from adarts_ext.bench.groups import BASELINE, Group, Measured, Options, Size
+from adarts_ext.bench.groups import BASELINE, Group, Measured, Options, Size, not_measured
 from adarts_ext.bench.parts.memory import kept_bytes
 from adarts_ext.bench.passes import count_flops
 from adarts_ext.bench.timing import interleave, stopwatch
@@ -128,12 +128,21 @@ def group_name(size: Size, position: int) -> str:
 
 def measure(size: Size, position: int, options: Options) -> dict[str, Measured]:
     """Measure all arms of a cell."""
-    passes = {name: CellPass(name, size, position, options.device) for name in NAMES}
-    counted = passes[COUNTED]
-    work = {"bytes": counted.fewest_bytes(), "flops": counted.flops()}
-    kept = {name: one.kept_bytes() for name, one in passes.items()}
-    seconds = interleave(passes, options.rounds, stopwatch(options.device))
-    return {name: Measured(seconds[name], {**work, "kept_bytes": kept[name]}) for name in NAMES}
+    passes, kept, found = {}, {}, {}
+    for name in NAMES:
+        try:
+            made = CellPass(name, size, position, options.device)
+            kept[name] = made.kept_bytes()
+            passes[name] = made
+        except Exception as error:
+            found[name] = not_measured(error)
+    work: dict[str, int] = {"bytes": 0, "flops": 0}
+    if COUNTED in passes:
+        counted = passes[COUNTED]
+        work = {"bytes": counted.fewest_bytes(), "flops": counted.flops()}
+    for name, seconds in interleave(passes, options.rounds, stopwatch(options.device)).items():
+        found[name] = Measured(seconds, {**work, "kept_bytes": kept[name]})
+    return found
 
 
 def groups(options: Options) -> Iterator[Group]:

@@ -113,36 +113,33 @@ def _line(batch: int, value: float, slope: float, at: int) -> float:
     return value + slope * (at - batch)
 
 
-def measure(options: Options) -> dict[str, Measured]:
-    """Find the largest batch of every memory mode."""
+def measure(arm: str, options: Options) -> dict[str, Measured]:
+    """Find the largest batch of a memory mode."""
     device = options.device
     limit = options.memory_limit or PART_OF_AVAILABLE * available_bytes(device)
-    found = {}
-    for arm in COMPARED:
 
-        def at(batch: int, arm: str = arm) -> Cost:
-            arguments = arm, astuple(options.size(batch)), device
-            if device == "cuda":
-                return measure_step(*arguments, options.threads)
-            return fresh.call(measure_step, *arguments, options.threads, environment=ENVIRONMENT)
-
-        search = search_by_trying if device == "cuda" else search_by_prediction
-        batch, cost = search(at, limit)
-        if batch == 0:
-            found[arm] = Measured([], missing=f"not even {MULTIPLE} images fit")
-            continue
+    def at(batch: int) -> Cost:
+        arguments = arm, astuple(options.size(batch)), device
         if device == "cuda":
-            timed, seconds = batch, cost["seconds"]
-        else:
-            timed = max(1, batch // MULTIPLE // TIMED_PART) * MULTIPLE
-            size = astuple(options.size(timed))
-            seconds = fresh.call(time_step, arm, size, device, options.threads)
-        info = {"batch": batch, "peak_bytes": cost["peak_bytes"], "limit_bytes": int(limit)}
-        found[arm] = Measured([seconds], {**info, "timed_batch": timed})
-        print(f"  {arm}: {batch} images", file=sys.stderr, flush=True)
-    return found
+            return measure_step(*arguments, options.threads)
+        return fresh.call(measure_step, *arguments, options.threads, environment=ENVIRONMENT)
+
+    search = search_by_trying if device == "cuda" else search_by_prediction
+    batch, cost = search(at, limit)
+    if batch == 0:
+        return {arm: Measured([], missing=f"not even {MULTIPLE} images fit")}
+    if device == "cuda":
+        timed, seconds = batch, cost["seconds"]
+    else:
+        timed = max(1, batch // MULTIPLE // TIMED_PART) * MULTIPLE
+        size = astuple(options.size(timed))
+        seconds = fresh.call(time_step, arm, size, device, options.threads)
+    info = {"batch": batch, "peak_bytes": cost["peak_bytes"], "limit_bytes": int(limit)}
+    print(f"  {arm}: {batch} images", file=sys.stderr, flush=True)
+    return {arm: Measured([seconds], {**info, "timed_batch": timed})}
 
 
 def groups(options: Options) -> Iterator[Group]:
-    """One group for all modes."""
-    yield Group("fit", "largest batch", tuple(COMPARED), functools.partial(measure, options))
+    """One group for each mode, since each takes minutes; they are shown in one table."""
+    for arm in COMPARED:
+        yield Group("fit", "largest batch", (arm,), functools.partial(measure, arm, options))

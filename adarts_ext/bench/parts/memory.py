@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from adarts_ext.bench import fresh
 from adarts_ext.bench.arms import ARMS, Arm, build_network
-from adarts_ext.bench.groups import BASELINE, Group, Measured, Options, Size
+from adarts_ext.bench.groups import BASELINE, Group, Measured, Options, Size, not_measured
 
 #: The arms whose networks differ in what they keep.
 COMPARED = {
@@ -135,7 +135,13 @@ def measure_arm(name: str, size: Size, device: str, threads: int) -> Measured:
 def measure(size: Size, options: Options) -> dict[str, Measured]:
     """Measure all arms."""
     arguments = size, options.device, options.threads
-    return {name: measure_arm(name, *arguments) for name in COMPARED}
+    found = {}
+    for name in COMPARED:
+        try:
+            found[name] = measure_arm(name, *arguments)
+        except Exception as error:
+            found[name] = not_measured(error)
+    return found
 
 
 def group_name(size: Size) -> str:

@@ -1,7 +1,8 @@
 """The part ``ops``: every operator, forward and backward, against what it replaces.
 
-On a GPU the buffers take turns over more memory than the L2 cache holds. torch.compile gets each
-shape for itself; when its time is used up it is left out of what follows.
+On a GPU the buffers take turns over more memory than the L2 cache holds, and there are arms of
+calls in one CUDA graph: where kernels take microseconds, single calls time the host. torch.compile
+gets each shape for itself; when its time is used up it is left out of what follows.
 """
 
 from __future__ import annotations
@@ -15,13 +16,25 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
-from adarts_ext.bench.groups import BASELINE, Group, Measured, NotMeasuredError, Options
+from adarts_ext.bench.graphed_calls import GraphedCalls
+from adarts_ext.bench.groups import (
+    BASELINE,
+    Group,
+    Measured,
+    NotMeasuredError,
+    Options,
+    not_measured,
+)
 from adarts_ext.bench.operators import OPERATORS, PROPORTION, STAGES
 from adarts_ext.bench.passes import Passes, count_flops
-from adarts_ext.bench.timing import interleave, stopwatch
+from adarts_ext.bench.timing import Call, interleave, stopwatch
 
 OURS, COMPILED = "ours", "torch.compile"
 ARMS = (BASELINE, COMPILED, OURS)
+PLAIN_GRAPH, OUR_GRAPH = "plain, CUDA graph", "ours, CUDA graph"
+#: On a GPU, by the arm whose calls they capture.
+GRAPHED = {PLAIN_GRAPH: BASELINE, OUR_GRAPH: OURS}
+CALLS = 20  # of a graph, at the least
 PASSES = ("forward", "backward")
 NO_GRADIENT = ("select_channels",)
 BATCH = 64
@@ -37,13 +50,17 @@ class Compiler:
     def __init__(self, seconds: float = math.inf) -> None:
         self.seconds = seconds
         self.left = seconds
+        self.made: dict[object, Passes] = {}  # the last
 
-    def passes(self, function, arguments) -> Passes:
-        """Compile both passes of a function.
+    def passes(self, function, shape: Shape, arguments) -> Passes:
+        """Compile both passes of a function, once for all groups of a shape that follow.
 
         Raises:
             NotMeasuredError: The time is used up, or it failed.
         """
+        if (function, shape) in self.made:
+            return self.made[function, shape]
+        self.made.clear()
         if self.left <= 0:
             raise NotMeasuredError(f"the {self.seconds:g} s for torch.compile are used up")
         started = time.perf_counter()
@@ -58,6 +75,7 @@ class Compiler:
             raise NotMeasuredError(f"torch.compile failed: {type(error).__name__}") from error
         finally:
             self.left -= time.perf_counter() - started
+        self.made[function, shape] = passes
         return passes
 
 
@@ -103,8 +121,13 @@ def draw_arguments(module: ModuleType, shape: Shape, device: str) -> list[list[o
     return sets
 
 
+def arms(device: str) -> tuple[str, ...]:
+    """Return the names of the arms on a device."""
+    return (*ARMS, *GRAPHED) if device == "cuda" else ARMS
+
+
 def make_passes(
-    arm: str, module: ModuleType, arguments: list[list[object]], compiler: Compiler
+    arm: str, module: ModuleType, shape: Shape, arguments: list[list[object]], compiler: Compiler
 ) -> Passes:
     """Make the passes of an arm.
 
@@ -112,7 +135,7 @@ def make_passes(
         NotMeasuredError: torch.compile does not do it.
     """
     if arm == COMPILED:
-        return compiler.passes(module.plain, arguments)
+        return compiler.passes(module.plain, shape, arguments)
     return Passes(module.fused if arm == OURS else module.plain, arguments)
 
 
@@ -121,18 +144,28 @@ def measure(
 ) -> dict[str, Measured]:
     """Measure one pass of an operator."""
     arguments = draw_arguments(module, shape, options.device)
+    count = max(CALLS, len(arguments))
     calls, found = {}, {}
-    for arm in ARMS:
+
+    def make(arm: str) -> Call:
+        return getattr(make_passes(arm, module, shape, arguments, compiler), which)
+
+    for arm in arms(options.device):
         try:
-            calls[arm] = getattr(make_passes(arm, module, arguments, compiler), which)
-        except NotMeasuredError as reason:
-            found[arm] = Measured([], missing=str(reason))
-    seconds = interleave(calls, options.rounds, stopwatch(options.device))
+            if arm in GRAPHED:
+                calls[arm] = GraphedCalls(functools.partial(make, GRAPHED[arm]), count)
+            else:
+                calls[arm] = make(arm)
+        except Exception as error:
+            found[arm] = not_measured(error)
     info = {
         "bytes": module.bytes_moved(*shape)[PASSES.index(which)],
-        "flops": count_flops(calls[OURS]),
+        "flops": count_flops(calls[OURS]) if OURS in calls else 0,
     }
-    return found | {arm: Measured(seconds[arm], info) for arm in calls}
+    for arm, taken in interleave(calls, options.rounds, stopwatch(options.device)).items():
+        of_one = [seconds / count for seconds in taken] if arm in GRAPHED else taken
+        found[arm] = Measured(of_one, info)
+    return found
 
 
 def groups(options: Options) -> Iterator[Group]:
@@ -147,7 +180,7 @@ def groups(options: Options) -> Iterator[Group]:
                 yield Group(
                     "ops",
                     group_name(name, shape, which),
-                    ARMS,
+                    arms(options.device),
                     functools.partial(measure, module, shape, which, options, compiler),
                     {"operator": name, "shape": shape_name(shape), "pass": which},
                 )

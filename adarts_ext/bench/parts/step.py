@@ -1,8 +1,8 @@
 """The part ``step``: one whole search step, in every way it can be run.
 
 All arms begin with the same weights and see the same batches. They run in one process, in turn; on
-a GPU ours also as one CUDA graph. torch.compile may not finish in any time one would wait, so it
-runs in a process of its own, after the others, and is stopped at a limit.
+a GPU ours and frozen also as one CUDA graph each. torch.compile may not finish in any time one
+would wait, so it runs in a process of its own, after the others, and is stopped at a limit.
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ import torch
 
 from adarts_ext.bench import fresh
 from adarts_ext.bench.arms import ARMS, SearchStep
-from adarts_ext.bench.groups import BASELINE, Group, Measured, Options, Size
+from adarts_ext.bench.groups import BASELINE, Group, Measured, Options, Size, not_measured
 from adarts_ext.bench.parts.graphed_step import WARM_UP, GraphedStep
 from adarts_ext.bench.parts.memory import peak_allocated
 from adarts_ext.bench.timing import stopwatch, take_turns
 
-GRAPH = "ours, CUDA graph"
+#: On a GPU, by the arm that they capture.
+GRAPHED = {"frozen, CUDA graph": "frozen", "ours, CUDA graph": "ours, store"}
 COMPILED = "torch.compile, frozen"
 PRECISIONS = ("float32", "bfloat16")
 LOW_PRECISION = (BASELINE, "frozen", "drop-in", "ours, store", "ours, recompute")
@@ -28,10 +29,10 @@ LOW_PRECISION = (BASELINE, "frozen", "drop-in", "ours, store", "ours, recompute"
 
 def arms(precision: str, device: str) -> tuple[str, ...]:
     """Return the names of the arms of a precision, ``"float32"`` or ``"bfloat16"``."""
-    graph = (GRAPH,) if device == "cuda" else ()
+    graphs = tuple(GRAPHED) if device == "cuda" else ()
     if precision == "bfloat16":
-        return (*LOW_PRECISION, *graph)
-    return (*ARMS, *graph, COMPILED)
+        return (*LOW_PRECISION, *graphs)
+    return (*ARMS, *graphs, COMPILED)
 
 
 def prepare(
@@ -40,8 +41,8 @@ def prepare(
     """Make a step of an arm; give it with what is still to be called once before it is timed."""
     torch.backends.cudnn.benchmark = True
     low = precision == "bfloat16"
-    if name == GRAPH:
-        graphed = GraphedStep(SearchStep(ARMS["ours, store"], size, device, low))
+    if name in GRAPHED:
+        graphed = GraphedStep(SearchStep(ARMS[GRAPHED[name]], size, device, low))
         return graphed, graphed.capture
     step = SearchStep(ARMS["frozen" if name == COMPILED else name], size, device, low)
     if name == COMPILED:
@@ -55,19 +56,22 @@ def measure_in_turn(
     names: tuple[str, ...], size: Size, precision: str, device: str, rounds: int
 ) -> dict[str, Measured]:
     """Measure arms that run in one process."""
-    steps, info = {}, {}
+    steps, info, found = {}, {}, {}
     for name in names:
-        steps[name], last_warm_up = prepare(name, size, device, precision)
-        info[name] = {}
-        if device == "cuda":
-            info[name]["peak_bytes"] = peak_allocated(last_warm_up)
+        try:
+            step, last_warm_up = prepare(name, size, device, precision)
+            if device == "cuda":
+                info[name] = {"peak_bytes": peak_allocated(last_warm_up)}
+            else:
+                info[name] = {}
+                last_warm_up()
+        except Exception as error:
+            found[name] = not_measured(error)
         else:
-            last_warm_up()
-    seconds = take_turns(steps, rounds, stopwatch(device))
-    return {
-        name: Measured(seconds[name], {**info[name], "loss": step.loss.item()})
-        for name, step in steps.items()
-    }
+            steps[name] = step
+    for name, seconds in take_turns(steps, rounds, stopwatch(device)).items():
+        found[name] = Measured(seconds, {**info[name], "loss": steps[name].loss.item()})
+    return found
 
 
 def measure_compiled(
@@ -76,6 +80,8 @@ def measure_compiled(
     """Compile the plain network, and measure its frozen step alone."""
     torch.set_num_threads(threads)
     found = measure_in_turn((COMPILED,), Size(*size), "float32", device, rounds)[COMPILED]
+    if found.missing:
+        raise RuntimeError(found.missing)
     return found.seconds, found.info
 
 

@@ -23,6 +23,8 @@ COLORS = {
     "channels_last": "#6b7280",
     "frozen": "#9aa3ad",
     "frozen, channels_last": "#c3c9d0",
+    "plain, CUDA graph": "#5b8a72",
+    "frozen, CUDA graph": "#8db39d",
     "torch.compile": "#e8a33d",
     "torch.compile, frozen": "#e8a33d",
     "drop-in": "#b4549b",

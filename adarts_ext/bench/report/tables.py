@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from adarts_ext.bench.groups import BASELINE
 from adarts_ext.bench.parts.ops import ARMS as OPERATOR_ARMS
-from adarts_ext.bench.parts.ops import COMPILED, OURS, PASSES
+from adarts_ext.bench.parts.ops import COMPILED, GRAPHED, OUR_GRAPH, OURS, PASSES, PLAIN_GRAPH
 from adarts_ext.bench.parts.scaling import LABELS, NAMES
 from adarts_ext.bench.report.markdown import UNITS, mebibytes, spread, table
 from adarts_ext.bench.report.roofline import Point, points, roofs
@@ -31,11 +31,12 @@ def arms_table(part: str, unit: str, results: Results) -> list[str]:
     extras = [name for name in EXTRAS if any(name in entry.info for entry in entries)]
     rows = []
     for name, group in groups.items():
-        best = min((e for e in group.values() if is_plain(e)), key=lambda e: e.median)
+        plain = [entry for entry in group.values() if is_plain(entry)]
+        best = min(plain, key=lambda entry: entry.median, default=None)
         for entry in group.values():
             scaled = [UNITS[unit] * seconds for seconds in entry.seconds]
             ratios = [
-                faster(entry, group[BASELINE]),
+                faster(entry, group.get(BASELINE)),
                 "" if is_plain(entry) else faster(entry, best),
             ]
             more = [EXTRAS[e][1](entry.info[e]) if e in entry.info else "" for e in extras]
@@ -56,25 +57,42 @@ EXTRAS: dict[str, tuple[str, Callable[[float], str]]] = {
 }
 
 
+#: Which operator arms are compared with which, by the column; the last on a GPU only.
+RATIOS = {
+    "ours, times as fast as plain": (OURS, BASELINE),
+    "as torch.compile": (OURS, COMPILED),
+    "in a graph, as plain": (OUR_GRAPH, PLAIN_GRAPH),
+}
+#: The arms that the roofline shows, of plain and of ours: the first that there is.
+ON_THE_ROOFLINE = ((PLAIN_GRAPH, BASELINE), (OUR_GRAPH, OURS, "ours, store"))
+
+
 def ops_table(results: Results) -> list[str]:
     """Write a row for each operator, shape and pass, and the means over the shapes."""
     groups = results.groups("ops")
+    graphs = any(arm in group for group in groups.values() for arm in GRAPHED)
+    arms = (*OPERATOR_ARMS, *GRAPHED) if graphs else OPERATOR_ARMS
+    compared = list(RATIOS.items())[: None if graphs else -1]
     rows, ratios = [], {}
     for group in groups.values():
-        ours, plain = group[OURS], group[BASELINE]
-        info = ours.info
+        info = next(iter(group.values())).info
         row = [info["operator"], info["shape"], info["pass"]]
-        row += [f"{1e6 * group[a].median:.1f}" if a in group else "" for a in OPERATOR_ARMS]
-        rows.append([*row, faster(ours, plain), faster(ours, group.get(COMPILED))])
-        middle = ours.times_as_fast(plain)[0]
-        ratios.setdefault(info["operator"], {}).setdefault(info["pass"], []).append(middle)
-    columns = ["operator", "N x C x H x W", "pass", *(f"{arm}, us" for arm in OPERATOR_ARMS)]
+        row += [f"{1e6 * group[a].median:.1f}" if a in group else "" for a in arms]
+        for _, (ours, other) in compared:
+            both = ours in group and other in group
+            row.append(faster(group[ours], group[other]) if both else "")
+        rows.append(row)
+        if OURS in group and BASELINE in group:
+            middle = group[OURS].times_as_fast(group[BASELINE])[0]
+            ratios.setdefault(info["operator"], {}).setdefault(info["pass"], []).append(middle)
+    columns = ["operator", "N x C x H x W", "pass", *(f"{arm}, us" for arm in arms)]
+    columns += [column for column, _ in compared]
     means = [
         [name, *(f"{statistics.geometric_mean(of[p]):.2f}" if p in of else "" for p in PASSES)]
         for name, of in ratios.items()
     ]
     return [
-        *table([*columns, "ours, times as fast as plain", "as torch.compile"], rows),
+        *table(columns, rows),
         "",
         *table(["geometric mean over the shapes, times as fast as plain", *PASSES], means),
     ]
@@ -87,8 +105,9 @@ def memory_table(results: Results) -> list[str]:
         for entry in group.values():
             row = [name, entry.arm]
             for what in ("kept_bytes", "peak_bytes"):
-                less = group[BASELINE].info[what] / max(1, entry.info[what])
-                row += [mebibytes(entry.info[what]), f"{less:.2f}"]
+                plain = group.get(BASELINE)
+                less = f"{plain.info[what] / max(1, entry.info[what]):.2f}" if plain else ""
+                row += [mebibytes(entry.info[what]), less]
             rows.append(row)
     columns = ["memory", "arm", "kept for backward, MiB", "times less than plain"]
     return table([*columns, "rise of the peak in a pass, MiB", "times less than plain"], rows)
@@ -138,7 +157,12 @@ def roofline_table(results: Results) -> list[str]:
         groups.setdefault(point.group, {})[point.arm] = point
     rows = []
     for name, arms in groups.items():
-        plain, ours = arms[BASELINE], arms.get(OURS) or arms["ours, store"]
+        chosen = [
+            next((arms[name] for name in names if name in arms), None) for names in ON_THE_ROOFLINE
+        ]
+        if None in chosen:
+            continue
+        plain, ours = chosen
         speeds = [f"{point.speed / 1e9:.2f}" for point in (plain, ours)]
         of_roof = [
             f"{point.speed / measured.above(point.intensity):.0%}" for point in (plain, ours)

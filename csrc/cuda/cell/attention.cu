@@ -18,7 +18,6 @@ namespace adarts::cuda {
 namespace {
 
 constexpr int kBackwardThreads = 512;
-constexpr int kMostChoices = 1024;  // channels of a state
 
 // The two hidden units, after their ReLU, of one lane, whose first averages and maxima are given.
 template <class A, class Averages, class Maxima>

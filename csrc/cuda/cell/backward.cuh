@@ -6,8 +6,6 @@
 
 namespace adarts::cuda {
 
-constexpr int kMostChosen = 128;  // channels of an edge; their coefficients lie in shared memory
-
 // The planes of Edge::scratch.
 enum ScratchMap {
   kScratchDil3,  // d L / d(depthwise output); in the second half, of sep_conv_3x3 and sep_conv_5x5

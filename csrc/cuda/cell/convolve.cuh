@@ -2,6 +2,7 @@
 #pragma once
 
 #include "lanes.cuh"
+#include "launchers.cuh"
 
 namespace adarts::cuda {
 
@@ -122,7 +123,7 @@ struct NormalisedPlanes {
 // A thread block holds a run of pixels of all channels in shared memory, as Quad<A>
 // [channel][pixel of the run][quad]: at most kRun quads.
 constexpr int kRun = 1024;
-constexpr int kMostSelected = kRun / kQuads;
+static_assert(kMostSelected == kRun / kQuads);
 
 // The pixels of a run.
 __host__ __device__ constexpr int run_pixels(int64_t channels) {

@@ -8,6 +8,11 @@
 
 namespace adarts::cuda {
 
+// What fits in the kernels' shared memory, for the bindings to check.
+constexpr int kMostSelected = 256;  // channels of an edge, outputs of a preprocessing's convolution
+constexpr int kMostChosen = 128;    // channels of an edge in the backward pass
+constexpr int kMostChoices = 1024;  // channels of a state from which scores choose
+
 // In how many parts the phases of a group leave their sums, and the gradient of its weights.
 // Depends on the shape only, so sums are the same on all cards.
 int64_t parts(const cell::Sizes& sizes);

@@ -15,7 +15,6 @@ namespace adarts::cuda {
 namespace {
 
 constexpr int kInputs = 4;  // channels of a thread
-constexpr int kMostOutputs = kMostSelected;
 
 template <class T>
 __host__ __device__ __forceinline__ int outputs_of(const Preprocess<T>& a) {
@@ -73,14 +72,14 @@ __global__ void __launch_bounds__(kCellThreads, sizeof(T) == 8 ? 2 : 4)
   using Q = Quad<A>;
   using C = Gradient<A>;
   ADARTS_SHARED(Q, run, kRun);
-  ADARTS_SHARED(C, coefficients, kMostOutputs);
-  ADARTS_SHARED(double, totals, kMostOutputs);
+  ADARTS_SHARED(C, coefficients, kMostSelected);
+  ADARTS_SHARED(double, totals, kMostSelected);
   const int outs = outputs_of(a), ins = int(a.in_channels), thread = threadIdx.x;
   const int64_t block = blockIdx.y, pixels = a.pixels();
   const bool odd = blockIdx.z == 1;
   const int first_out = odd ? outs : 0, first = int(blockIdx.x) * input_run(outs);
   const int quads = int(std::min(int64_t(input_run(outs)), pixels - first)) * kQuads;
-  ADARTS_ASSERT(outs <= kMostOutputs);
+  ADARTS_ASSERT(outs <= kMostSelected);
   find_gradients(a, first_out, outs, totals, coefficients);
   for (int at = thread; at < outs * quads; at += kCellThreads) {
     const int o = at / quads, pixel = first + at % quads / kQuads;

@@ -33,6 +33,7 @@ constexpr int kPack = 16 / sizeof(T);
 
 template <int N, class T>
 __device__ __forceinline__ Pack<T, N> load(const T* from) {
+  ADARTS_ALIGNED(from, sizeof(Pack<T, N>));
   return *reinterpret_cast<const Pack<T, N>*>(from);
 }
 
@@ -40,6 +41,7 @@ __device__ __forceinline__ Pack<T, N> load(const T* from) {
 // members where it loses sight of the alignment.
 template <int N, class T>
 __device__ __forceinline__ void store(T* to, const Pack<T, N>& pack) {
+  ADARTS_ALIGNED(to, sizeof(pack));
   if constexpr (sizeof(pack) == 16) {
     using Bits = std::conditional_t<sizeof(T) == 2, uint16_t,
                                     std::conditional_t<sizeof(T) == 4, uint32_t, uint64_t>>;

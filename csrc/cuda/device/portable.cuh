@@ -12,6 +12,9 @@
 //                                      -=, *=, and &name[i] for an atomic operation
 //   ADARTS_DYNAMIC_SHARED(T, name);    the block's dynamic shared memory as T[], likewise
 //   ADARTS_ASSERT(condition);          ends the kernel with an error where it does not hold
+//   ADARTS_ALIGNED(pointer, bytes);    likewise where an access so wide is misaligned: a GPU sees
+//   it
+//                                      itself, and a host does not mind
 // T must be one word for the preprocessor. A function that is given a shared array takes it as a
 // template parameter, by value. An element is read into a variable of type T, not of type auto.
 //
@@ -63,6 +66,7 @@ inline int multiprocessors() {
   T* const name = reinterpret_cast<T*>(adarts_dynamic_shared)
 
 #define ADARTS_ASSERT(condition) assert(condition)
+#define ADARTS_ALIGNED(pointer, bytes)
 
 // A grid without blocks is no error and no launch.
 template <class... Parameters, class... Arguments>

@@ -21,15 +21,19 @@ constexpr int64_t kManyBlocks = 1024;   // nearly 8 on each of 132 multiprocesso
 constexpr int64_t kEnoughBlocks = 264;  // 2 on each, where more would cost a second launch
 
 // The shape of a block for `items` accesses along the contiguous axis: part of a warp, a warp, or
-// the whole block runs along it.
+// the whole block runs along it, since sums go over lanes of one warp or over the block.
+static_assert(power_of_two(kThreads - 1) == kWarp && kThreads % kWarp == 0);
 inline dim3 tile(int64_t items) {
   const int lanes = items >= kThreads ? kThreads : power_of_two(items);
   return dim3(lanes, kThreads / lanes);
 }
 
+constexpr int64_t kMostGroups = 65535;  // blocks of a grid in y
+
 // A launch over `channels` x `pixels` of every image, with N elements an access where `packs` is
 // true. Where that makes few blocks they are made smaller, down to a warp (planar memory), and the
 // pixels are divided into parts, until there are `blocks` of them or no work is left to divide.
+// Where there are more channels than a grid has blocks, a block takes several.
 template <class T>
 struct Tiling {
   bool interleaved;  // threads run along the channels, not along the pixels
@@ -42,6 +46,10 @@ struct Tiling {
     const int64_t along = divide_up(interleaved ? channels : pixels, packs ? kPack<T> : 1);
     const int64_t across = interleaved ? pixels : channels;
     block = tile(along);
+    while (!interleaved && block.x > 1 && divide_up(across, block.y) > kMostGroups) {
+      block.x = block.x == kThreads ? kWarp : block.x / 2;
+      block.y = kThreads / block.x;
+    }
     while (!interleaved && block.x <= kWarp && block.x * block.y > kWarp &&
            batch * divide_up(across, block.y) < kEnoughBlocks)
       block.y /= 2;

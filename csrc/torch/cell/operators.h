@@ -12,11 +12,12 @@ using Integers = std::vector<int64_t>;
 
 template <class Device>
 std::tuple<Tensor, Tensors, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> search_cell(
-    const Tensors& states, const Tensor& weights, const Tensor& alphas, const OptionalTensor& betas,
-    const OptionalTensor& index, const OptionalTensor& norms, int64_t batch, int64_t stride,
-    int64_t selected, int64_t hidden, int64_t nodes, const Integers& sources,
-    const Integers& targets, bool shuffle, bool store, double eps) {
+    const Tensors& given_states, const Tensor& weights, const Tensor& alphas,
+    const OptionalTensor& betas, const OptionalTensor& index, const OptionalTensor& norms,
+    int64_t batch, int64_t stride, int64_t selected, int64_t hidden, int64_t nodes,
+    const Integers& sources, const Integers& targets, bool shuffle, bool store, double eps) {
   constexpr const char* op = "search_cell";
+  const Tensors states = packed(given_states);
   const CellPlan plan(op, states, batch, stride, selected, hidden, nodes, sources, targets,
                       !norms.has_value(), eps);
   const cell::Sizes& z = plan.sizes;
@@ -51,6 +52,7 @@ std::tuple<Tensor, Tensors, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> sear
                            {},   statistics, scores, maps,    pools,  position};
     for (int64_t e = 0; store && e < plan.edges(); ++e)
       tensors.stored.push_back(empty_blocks<T>(like, tensors.stored_elements(e)));
+    backend.check_sizes(z, false);
     backend.check_index(op, chosen, z.channels, index.has_value());
     search_cell_forward(tensors, chosen, index.has_value(), shuffle, backend);
     stored = tensors.stored;
@@ -61,7 +63,7 @@ std::tuple<Tensor, Tensors, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> sear
 }
 
 template <class Device>
-Tensors search_cell_backward(const Tensor& grad, const Tensors& states, const Tensor& nodes,
+Tensors search_cell_backward(const Tensor& grad, const Tensors& given_states, const Tensor& nodes,
                              const Tensor& weights, const Tensor& alphas,
                              const OptionalTensor& betas, const Tensors& stored,
                              const Tensor& norms, const Tensor& scores, const Tensor& maps,
@@ -71,6 +73,7 @@ Tensors search_cell_backward(const Tensor& grad, const Tensors& states, const Te
                              double eps, const std::vector<bool>& needs_states, bool needs_weights,
                              bool needs_alphas, bool needs_betas) {
   constexpr const char* op = "search_cell_backward";
+  const Tensors states = packed(given_states);
   ADARTS_CHECK(!states.empty() && nodes.dim() == 5 && states[0].dim() == 5 &&
                    states[0].size(1) > 0 && needs_states.size() == states.size(),
                op, ": states and nodes do not fit");
@@ -88,9 +91,10 @@ Tensors search_cell_backward(const Tensor& grad, const Tensors& states, const Te
   Tensors grads;
   Device::with_backend(op, like, [&](auto zero, const auto& backend) {
     using T = decltype(zero);
+    backend.check_sizes(z, true);
     CellTensors<T> tensors{plan,   states, nodes,  weights, alphas, betas,
                            stored, norms,  scores, maps,    pools,  position};
-    CellGradients<T> gradients{dense(grad)};
+    CellGradients<T> gradients{packed(grad)};
     for (size_t i = 0; i < states.size(); ++i)
       gradients.states.push_back(
           needs_states[i] ? OptionalTensor(torch::stable::empty_like(states[i])) : std::nullopt);

@@ -16,6 +16,21 @@ inline void check_blocks(const char* op, const char* name, const Tensor& t, int6
                ", C, H, W, 16) for ", batch, " images");
 }
 
+// The tensor, or a copy, as contiguous memory that is aligned for the widest access: torch aligns
+// what it allocates, but not a view that begins inside of it.
+inline Tensor packed(const Tensor& t) {
+  const Tensor whole = dense(t);
+  if (reinterpret_cast<uintptr_t>(whole.data_ptr()) % 32 == 0) return whole;
+  Tensor copy = torch::stable::empty_like(whole);
+  return torch::stable::copy_(copy, whole);
+}
+
+inline Tensors packed(const Tensors& several) {
+  Tensors made;
+  for (const Tensor& t : several) made.push_back(packed(t));
+  return made;
+}
+
 // The structure of a cell: its states, and its edges ordered by the node they enter.
 struct CellPlan {
   cell::Sizes sizes;
@@ -41,7 +56,6 @@ struct CellPlan {
       check_shape(
           op, "a state", state,
           {states[0].size(0), states[0].size(1), states[0].size(2), states[0].size(3), kLanes});
-      ADARTS_CHECK(state.is_contiguous(), op, ": expected contiguous states");
     }
     check_stride(op, stride);
     const int64_t channels = states[0].size(1), height = states[0].size(2),

@@ -40,14 +40,14 @@ inline void check_preprocess(const char* op, const Tensor& x, const Tensor& weig
                    weights.size(0) % stride == 0,
                op, ": weights have shape ", shape_of(weights), ", expected (C, ", x.size(1), ")");
   flat(op, "weights", weights, weights.numel(), x);
-  ADARTS_CHECK(x.is_contiguous(), op, ": expected contiguous x");
 }
 
 template <class Device>
-std::tuple<Tensor, Tensor> preprocess_cell(const Tensor& x, const Tensor& weights,
+std::tuple<Tensor, Tensor> preprocess_cell(const Tensor& given_x, const Tensor& weights,
                                            const OptionalTensor& norms, int64_t batch,
                                            int64_t stride, double eps) {
   constexpr const char* op = "preprocess_cell";
+  const Tensor x = packed(given_x);
   check_preprocess(op, x, weights, batch, stride);
   const int64_t channels = weights.size(0);
   const ScalarType accumulate = accumulate_dtype(x.scalar_type());
@@ -70,10 +70,11 @@ std::tuple<Tensor, Tensor> preprocess_cell(const Tensor& x, const Tensor& weight
 }
 
 template <class Device>
-Tensors preprocess_cell_backward(const Tensor& grad, const Tensor& x, const Tensor& weights,
+Tensors preprocess_cell_backward(const Tensor& grad, const Tensor& given_x, const Tensor& weights,
                                  const Tensor& h, const Tensor& norms, int64_t batch,
                                  int64_t stride, bool training, bool needs_x, bool needs_weights) {
   constexpr const char* op = "preprocess_cell_backward";
+  const Tensor x = packed(given_x);
   check_preprocess(op, x, weights, batch, stride);
   check_like(op, "grad", grad, x);
   const int64_t channels = weights.size(0);
@@ -87,7 +88,7 @@ Tensors preprocess_cell_backward(const Tensor& grad, const Tensor& x, const Tens
     cell::Preprocess<T> args = preprocess_arguments<T>(x, weights, batch, stride, training);
     const Tensor partial =
         empty_tensor(x, {args.blocks * cell::kBands, 2, channels}, ScalarType::Double);
-    const Tensor dense_grad = dense(grad);
+    const Tensor dense_grad = packed(grad);
     OptionalTensor weight_parts, grad_weights;
     args.partial = data<double>(partial);
     args.h = data<T>(h);

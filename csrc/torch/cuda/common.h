@@ -55,6 +55,13 @@ inline void check_launch(const char* op, cudaError_t error) {
 #endif
 }
 
+// Where a sum of more inputs than one launch takes is kept between launches, so that it is rounded
+// to the dtype of `out` once.
+inline OptionalTensor sums_of_launches(const Tensor& out, int64_t inputs, int64_t most) {
+  if (inputs <= most) return std::nullopt;
+  return empty_tensor(out, {out.numel()}, accumulate_dtype(out.scalar_type()));
+}
+
 // Calls launch(first, count) for each group of at most `most` inputs, as one launch takes them.
 template <class Launch>
 void each_group(const char* op, int64_t inputs, int64_t most, const Launch& launch) {

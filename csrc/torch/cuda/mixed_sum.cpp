@@ -14,10 +14,17 @@ Tensor mixed_sum(const Tensors& inputs, const Tensor& weights) {
   const auto [out, laid_out, factors] = MixedSumArguments::checked(op, inputs, weights);
   const int64_t count = inputs.size();
   const DeviceStream stream(out);
+  const OptionalTensor sums = sums_of_launches(out, count, cuda::kMixedSumInputs);
   dispatch(op, out.scalar_type(), [&](auto zero) {
     using T = decltype(zero);
+    using A = Accumulate<T>;
     each_group(op, count, cuda::kMixedSumInputs, [&](int64_t first, int size) {
-      cuda::MixedSum<T> args{{},          data<T>(factors) + first, size, out.numel(), first > 0,
+      cuda::MixedSum<T> args{{},
+                             data<T>(factors) + first,
+                             size,
+                             out.numel(),
+                             first > 0 ? data<A>(sums) : nullptr,
+                             first + size < count ? data<A>(sums) : nullptr,
                              data<T>(out)};
       for (int i = 0; i < size; ++i) args.inputs[i] = data<T>(laid_out[first + i]);
       return cuda::mixed_sum(args, stream);

@@ -70,12 +70,17 @@ std::tuple<Tensor, Tensor> normalized_mixed_sum(const Tensors& inputs, const Ten
   const cuda::ChannelSizes sizes = sizes_of(op, out);
   const DeviceStream stream(out);
   const std::vector<int> norm = norms_of(normalized);
+  const int64_t total = inputs.size();
+  const OptionalTensor sums = sums_of_launches(out, total, cuda::kNormalizedInputs);
   dispatch(op, out.scalar_type(), [&](auto zero) {
     using T = decltype(zero);
+    using A = Accumulate<T>;
     if (!norms.has_value()) batch_statistics<T>(op, laid_out, norm, sizes, eps, used, stream);
-    each_group(op, inputs.size(), cuda::kNormalizedInputs, [&](int64_t first, int count) {
+    each_group(op, total, cuda::kNormalizedInputs, [&](int64_t first, int count) {
       const cuda::NormalizedMixedSum<T> args{
-          group_of<T>(laid_out, norm, first, count, sizes, factors, used), first > 0, data<T>(out)};
+          group_of<T>(laid_out, norm, first, count, sizes, factors, used),
+          first > 0 ? data<A>(sums) : nullptr, first + count < total ? data<A>(sums) : nullptr,
+          data<T>(out)};
       return cuda::normalized_mixed_sum(args, stream);
     });
   });

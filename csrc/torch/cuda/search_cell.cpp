@@ -34,6 +34,12 @@ class CudaBackend {
   // The values are checked by the kernel that reads them.
   void check_index(const char*, const Tensor&, int64_t, bool) const {}
 
+  void check_sizes(const cell::Sizes& sizes, bool backward) const {
+    at_most("channels", sizes.channels, cuda::kMostChoices);
+    at_most("selected channels", sizes.selected,
+            backward ? cuda::kMostChosen : cuda::kMostSelected);
+  }
+
   void pool_state(const cell::State<T>& state) const { check(cuda::pool_state(state, stream_)); }
   void score_and_select(const cell::State<T>& state, const cell::Selection<T>& selection) const {
     check(cuda::score_and_select(state, selection, stream_));
@@ -91,6 +97,7 @@ class CudaBackend {
     check(cuda::preprocess_normalise(args, eps, stream_));
   }
   void preprocess_backward(const cell::Preprocess<T>& args, A* grad_weights) const {
+    at_most("channels of a convolution", args.channels / args.stride, cuda::kMostSelected);
     check(cuda::preprocess_sums(args, stream_));
     const int64_t weights = args.channels * args.in_channels;
     check(cuda::preprocess_backward(args, stream_));
@@ -105,6 +112,12 @@ class CudaBackend {
 
  private:
   void check(cudaError_t error) const { check_launch(op_, error); }
+
+  // Said here, since an assertion in a kernel leaves a GPU that no call can use any more.
+  void at_most(const char* what, int64_t count, int64_t most) const {
+    ADARTS_CHECK(count <= most, op_, ": got ", count, " ", what, ", expected at most ", most,
+                 " on a GPU");
+  }
 
   // Calls f with the group and memory for what one launch leaves for the next.
   template <class F>
