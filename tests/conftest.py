@@ -37,11 +37,24 @@ def pytest_configure(config):
     if "cuda" in (config.getoption("device") or []):
         if reason := reason_against_cuda():
             raise pytest.UsageError(f"--device cuda: {reason}")
+        config.pluginmanager.register(ShowsFailuresAtOnce(config))
         # What is compared is float32, and the same in two runs.
         torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cudnn.allow_tf32 = False
         torch.backends.cudnn.benchmark = False
         torch.backends.cudnn.deterministic = True
+
+
+class ShowsFailuresAtOnce:
+    """On a GPU, whose time may be up before the end, when pytest would show them."""
+
+    def __init__(self, config):
+        self.config = config
+
+    def pytest_runtest_logreport(self, report):
+        if report.failed:
+            terminal = self.config.pluginmanager.get_plugin("terminalreporter")
+            terminal.write_line(f"\n{report.longreprtext}")
 
 
 def reason_against_cuda() -> str | None:
