@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from adarts_ext.compat.fused_cell import FusedCell
@@ -12,6 +13,7 @@ from adarts_ext.compat.recognize import recognize
 from adarts_ext.compat.report import AccelerationReport, Entry
 from adarts_ext.compat.swap import Computed, accelerated, original_class, swap, swap_back
 from adarts_ext.compat.verify import verify_same
+from adarts_ext.nn import SearchNetwork
 from adarts_ext.nn.checks import check_choice
 from adarts_ext.nn.recompute import MEMORY_MODES
 
@@ -74,6 +76,7 @@ def accelerate(model: nn.Module, memory: str = "store", verify: bool | Tensor = 
     for module in list(model.modules()):
         if callable(getattr(type(module), "new", None)):
             swap(module, _Renewed(memory))
+    _warn_of_processes(model)
     if verify is not False:
         try:
             verify_same(model, None if verify is True else verify)
@@ -81,6 +84,26 @@ def accelerate(model: nn.Module, memory: str = "store", verify: bool | Tensor = 
             restore(model)
             raise
     return model
+
+
+def _warn_of_processes(model: nn.Module) -> None:
+    """Warn where several processes train architecture parameters that nothing keeps the same."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return
+    known = {id(parameter) for parameter in model.parameters()}
+    for module in model.modules():
+        arch = getattr(module, "arch_parameters", None)
+        if torch.distributed.get_world_size() == 1 or not callable(arch):
+            continue
+        if isinstance(module, SearchNetwork) or all(id(tensor) in known for tensor in arch()):
+            continue
+        warnings.warn(
+            f"accelerate: arch_parameters() of {original_class(module).__name__} are no "
+            "parameters, so DistributedDataParallel does not average their gradients, and they "
+            "go another way in each process; average them before their step, with "
+            "torch.distributed.all_reduce",
+            stacklevel=3,
+        )
 
 
 def restore(model: nn.Module) -> nn.Module:

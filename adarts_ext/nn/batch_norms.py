@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from operator import attrgetter
 
 import torch
 from torch import Tensor, nn
@@ -12,8 +11,6 @@ from adarts_ext.ops.common import accumulate_dtype
 
 #: BatchNorms and the statistics of the batch they have seen, (norms, 3, C).
 Updates = list[tuple[Sequence[nn.BatchNorm2d], Tensor]]
-
-_mode = attrgetter("eps", "momentum", "training")
 
 
 def _buffers(name: str, norms: Sequence[nn.BatchNorm2d]) -> list[Tensor]:
@@ -24,7 +21,7 @@ def reason_against_norms(norms: Sequence[nn.BatchNorm2d]) -> str | None:
     """Return why the kernels cannot treat BatchNorms alike, or None."""
     if norms[0].momentum is None or any([mean is None for mean in _buffers("running_mean", norms)]):
         return "a BatchNorm keeps other running statistics"
-    if len(set(map(_mode, norms))) > 1:
+    if len({(norm.eps, norm.momentum, norm.training) for norm in norms}) > 1:
         return "the BatchNorms differ"
     return None
 

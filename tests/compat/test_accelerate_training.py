@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Iterator
 
 import pytest
@@ -98,6 +99,22 @@ def test_distributed_data_parallel(style, wrapped_first):
         torch.testing.assert_close(mine.grad, theirs.grad, **CLOSE)
     torch.testing.assert_close(network.state_dict(), plain.state_dict())
     assert acceleration_report(model).levels() == {"cell": 3}
+
+
+@pytest.mark.usefixtures("group")
+def test_processes_that_would_part_are_warned_of(monkeypatch):
+    """Architecture parameters outside of parameters() are averaged by nobody."""
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda *_: 2)
+    with pytest.warns(UserWarning, match=r"arch_parameters\(\) of Network are no parameters"):
+        accelerate(make("darts"))
+    network = make("darts")
+    for i, alphas in enumerate(network.arch_parameters()):
+        network.register_parameter(f"alphas_{i}", nn.Parameter(alphas.detach()))
+    own = [network.alphas_0, network.alphas_1]
+    monkeypatch.setattr(network, "arch_parameters", lambda: own)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        accelerate(network)
 
 
 def replicate(network: nn.Module) -> nn.Module:
