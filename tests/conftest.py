@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from contextlib import contextmanager, nullcontext
 
 # Small tensors gain nothing from threads, and waiting threads take the time from other work. Set
@@ -71,6 +73,12 @@ def gpu(request):
         pytest.skip("runs with --device cuda")
     with torch.device("cuda"):
         yield
+
+
+def run_program(code: str) -> subprocess.CompletedProcess[str]:
+    """Run Python code in a process of its own, and return what it wrote and its status."""
+    command = [sys.executable, "-c", code]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 def seed_of_run(number: int = 0) -> int:

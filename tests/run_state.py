@@ -1,9 +1,13 @@
-"""Comparing what runs leave: all but what was measured of time and memory."""
+"""Breaking runs off, and comparing what they leave: all but what was measured."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import Any
+from unittest import mock
 
 import torch
 
@@ -12,6 +16,20 @@ from adarts_ext.runs.checkpoint import load_checkpoint
 from adarts_ext.runs.folder import CHECKPOINT_FILE, CONFIG_FILE
 
 MEASURED = {"seconds", "step_seconds", "time", "images_per_second", "peak_memory_bytes"}
+
+
+@contextmanager
+def interrupted_in(epoch: int, loop: ModuleType) -> Iterator[None]:
+    """Let runs of a loop, that of the search or of retraining, break off as an epoch begins."""
+    whole_epoch = loop.train_epoch
+
+    def breaking_epoch(state, config, training, epochs):
+        if training.epoch == epoch:
+            raise KeyboardInterrupt
+        return whole_epoch(state, config, training, epochs)
+
+    with mock.patch.object(loop, "train_epoch", breaking_epoch):
+        yield
 
 
 def assert_equal_state(ours: Any, theirs: Any) -> None:

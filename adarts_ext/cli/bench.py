@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from adarts_ext.arguments import as_option
 from adarts_ext.cli import OneLineParser
 from adarts_ext.runs.device import resolve_device
 from adarts_ext.runs.options import check_image_size, check_range
@@ -145,10 +146,9 @@ def parse(arguments: list[str], known: list[str], default_parts: tuple[str, ...]
     parts = given.setdefault("parts", list(default_parts))
     for name, of in PARTS_OF.items():
         if name in given and not set(of) & set(parts):
-            option = "--" + name.replace("_", "-")
             took = " and ".join("--fit" if part == "fit" else part for part in parts)
             for_parts = "--fit" if of == ("fit",) else f"the parts {', '.join(of)}"
-            made.error(f"{option}: only for {for_parts}, got it for {took}")
+            made.error(f"{as_option(name)}: only for {for_parts}, got it for {took}")
     return given
 
 

@@ -88,14 +88,17 @@ def accelerate(model: nn.Module, memory: str = "store", verify: bool | Tensor = 
 
 def _warn_of_processes(model: nn.Module) -> None:
     """Warn where several processes train architecture parameters that nothing keeps the same."""
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+    distributed = torch.distributed
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return
+    if distributed.get_world_size() == 1:
         return
     known = {id(parameter) for parameter in model.parameters()}
     for module in model.modules():
         arch = getattr(module, "arch_parameters", None)
-        if torch.distributed.get_world_size() == 1 or not callable(arch):
+        if isinstance(module, SearchNetwork) or not callable(arch):
             continue
-        if isinstance(module, SearchNetwork) or all(id(tensor) in known for tensor in arch()):
+        if all(id(tensor) in known for tensor in arch()):
             continue
         warnings.warn(
             f"accelerate: arch_parameters() of {original_class(module).__name__} are no "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from adarts_ext.compat.structure import MixedOpStructure, members
+from adarts_ext.compat.structure import MixedOpStructure
 from adarts_ext.compat.swap import Computed, reason_against_weights
 from adarts_ext.compat.watch import Watch, is_replica
 from adarts_ext.genotype import PRIMITIVES
@@ -45,13 +45,8 @@ class FusedMixedOp(Computed):
 
     def find(self, module: nn.Module) -> fused.Layers:
         """Return the layers below ``module`` in the kernels' order."""
-        operations = dict(
-            zip(
-                self.parts.primitives,
-                members(module._modules[self.parts.operations]),
-                strict=True,
-            )
-        )
+        operations = self.parts.operations_of(module)
+        operations = dict(zip(self.parts.primitives, operations, strict=True))
         attention = self.parts.attention
         return fused.Layers.of_edge(operations, module._modules[attention] if attention else None)
 

@@ -216,10 +216,9 @@ def _called(operation: nn.Module) -> str:
 
 
 def _unknown(module: nn.Module, parts: structure.MixedOpStructure) -> str:
-    operations = module._modules[parts.operations]
     unknown = [
         _called(operation)
-        for operation, known in zip(structure.members(operations), parts.candidates, strict=True)
+        for operation, known in zip(parts.operations_of(module), parts.candidates, strict=True)
         if known.primitive is None
     ]
     if unknown:

@@ -40,6 +40,10 @@ class MixedOpStructure:
     channels: int | None
     besides: tuple[str, ...] = ()
 
+    def operations_of(self, mixed_op: nn.Module) -> list[nn.Module]:
+        """Return the candidates of a mixed operation, in their order."""
+        return _members(mixed_op._modules[self.operations])
+
     @property
     def selected(self) -> int | None:
         """Channels of the candidates; None where they differ or cannot be told."""
@@ -98,7 +102,7 @@ def mixed_op(module: nn.Module) -> MixedOpStructure | None:
     if len(lists) != 1:
         return None
     ((name, operations),) = lists
-    candidates = tuple(map(candidate, members(operations)))
+    candidates = tuple(map(candidate, _members(operations)))
     if all(known.primitive is None for known in candidates):
         return None
     others = [key for key, child in module._modules.items() if key != name and has_state(child)]
@@ -129,7 +133,7 @@ def cell(module: nn.Module, mixed_ops: dict[nn.Module, object]) -> CellStructure
         steps += 1
     if steps * (steps + 3) // 2 != edges:
         return None
-    children = members(module._modules[name])
+    children = _members(module._modules[name])
     by_node = any(isinstance(child, LISTS) for child in children)
     if by_node and list(map(len, children)) != [*range(2, 2 + steps)]:
         return None
@@ -137,14 +141,16 @@ def cell(module: nn.Module, mixed_ops: dict[nn.Module, object]) -> CellStructure
     return CellStructure((first, second), name, steps, by_node)
 
 
-def members(modules: nn.Module) -> list[nn.Module]:
+def _members(modules: nn.Module) -> list[nn.Module]:
     """Return the modules of a list or a dictionary, in order."""
     return list(modules._modules.values())
 
 
 def _flat(modules: nn.Module) -> list[nn.Module]:
     """Return the modules of a list or a dictionary, and those of the lists in it."""
-    nested = (members(child) if isinstance(child, LISTS) else [child] for child in members(modules))
+    nested = (
+        _members(child) if isinstance(child, LISTS) else [child] for child in _members(modules)
+    )
     return list(itertools.chain.from_iterable(nested))
 
 

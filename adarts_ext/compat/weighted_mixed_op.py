@@ -9,7 +9,7 @@ from torch.nn import functional
 from adarts_ext import ops
 from adarts_ext.compat.candidates import leaves
 from adarts_ext.compat.fused_mixed_op import FusedMixedOp
-from adarts_ext.compat.structure import MixedOpStructure, attention_convolutions, members
+from adarts_ext.compat.structure import MixedOpStructure, attention_convolutions
 from adarts_ext.nn.recompute import recompute
 from adarts_ext.nn.unchanged import constant_when_compiled
 from adarts_ext.nn.unnormalized import mix
@@ -50,9 +50,7 @@ class WeightedMixedOp(FusedMixedOp):
         return [
             _chain(operation, known.primitive, self.inside)
             for operation, known in zip(
-                members(module._modules[self.parts.operations]),
-                self.parts.candidates,
-                strict=True,
+                self.parts.operations_of(module), self.parts.candidates, strict=True
             )
             if known.primitive != "none"
         ]

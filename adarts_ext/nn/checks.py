@@ -37,6 +37,11 @@ def check_even_size(owner: str, x: Tensor) -> None:
         )
 
 
+def can_be_halved_twice(size: int) -> bool:
+    """Return whether a side of images is one that the two reduction cells can halve."""
+    return size >= 16 and size % 4 == 0
+
+
 def check_images(owner: str, x: Tensor, channels: int) -> None:
     """Raise unless ``x`` are images that the two reduction cells can halve twice.
 
@@ -49,7 +54,7 @@ def check_images(owner: str, x: Tensor, channels: int) -> None:
     if not x.is_floating_point():
         raise TypeError(f"{owner}: expected floating-point images, got {x.dtype}")
     check_feature_map(owner, x, channels)
-    if any(size < 16 or size % 4 for size in x.shape[2:]):
+    if not all(map(can_be_halved_twice, x.shape[2:])):
         raise ValueError(
             f"{owner}: height and width must be multiples of 4 and at least 16, "
             f"got shape {tuple(x.shape)}"

@@ -56,7 +56,6 @@ def retrain(
     run_folder: str | Path,
     resume: bool = False,
     dataset: Given | None = None,
-    other_epochs: tuple[int, int] = (0, 0),
 ) -> RetrainResult:
     """Train the network of a genotype from random weights, and test it after every epoch.
 
@@ -78,8 +77,6 @@ def retrain(
             :class:`~adarts_ext.data.ImageDataset`, or a tuple of two map-style data sets of (image,
             label) pairs, to train and to test on (see :func:`adarts_ext.data.image_dataset`). To
             resume, give the same again.
-        other_epochs: Epochs of the trainings before this one and of those that follow it, which
-            the progress shown includes.
 
     Returns:
         What ``result.json`` holds: accuracies in [0, 1] of the last and of the best epoch
@@ -92,12 +89,46 @@ def retrain(
         OSError: If the data are not there, or a file cannot be written.
         KeyboardInterrupt, SystemExit: After the save, on Ctrl-C and on SIGTERM (with status 143).
     """
-    folder = check_run_folder(run_folder, resume)
     config = config_of_given(config, dataset)
+    folder = check_run(genotype, config, run_folder, resume)
+    return retrain_on(run_data(config, dataset), genotype, config, folder, resume)
+
+
+def check_run(
+    genotype: Genotype, config: RetrainConfig, run_folder: str | Path, resume: bool
+) -> Path:
+    """Refuse a folder that is not for this training, before its data are loaded; return it.
+
+    Raises:
+        ValueError: If the folder holds another run, or with ``resume`` one of other options.
+        OSError: If it holds no run to go on with, or cannot be written to.
+    """
+    folder = check_run_folder(run_folder, resume)
     if resume:
         config.check_continues(folder)
         check_same_genotype(folder, genotype)
-    data = run_data(config, dataset)
+    return folder
+
+
+def retrain_on(
+    data: ImageDataset,
+    genotype: Genotype,
+    config: RetrainConfig,
+    folder: Path,
+    resume: bool,
+    other_epochs: tuple[int, int] = (0, 0),
+) -> RetrainResult:
+    """Do what :func:`retrain` does, on data that are loaded, in one of several trainings perhaps.
+
+    Args:
+        data: What :func:`adarts_ext.runs.data.run_data` gave.
+        genotype: The two cells.
+        config: How to train, as :func:`adarts_ext.runs.data.config_of_given` gave it.
+        folder: The run's folder, which :func:`check_run` has passed.
+        resume: Go on with the run that the folder holds.
+        other_epochs: Epochs of the trainings before this one and of those that follow it, which
+            the progress shown includes.
+    """
     if resume:
         check_same_data(folder, data)
     state, test_loader, cost = prepare(genotype, config, data)

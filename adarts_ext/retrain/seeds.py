@@ -10,11 +10,11 @@ from adarts_ext.arguments import naming
 from adarts_ext.files import read_json, write_json
 from adarts_ext.genotype import Genotype
 from adarts_ext.retrain.config import RetrainConfig, seed_folders
-from adarts_ext.retrain.loop import prepare, retrain
+from adarts_ext.retrain.loop import check_run, prepare, retrain, retrain_on
 from adarts_ext.retrain.result import RetrainResult, SeedsResult
 from adarts_ext.runs.checkpoint import load_newest
-from adarts_ext.runs.data import Given, config_of_given, given_images, run_data
-from adarts_ext.runs.folder import SEEDS_FILE, check_run_folder, holds_checkpoint, sole_run
+from adarts_ext.runs.data import Given, config_of_given, run_data
+from adarts_ext.runs.folder import SEEDS_FILE, holds_checkpoint, sole_run
 from adarts_ext.runs.options import LARGEST_SEED, check_range, check_type
 
 
@@ -53,10 +53,10 @@ def retrain_seeds(
     for seed in seeds:
         check_type("seeds", seed, int)
         check_range("seeds", seed, 0, LARGEST_SEED)
-    data = given_images(dataset)
-    configs = [replace(config, seed=seed) for seed in seeds]
     if len(seeds) == 1:
-        return retrain(genotype, configs[0], run_folder, resume, data)
+        return retrain(genotype, replace(config, seed=seeds[0]), run_folder, resume, dataset)
+    config = config_of_given(config, dataset)
+    configs = [replace(config, seed=seed) for seed in seeds]
     folder = Path(run_folder)
     if holds_checkpoint(folder):
         raise ValueError(f"{folder}: already holds the run of one seed; choose another folder")
@@ -64,24 +64,24 @@ def retrain_seeds(
     begun = [resume and holds_checkpoint(path) for path in folders]
     if resume and not any(begun):
         raise FileNotFoundError(f"{folder}: no run of these seeds to resume")
-    for path, seed_resume in zip(folders, begun, strict=True):
-        check_run_folder(path, seed_resume)  # all of them before days go into the first
+    for one, path, seed_resume in zip(configs, folders, begun, strict=True):
+        check_run(genotype, one, path, seed_resume)  # all before days go into the first
     done = [
         len(load_newest(path, "retrain")[0]["history"]) if seed_resume else 0
         for path, seed_resume in zip(folders, begun, strict=True)
     ]
-    known = config_of_given(configs[0], data)
-    prepare(genotype, known, run_data(known, data))  # what does not fit leaves no folder
+    data = run_data(config, dataset)
+    prepare(genotype, config, data)  # what does not fit leaves no folder
     folder.mkdir(parents=True, exist_ok=True)
     with sole_run(folder):
         write_json(folder / SEEDS_FILE, list(seeds))
         runs = [
-            retrain(
+            retrain_on(
+                data,
                 genotype,
                 configs[k],
                 folders[k],
                 begun[k],
-                data,
                 (k * config.epochs, sum(config.epochs - epochs for epochs in done[k + 1 :])),
             )
             for k in range(len(seeds))

@@ -10,6 +10,7 @@ from torch.utils.data import Dataset
 
 from adarts_ext.arguments import naming
 from adarts_ext.data import ImageDataset, image_dataset, load_dataset
+from adarts_ext.nn.checks import can_be_halved_twice
 from adarts_ext.runs.options import GIVEN, RunConfig
 
 Config = TypeVar("Config", bound=RunConfig)
@@ -94,7 +95,7 @@ def run_data(config: RunConfig, dataset: Given | None) -> ImageDataset:
     if 0 in counts:
         name = data.class_names[counts.index(0)]
         raise ValueError(f"{where}: the class {name!r} has no training image")
-    if any(size < 16 or size % 4 for size in data.image_size):
+    if not all(map(can_be_halved_twice, data.image_size)):
         height, width = data.image_size
         message = (
             f"{where}: height and width of the images must be multiples of 4 and at least 16, got "

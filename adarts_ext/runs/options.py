@@ -14,6 +14,7 @@ from adarts_ext.arguments import naming, suggestion
 from adarts_ext.data import DATASETS
 from adarts_ext.data.load import check_needed
 from adarts_ext.files import read_json, write_json
+from adarts_ext.nn.checks import can_be_halved_twice
 from adarts_ext.runs.folder import CONFIG_FILE
 
 Config = TypeVar("Config", bound="RunConfig")
@@ -189,7 +190,7 @@ def check_image_size(size: int) -> None:
     Raises:
         ValueError: If ``size`` is no multiple of 4, or below 16.
     """
-    if size < 16 or size % 4:
+    if not can_be_halved_twice(size):
         message = f"image_size: expected a multiple of 4, at least 16, got {size}"
         raise naming(ValueError(message), "image_size")
 

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import pytest
 import torch
-from conftest import feature_map
+from conftest import feature_map, run_program
 
 from adarts_ext import ops
 
@@ -120,9 +117,7 @@ def test_an_index_out_of_range_is_an_assertion_on_the_device():
         "ops.gather_channels(x, torch.tensor([0, 4], device='cuda'))\n"
         "torch.cuda.synchronize()"
     )
-    made = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=False
-    )
+    made = run_program(program)
     assert made.returncode != 0
     assert "device-side assert" in made.stderr
 

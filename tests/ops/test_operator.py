@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import inspect
-import subprocess
-import sys
 from importlib import import_module
 
 import numpy as np
 import pytest
 import torch
+from conftest import run_program
 from operator_cases import ARGUMENTS, FUNCTIONS, first_input, first_output
 from operators import COMPILED, OPERATORS
 from torch.autograd import forward_ad
@@ -238,9 +237,7 @@ def test_memory_that_a_kernel_lacks_is_a_memory_error():
         "resource.setrlimit(resource.RLIMIT_AS, (taken + 2**29,) * 2)\n"
         "ops.select_channels(scores, 1)"
     )
-    made = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=False
-    )
+    made = run_program(program)
     assert made.stderr.endswith("\nMemoryError: std::bad_alloc\n")
 
 

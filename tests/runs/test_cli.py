@@ -14,7 +14,9 @@ from xml.etree import ElementTree
 
 import pytest
 import torch
+from conftest import run_program
 from image_folder import write_images
+from run_state import interrupted_in
 
 import adarts_ext
 from adarts_ext import _library, info
@@ -101,7 +103,7 @@ def test_help_lists_the_commands_and_needs_no_extra():
         "extras = {'jsonargparse', 'matplotlib', 'tensorboard', 'torchvision'}; "
         "sys.exit(status or ' '.join(extras & set(sys.modules)) or 0)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    done = run_program(code)
     assert done.returncode == 0, done.stderr
     for command in ("search", "retrain", "evaluate", "draw", "info"):
         assert f"  {command}" in done.stdout
@@ -232,7 +234,7 @@ def test_a_missing_extra_is_named_with_the_command_that_installs_it():
         "import sys; sys.modules['matplotlib'] = None; "
         "from adarts_ext.cli import main; sys.exit(main(['draw', 'ADARTS_V1']))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    done = run_program(code)
     assert done.returncode == 1
     assert done.stderr == (
         "adarts draw: error: matplotlib is not installed; install it by: pip install matplotlib\n"
@@ -579,20 +581,10 @@ def test_a_bug_keeps_its_traceback(monkeypatch, tmp_path):
         main(["draw", "ADARTS_V1"])
 
 
-def test_an_interrupted_search_goes_on_by_the_command_it_names(
-    images, searched, tmp_path, capfd, monkeypatch
-):
+def test_an_interrupted_search_goes_on_by_the_command_it_names(images, searched, tmp_path, capfd):
     folder = tmp_path / "an interrupted run"
-    whole_epoch = loop.train_epoch
-
-    def breaking_epoch(state, config, training, epochs):
-        if training.epoch == 2:
-            raise KeyboardInterrupt
-        return whole_epoch(state, config, training, epochs)
-
     arguments = [*SMALL_SEARCH, "--data-dir", str(images), "--epochs", "2", "--out", str(folder)]
-    with monkeypatch.context() as patch:
-        patch.setattr(loop, "train_epoch", breaking_epoch)
+    with interrupted_in(2, loop):
         assert main(["search", *arguments]) == 130
     message = capfd.readouterr().err
     command = message.partition("go on from its last checkpoint by: ")[2].splitlines()[0]

@@ -6,6 +6,7 @@ import dataclasses
 
 import pytest
 import torch
+from run_state import interrupted_in
 from torch.utils.data import TensorDataset
 
 from adarts_ext.cli import main
@@ -68,19 +69,10 @@ def test_images_in_memory_give_the_same_search_as_the_pairs(searched, tmp_path):
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
-def test_a_search_goes_on_with_the_same_data_only(searched, tmp_path, monkeypatch, capsys):
+def test_a_search_goes_on_with_the_same_data_only(searched, tmp_path, capsys):
     folder = tmp_path / "run"
-    whole_epoch = loop.train_epoch
-
-    def breaking_epoch(state, config, training, epochs):
-        if training.epoch == 2:
-            raise KeyboardInterrupt
-        return whole_epoch(state, config, training, epochs)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(loop, "train_epoch", breaking_epoch)
-        with pytest.raises(KeyboardInterrupt):
-            search(CONFIG, folder, dataset=pairs())
+    with interrupted_in(2, loop), pytest.raises(KeyboardInterrupt):
+        search(CONFIG, folder, dataset=pairs())
 
     with pytest.raises(ValueError, match="begun with other data: it had 32 train images"):
         search(CONFIG, folder, resume=True, dataset=pairs(34))

@@ -365,7 +365,7 @@ def test_the_seeds_of_a_folder_are_all_that_were_asked_for(finished, config, tmp
     assert seeds_of(finished[0]) == [0]
     retrained = []
 
-    def interrupted(genotype, config, folder, resume, dataset, other_epochs):
+    def interrupted(data, genotype, config, folder, resume, other_epochs):
         if retrained:
             raise KeyboardInterrupt
         retrained.append(retrain(genotype, config, folder, resume))
@@ -373,7 +373,7 @@ def test_the_seeds_of_a_folder_are_all_that_were_asked_for(finished, config, tmp
 
     folder = tmp_path / "runs"
     with monkeypatch.context() as patch:
-        patch.setattr(seeds_module, "retrain", interrupted)
+        patch.setattr(seeds_module, "retrain_on", interrupted)
         with pytest.raises(KeyboardInterrupt):
             retrain_seeds(ADARTS_V1, replace(config, epochs=1), folder, [7, 3, 10])
     assert seeds_of(folder) == [7, 3, 10]
