@@ -28,10 +28,7 @@ template <int N, class T>
 __device__ __forceinline__ void mix(const MixedSum<T>& args, int64_t at) {
   using A = Accumulate<T>;
   A sum[N] = {};
-  if (args.before != nullptr) {
-    const Pack<A, N> before = load<N>(args.before + at);
-    for (int e = 0; e < N; ++e) sum[e] = before[e];
-  }
+  begin_sum(args.before, at, sum);
   int first = 0;
 #pragma unroll 1
   for (; first + 8 <= args.count; first += 8) add_group<8>(args, first, at, sum);
@@ -39,15 +36,7 @@ __device__ __forceinline__ void mix(const MixedSum<T>& args, int64_t at) {
   for (; first + 4 <= args.count; first += 4) add_group<4>(args, first, at, sum);
 #pragma unroll 1
   for (; first < args.count; ++first) add_group<1>(args, first, at, sum);
-  if (args.after != nullptr) {
-    Pack<A, N> after;
-    for (int e = 0; e < N; ++e) after[e] = sum[e];
-    store(args.after + at, after);
-    return;
-  }
-  Pack<T, N> result;
-  for (int e = 0; e < N; ++e) result[e] = T(sum[e]);
-  store(args.out + at, result);
+  end_sum(sum, args.after, args.out, at);
 }
 
 // out = sum_i weights[i] * inputs[i].

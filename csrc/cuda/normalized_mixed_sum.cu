@@ -130,10 +130,7 @@ __global__ void __launch_bounds__(kThreads, kResident)
        at += step) {
     const int64_t from = place(a.x.sizes, channel, at);
     A sum[N] = {};
-    if (a.before != nullptr) {
-      const Pack<A, N> before = load<N>(a.before + from);
-      for (int e = 0; e < N; ++e) sum[e] = before[e];
-    }
+    begin_sum(a.before, from, sum);
 #pragma unroll 1
     for (int first = 0; first < a.x.count; first += kGroup) {
       Pack<T, N> values[kGroup];
@@ -148,15 +145,7 @@ __global__ void __launch_bounds__(kThreads, kResident)
         for (int e = 0; e < N; ++e) sum[e] += factor * (A(values[j][e]) - mean);
       }
     }
-    if (a.after != nullptr) {
-      Pack<A, N> after;
-      for (int e = 0; e < N; ++e) after[e] = sum[e];
-      store(a.after + from, after);
-      continue;
-    }
-    Pack<T, N> result;
-    for (int e = 0; e < N; ++e) result[e] = T(sum[e]);
-    store(a.out + from, result);
+    end_sum(sum, a.after, a.out, from);
   }
 }
 

@@ -58,6 +58,28 @@ __device__ __forceinline__ void store(T* to, const Pack<T, N>& pack) {
   }
 }
 
+// A sum over more inputs than one launch takes begins with what the launches before have left.
+template <int N, class A>
+__device__ __forceinline__ void begin_sum(const A* before, int64_t at, A (&sum)[N]) {
+  if (before == nullptr) return;
+  const Pack<A, N> pack = load<N>(before + at);
+  for (int e = 0; e < N; ++e) sum[e] = pack[e];
+}
+
+// It is left for the next launch, or rounded in the last.
+template <int N, class A, class T>
+__device__ __forceinline__ void end_sum(const A (&sum)[N], A* after, T* out, int64_t at) {
+  if (after != nullptr) {
+    Pack<A, N> pack;
+    for (int e = 0; e < N; ++e) pack[e] = sum[e];
+    store(after + at, pack);
+    return;
+  }
+  Pack<T, N> pack;
+  for (int e = 0; e < N; ++e) pack[e] = T(sum[e]);
+  store(out + at, pack);
+}
+
 inline bool aligned(const void* pointer) { return reinterpret_cast<uintptr_t>(pointer) % 16 == 0; }
 
 // A feature map (N, C, H*W) in memory, or a null pointer where there is none. `pixel` is 1 for
