@@ -75,6 +75,26 @@ def gpu(request):
         yield
 
 
+@pytest.fixture
+def taken(monkeypatch, tmp_path):
+    """Catch the options that a command would run with, in place of running it."""
+    from adarts_ext.cli import retrain, search
+
+    caught = {}
+
+    def take(kind):
+        def run(*arguments):
+            caught[kind] = arguments
+            raise ValueError("caught")
+
+        return run
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(search, "search", take("search"))
+    monkeypatch.setattr(retrain, "retrain_seeds", take("retrain"))
+    return caught
+
+
 def run_program(code: str) -> subprocess.CompletedProcess[str]:
     """Run Python code in a process of its own, and return what it wrote and its status."""
     command = [sys.executable, "-c", code]
