@@ -12,6 +12,6 @@ DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
     ("precision", "arm"), [(one, arm) for one in PRECISIONS for arm in arms(one, DEVICE)]
 )
 def test_search_step(time_call, size, precision, arm):
-    step, last_warm_up = prepare(arm, size, DEVICE, precision)
-    last_warm_up()
+    step = prepare(arm, size, DEVICE, precision)
+    step()
     time_call(group_name(size, precision), step)

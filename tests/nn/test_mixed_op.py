@@ -31,7 +31,7 @@ def restate_edge(edge: PartialMixedOp, x: Tensor, weights: Tensor) -> Tensor:
         chosen = sorted(range(channels), key=lambda channel: (-total[channel], channel))[:count]
         x = x * scores[:, :, None, None]
     elif edge.selection == "random":
-        chosen = torch.randperm(channels)[:count].tolist()
+        chosen = torch.rand(channels).argsort()[:count].tolist()
     else:
         chosen = list(range(count))
 
