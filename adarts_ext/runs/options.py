@@ -46,8 +46,9 @@ class RunConfig:
 
     Args:
         dataset: the data set; digits come with scikit-learn, folder is an image folder of your own.
-        data_dir: the folder with CIFAR's files ("data" by default), or the image folder itself.
-        download: fetch CIFAR when it is not in its folder.
+        data_dir: the folder with the files of a published data set ("data" by default), or the
+            image folder itself.
+        download: fetch a published data set when it is not in its folder.
         image_size: side of the images in pixels, a multiple of 4 and at least 16, for digits (16
             by default) and folder (as they are by default).
         device: auto (CUDA where there is one, else the CPU), cpu, cuda or cuda:<number>.

@@ -141,12 +141,12 @@ def test_parts_that_do_not_fit(changes, message):
 
 
 def test_unknown_dataset():
-    with pytest.raises(ValueError, match=r"expected one of digits, cifar10.*got 'mnist'"):
-        load_dataset("mnist")
+    with pytest.raises(ValueError, match=r"expected one of digits, fashion-mnist.*got 'imagenet'"):
+        load_dataset("imagenet")
 
 
 def test_datasets_are_named():
-    assert DATASETS == ("digits", "cifar10", "cifar100", "folder")
+    assert DATASETS == ("digits", "fashion-mnist", "mnist", "cifar10", "cifar100", "folder")
 
 
 @pytest.mark.parametrize("fraction", [0.5, 0.25, 0.9])
