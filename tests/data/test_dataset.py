@@ -94,10 +94,10 @@ def test_digits_cannot_shrink():
             {"name": "digits", "data_dir": "photos"},
             "data_dir: expected none, as the digits .*, got photos",
         ),
-        ({"name": "digits", "download": True}, "download: expected no, .* got yes for digits"),
+        ({"name": "digits", "download": True}, "download: expected no, as digits .* got yes"),
         (
             {"name": "folder", "data_dir": ".", "download": True},
-            "download: expected no, .* got yes for folder",
+            "download: expected no, as folder .* got yes",
         ),
     ],
 )
