@@ -16,6 +16,7 @@ COMMANDS = {
     "search": "find a genotype, the structure of the cells that a network is made of",
     "retrain": "train the network of a genotype from random weights, and test it",
     "evaluate": "test a retrained network again",
+    "profile": "say how large, how fast and how hungry the network of a genotype is here",
     "draw": "draw the cells of a genotype, and the history of a search",
     "bench": "measure against plain torch, or find the largest batch that fits",
     "info": "say what is installed here, and which compiled kernels are loaded",
@@ -43,6 +44,7 @@ PACKAGES = {
 LESS_MEMORY = {
     "search": "a smaller --batch-size, --memory recompute or a smaller --image-size",
     "retrain": "a smaller --batch-size or a smaller --image-size",
+    "profile": "a smaller --batch-size",
     "bench": "smaller --batches",
 }
 
