@@ -10,6 +10,7 @@ from torch.utils.data import Dataset
 
 from adarts_ext.arguments import naming
 from adarts_ext.data import ImageDataset, image_dataset, load_dataset
+from adarts_ext.data.split import stratified_indices
 from adarts_ext.nn.checks import can_be_halved_twice
 from adarts_ext.runs.options import GIVEN, RunConfig
 
@@ -60,12 +61,29 @@ def given_images(dataset: Given | None) -> ImageDataset | None:
 
 
 def load_data(config: RunConfig, dataset: Given | None) -> ImageDataset:
-    """Load the data that the options name, or take those that are given.
+    """Load the data that the options name, or take those that are given, or a part of them.
 
     Raises:
-        TypeError, ValueError: If the data are damaged, or were given in Python and now are not.
+        TypeError, ValueError: If the data are damaged, or were given in Python and now are not, or
+            there are fewer training images than are asked for.
         FileNotFoundError: If the data are not there.
     """
+    data = _all_data(config, dataset)
+    count, images = config.train_images, len(data.train_labels)
+    if count is None or count == images:
+        return data
+    if count > images:
+        message = (
+            f"train_images: expected at most the {images} of {place(config, data)}, got {count}"
+        )
+        raise naming(ValueError(message), "train_images")
+    chosen, _ = stratified_indices(data.train_labels, count, seed=0)
+    return replace(
+        data, train_images=data.train_images[chosen], train_labels=data.train_labels[chosen]
+    )
+
+
+def _all_data(config: RunConfig, dataset: Given | None) -> ImageDataset:
     if dataset is not None:
         return given_images(dataset)
     if config.dataset == GIVEN:

@@ -51,6 +51,8 @@ class RunConfig:
         download: fetch a published data set when it is not in its folder.
         image_size: side of the images in pixels, a multiple of 4 and at least 16, for digits (16
             by default) and folder (as they are by default).
+        train_images: how many of the training images there are, the same ones for every seed,
+            with the classes in proportion; all by default.
         device: auto (CUDA where there is one, else the CPU), cpu, cuda or cuda:<number>.
         seed: seed of the initial weights, the order of the images, augmentation and all else that
             is drawn at random.
@@ -73,6 +75,7 @@ class RunConfig:
     data_dir: str | None = None
     download: bool = False
     image_size: int | None = None
+    train_images: int | None = None
     device: str = "auto"
     seed: int = 0
     save_every: float = 10.0
@@ -92,6 +95,8 @@ class RunConfig:
         check_range("save_every", self.save_every, 0)
         if self.image_size is not None:
             check_image_size(self.image_size)
+        if self.train_images is not None:
+            check_range("train_images", self.train_images, 1)
         check_needed(self.dataset, self.data_dir, self.download, self.image_size)
 
     def without_effect(self) -> dict[str, str]:
