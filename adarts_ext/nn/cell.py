@@ -19,6 +19,7 @@ from adarts_ext.nn.flat import attach, flatten, is_attached
 from adarts_ext.nn.image_blocks import ImageBlocks, feature_map, lay_out
 from adarts_ext.nn.mixed_op import MIXED_OP_SETTINGS, PartialMixedOp
 from adarts_ext.nn.operations import FactorizedReduce, ReLUConvBN
+from adarts_ext.nn.processes import in_group
 from adarts_ext.nn.recompute import MEMORY_MODES, recompute
 from adarts_ext.nn.unchanged import AsBuilt, constant_when_compiled
 from adarts_ext.ops.operator import check_tensor
@@ -249,6 +250,7 @@ class SearchCell(nn.Module):
     ) -> Tensor:
         if self.memory == "store":
             return function(*inputs)
+        function = in_group(function)
         return recompute(function, modules, *inputs, random=self.selection == "random")
 
     def _check_states(

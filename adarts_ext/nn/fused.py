@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from adarts_ext import _library
 from adarts_ext.nn.batch_norms import Updates, given_statistics
 from adarts_ext.nn.image_blocks import ImageBlocks, compute_dtype
+from adarts_ext.nn.synchronised import shared_batch
 from adarts_ext.ops.common import CELL_DTYPES
 from adarts_ext.ops.preprocess_cell import preprocess_cell
 from adarts_ext.ops.search_cell import CellLayout, search_cell
@@ -136,7 +137,8 @@ def preprocess(layers: Layers, x: ImageBlocks, updates: Updates) -> ImageBlocks:
     stride = len(layers.convolutions)  # FactorizedReduce has two of them
     given = given_statistics(layers.norms)
     given = None if given is None else given[0]
-    h, statistics = preprocess_cell(x.blocks, weights, x.batch, stride, given, norm.eps)
+    shared = shared_batch(norm)
+    h, statistics = preprocess_cell(x.blocks, weights, x.batch, stride, given, norm.eps, shared)
     if norm.training:
         updates.append((layers.norms, statistics[None]))
     return ImageBlocks(h, x.batch)
@@ -189,6 +191,7 @@ def mix(
         given_statistics(layers.norms),
         store,
         layers.norms[0].eps,
+        shared_batch(layers.norms[0]),
     )
     if layers.norms[0].training:
         updates.append((layers.norms, out.norms))
