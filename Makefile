@@ -87,7 +87,7 @@ gpu-1:
 	$(GPU_PYTEST) tests/ops 2>&1 | tee $(OUT)/gpu-1.log
 
 gpu-2:
-	$(GPU_PYTEST) tests/nn/test_cuda_network.py 2>&1 | tee $(OUT)/gpu-2.log
+	$(GPU_PYTEST) tests/nn/test_cuda_network.py tests/runs/test_search_graph.py 2>&1 | tee $(OUT)/gpu-2.log
 
 gpu-3:
 	$(GPU_BENCH) --parts step --batches 64 256 --rounds 5 --compile-seconds 0 2>&1 | tee $(OUT)/gpu-3.log

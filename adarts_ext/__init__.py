@@ -7,6 +7,7 @@ torch, ``adarts_ext.nn`` the networks, ``adarts_ext.genotype`` the cells that a 
 
 from adarts_ext import genotype, nn, ops, reference
 from adarts_ext.compat import accelerate, acceleration_report, restore
+from adarts_ext.cuda_graph import graphed
 
 __version__ = "0.1.0"
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "accelerate",
     "acceleration_report",
     "genotype",
+    "graphed",
     "nn",
     "ops",
     "reference",

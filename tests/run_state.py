@@ -23,10 +23,10 @@ def interrupted_in(epoch: int, loop: ModuleType) -> Iterator[None]:
     """Let runs of a loop, that of the search or of retraining, break off as an epoch begins."""
     whole_epoch = loop.train_epoch
 
-    def breaking_epoch(state, config, training, epochs):
+    def breaking_epoch(state, config, training, *rest):
         if training.epoch == epoch:
             raise KeyboardInterrupt
-        return whole_epoch(state, config, training, epochs)
+        return whole_epoch(state, config, training, *rest)
 
     with mock.patch.object(loop, "train_epoch", breaking_epoch):
         yield

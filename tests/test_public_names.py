@@ -12,6 +12,7 @@ CALLS = {
     "adarts_ext.accelerate": "model, memory='store', verify=False",
     "adarts_ext.acceleration_report": "model",
     "adarts_ext.restore": "model",
+    "adarts_ext.graphed": "function, pool=None",
     "adarts_ext.ops.channel_attention": "x, w1, w2",
     "adarts_ext.ops.select_channels": "scores, k",
     "adarts_ext.ops.gather_channels": "x, index, scale=None",

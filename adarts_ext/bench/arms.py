@@ -10,11 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.nn.utils import clip_grad_norm_
 
 import adarts_ext
+from adarts_ext import graphed
 from adarts_ext.bench.groups import BASELINE, Size
 from adarts_ext.nn import SearchNetwork
 from adarts_ext.reference import networks
@@ -118,16 +119,22 @@ class SearchStep:
         self.weight_optimizer, self.arch_optimizer = make_optimizers(
             config, weights, self.network.arch_parameters()
         )
-        for group in self.arch_optimizer.param_groups:
-            group["capturable"] = device == "cuda"  # by a CUDA graph
         self.train_batches = random_batches(arm, size, device, batches, seed=1)
         self.validation_batches = random_batches(arm, size, device, batches, seed=2)
         self.steps = 0
         self.loss = torch.zeros(())
 
+        self._call = self.step
+
+    def as_graph(self) -> SearchStep:
+        """From now on make the steps as one CUDA graph; the first :data:`WARM_UP` warm up."""
+        self._call = graphed(self.step)
+        return self
+
     def __call__(self) -> None:
         """Make one search step."""
-        self.step(*self.next_batches())
+        train, validation = self.next_batches()
+        self.loss = self._call(*train, *validation)
 
     def next_batches(self) -> tuple[Batch, Batch]:
         """Return the batches of the next step: for the weights, and for alphas and betas."""
@@ -135,18 +142,26 @@ class SearchStep:
         self.steps += 1
         return self.train_batches[turn], self.validation_batches[turn]
 
-    def step(self, train: Batch, validation: Batch) -> None:
-        """Make one search step on two batches."""
+    def step(self, *parts: Tensor) -> Tensor:
+        """Make one search step on a batch for the weights and one for alphas and betas.
+
+        Args:
+            parts: Images and labels of the first, then of the second.
+
+        Returns:
+            The loss of the first before the weights' step.
+        """
         half = self._frozen if self.arm.frozen else self._plain
         with torch.autocast(self.device, torch.bfloat16, enabled=self.bfloat16):
-            half(train, validation)
+            return half(parts[:2], parts[2:])
 
-    def _frozen(self, train: Batch, validation: Batch) -> None:
+    def _frozen(self, train: Batch, validation: Batch) -> Tensor:
         _, gradient = first_order_gradient(self.network, self.weight_optimizer, validation)
         architecture_step(self.arch_optimizer, self.network.arch_parameters(), gradient)
-        self.loss, _ = weight_step(self.network, self.weight_optimizer, train, self.grad_clip)
+        loss, _ = weight_step(self.network, self.weight_optimizer, train, self.grad_clip)
+        return loss
 
-    def _plain(self, train: Batch, validation: Batch) -> None:
+    def _plain(self, train: Batch, validation: Batch) -> Tensor:
         images, labels = validation
         self.arch_optimizer.zero_grad()
         cross_entropy(self.network(images), labels).backward()
@@ -158,4 +173,4 @@ class SearchStep:
         loss.backward()
         clip_grad_norm_(self.network.parameters(), self.grad_clip)
         self.weight_optimizer.step()
-        self.loss = loss.detach()
+        return loss.detach()

@@ -113,8 +113,8 @@ class EdgeKind(NamedTuple):
         if self.selection == "attention":
             return None
         if self.selection == "random":
-            orders = [torch.randperm(self.channels) for _ in range(edges)]
-            return torch.stack(orders)[:, : self.selected].to(device)
+            order = torch.rand(edges, self.channels, device=device).argsort(dim=1)
+            return order[:, : self.selected]
         return torch.arange(self.selected, device=device).expand(edges, -1)
 
 

@@ -38,7 +38,7 @@ class PartialMixedOp(nn.Module):
       batch, in evaluation too**, since all its images share S.
     - ``"first"`` (PC-DARTS, arXiv 1907.05737): the first c channels; y is then shuffled in K groups
       so that the next edge takes others.
-    - ``"random"``: c channels drawn anew at each call from torch's default CPU generator.
+    - ``"random"``: c channels drawn anew at each call, by torch's generator of the device.
     - ``"all"`` (DARTS, arXiv 1806.09055): every channel; K is not used.
 
     The candidates come in the order of :data:`adarts_ext.genotype.PRIMITIVES`, their BatchNorms

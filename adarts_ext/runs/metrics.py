@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -64,11 +64,18 @@ class RunningMean:
 
 @torch.no_grad()
 def evaluate_network(
-    network: nn.Module, loader: Iterable[tuple[Tensor, Tensor]]
+    network: nn.Module,
+    loader: Iterable[tuple[Tensor, Tensor]],
+    forward: Callable[[Tensor], Tensor] | None = None,
 ) -> tuple[float, float]:
     """Return the mean cross-entropy loss and the accuracy of a network over a loader's images.
 
     The network is evaluated in eval mode, and left in the mode in which it came.
+
+    Args:
+        network: Takes images and gives logits.
+        loader: Gives batches of images and labels.
+        forward: What computes the network's logits, in place of calling it.
 
     Returns:
         (loss, accuracy): the mean over images of the cross entropy, in nats, and the fraction of
@@ -84,7 +91,7 @@ def evaluate_network(
     network.eval()
     loss, fraction = RunningMean(), RunningMean()
     for images, labels in loader:
-        logits = network(images)
+        logits = (forward or network)(images)
         loss.add(nn.functional.cross_entropy(logits, labels), len(labels))
         fraction.add(accuracy(logits, labels), len(labels))
     network.train(training)

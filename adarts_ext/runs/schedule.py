@@ -31,6 +31,8 @@ def cosine_learning_rate(start: float, end: float, epoch: int, epochs: int) -> f
 def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:
     """Set the learning rate of all parameters of an optimizer.
 
+    One that is a tensor gets the value in its place, where a CUDA graph reads it.
+
     Example:
         >>> optimizer = torch.optim.SGD([torch.zeros(1)], lr=0.1)
         >>> set_learning_rate(optimizer, 0.05)
@@ -38,4 +40,7 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) ->
         0.05
     """
     for group in optimizer.param_groups:
-        group["lr"] = learning_rate
+        if isinstance(group["lr"], torch.Tensor):
+            group["lr"].fill_(learning_rate)
+        else:
+            group["lr"] = learning_rate

@@ -33,18 +33,25 @@ def build_network(config: SearchConfig, dataset: ImageDataset) -> SearchNetwork:
 def make_optimizers(
     config: SearchConfig, weights: Iterable[Tensor], arch_parameters: Iterable[Tensor]
 ) -> tuple[torch.optim.SGD, torch.optim.Adam]:
-    """Make the optimizers of the weights and of alphas and betas."""
+    """Make the optimizers of the weights and of alphas and betas.
+
+    A CUDA graph can hold their steps: the learning rate of the weights is a tensor on their device.
+    """
+    weights = list(weights)
     weight_optimizer = torch.optim.SGD(
         weights,
-        lr=config.learning_rate,
+        lr=torch.tensor(config.learning_rate, device=weights[0].device),
         momentum=config.momentum,
         weight_decay=config.weight_decay,
+        fused=True,
     )
     arch_optimizer = torch.optim.Adam(
         arch_parameters,
         lr=config.arch_learning_rate,
         betas=(config.arch_beta1, config.arch_beta2),
         weight_decay=config.arch_weight_decay,
+        fused=True,
+        capturable=True,
     )
     return weight_optimizer, arch_optimizer
 

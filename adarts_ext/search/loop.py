@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
-from torch import Tensor
 
 from adarts_ext.data import BatchLoader, ImageDataset
-from adarts_ext.nn import SearchNetwork
-from adarts_ext.runs.checkpoint import RunState
 from adarts_ext.runs.clock import sum_up_times, time_record
 from adarts_ext.runs.data import Given, config_of_given, run_data
 from adarts_ext.runs.data_record import check_same_data
@@ -30,35 +26,9 @@ from adarts_ext.runs.training import TrainingEpoch
 from adarts_ext.search.architecture import curves, describe_architecture
 from adarts_ext.search.build import build_network, make_loaders, make_optimizers
 from adarts_ext.search.config import SearchConfig
+from adarts_ext.search.passes import Passes
 from adarts_ext.search.result import SearchResult
-from adarts_ext.search.step import (
-    Batch,
-    architecture_step,
-    first_order_gradient,
-    second_order_gradient,
-    weight_step,
-)
-
-
-@dataclass(frozen=True)
-class SearchState(RunState):
-    """What changes during a search.
-
-    Args:
-        network: The supernet, with its alphas and betas.
-        weight_optimizer: SGD on the weights.
-        arch_optimizer: Adam on alphas and betas.
-        train_loader: Batches of the half that trains the weights.
-        validation_loader: Batches of the half that trains alphas and betas.
-    """
-
-    kind: ClassVar[str] = "search"
-
-    network: SearchNetwork
-    weight_optimizer: torch.optim.SGD
-    arch_optimizer: torch.optim.Adam
-    train_loader: BatchLoader
-    validation_loader: BatchLoader
+from adarts_ext.search.state import SearchState
 
 
 def search(
@@ -129,16 +99,16 @@ def _search(
     network, device = state.network, evaluation_loader.images.device
     history, under_way = begin_run(config, folder, resume, dataset, device, state)
     (folder / GENOTYPES_FOLDER).mkdir(exist_ok=True)
-    steps = len(state.train_loader)
+    steps, passes = len(state.train_loader), Passes(state, config, device)
     with epochs_left(state, config, folder, steps, history, under_way) as epochs:
         for training in epochs:
             learning_rate = cosine_learning_rate(
                 config.learning_rate, config.learning_rate_min, training.epoch, config.epochs
             )
             set_learning_rate(state.weight_optimizer, learning_rate)
-            train_epoch(state, config, training, epochs)
+            train_epoch(state, config, training, epochs, passes)
             validation_loss, validation_accuracy = evaluate_network(
-                network, epochs.watched(evaluation_loader, training)
+                network, epochs.watched(evaluation_loader, training), passes.forward
             )
             epochs.clock.lap("evaluation")
             network.genotype().save(folder / GENOTYPES_FOLDER / f"epoch-{training.epoch:04d}.json")
@@ -172,7 +142,11 @@ def _search(
 
 
 def train_epoch(
-    state: SearchState, config: SearchConfig, training: TrainingEpoch, epochs: Epochs
+    state: SearchState,
+    config: SearchConfig,
+    training: TrainingEpoch,
+    epochs: Epochs,
+    passes: Passes,
 ) -> None:
     """Make the steps that are left of an epoch.
 
@@ -180,35 +154,22 @@ def train_epoch(
         ValueError: If a loss is not finite.
         KeyboardInterrupt, SystemExit, OSError: As :meth:`Epochs.pause` says.
     """
-    network, clock = state.network, epochs.clock
-    network.train()
+    clock = epochs.clock
+    state.network.train()
     while training.steps_done < training.steps:
-        train_batch, arch_loss = state.train_loader.next(), None
+        images, labels = state.train_loader.next()
+        arch_loss = None
         clock.lap("data")
         if training.epoch > config.warmup_epochs:
             validation_batch = state.validation_loader.next()
             clock.lap("data")
-            arch_loss = train_architecture(state, config, train_batch, validation_batch)
+            train_batch = (images, labels) if config.unrolled else ()
+            arch_loss = passes.train_architecture(*train_batch, *validation_batch)
             clock.lap("architecture step")
-        loss, logits = weight_step(network, state.weight_optimizer, train_batch, config.grad_clip)
-        training.step(loss, logits, train_batch[1], arch_loss)
+        loss, logits = passes.train_weights(images, labels)
+        training.step(loss, logits, labels, arch_loss)
         clock.lap("weight step")
         epochs.pause(training)
-
-
-def train_architecture(
-    state: SearchState, config: SearchConfig, train_batch: Batch, validation_batch: Batch
-) -> Tensor:
-    """Train alphas and betas on a batch of the second half; return the loss before."""
-    network = state.network
-    if config.unrolled:
-        loss, gradient = second_order_gradient(
-            network, state.weight_optimizer, train_batch, validation_batch
-        )
-    else:
-        loss, gradient = first_order_gradient(network, state.weight_optimizer, validation_batch)
-    architecture_step(state.arch_optimizer, network.arch_parameters(), gradient)
-    return loss
 
 
 def summary(entry: dict[str, Any], epochs: int) -> str:

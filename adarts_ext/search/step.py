@@ -120,7 +120,7 @@ def second_order_gradient(
                     buffer = weight_optimizer.state[weight].get("momentum_buffer")
                     if buffer is not None:
                         part.add_(buffer, alpha=group["momentum"])
-                torch._foreach_sub_(weights, direction, alpha=xi)
+                torch._foreach_sub_(weights, torch._foreach_mul(direction, xi))
             loss = _loss(network, validation_batch)
             gradient = _gradient(loss, [*arch, *weights])
         direct, vector = gradient[: len(arch)], gradient[len(arch) :]

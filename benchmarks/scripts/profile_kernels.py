@@ -23,9 +23,9 @@ from torch.profiler import ProfilerActivity, profile
 from adarts_ext.bench import machine
 from adarts_ext.bench.arms import ARMS, SearchStep
 from adarts_ext.bench.groups import Size
-from adarts_ext.bench.parts.graphed_step import WARM_UP, GraphedStep
 from adarts_ext.bench.report.markdown import table, write
 from adarts_ext.bench.timing import stopwatch
+from adarts_ext.cuda_graph import WARM_UP
 from adarts_ext.runs.device import resolve_device
 
 OURS = "adarts::cuda::"
@@ -102,10 +102,10 @@ def measure(size: Size, steps: int) -> tuple[Times, dict[str, float]]:
         for _ in range(steps):
             step()
         torch.cuda.synchronize()
-    graphed = GraphedStep(step)
-    graphed.capture()
-    graphed()
-    whole["as one CUDA graph"] = clock(graphed, steps) / steps
+    step.as_graph()
+    for _ in range(WARM_UP + 1):
+        step()
+    whole["as one CUDA graph"] = clock(step, steps) / steps
     return by_kernel(profiler.events(), steps), whole
 
 

@@ -11,7 +11,7 @@ from torch.nn.functional import cross_entropy
 import adarts_ext
 from adarts_ext.bench.arms import ARMS, SearchStep
 from adarts_ext.bench.groups import Size
-from adarts_ext.bench.parts.graphed_step import WARM_UP, GraphedStep
+from adarts_ext.cuda_graph import WARM_UP
 from adarts_ext.nn import SearchNetwork
 from adarts_ext.reference import networks
 
@@ -73,17 +73,15 @@ def test_a_side_stream():
 @pytest.mark.parametrize("arm", ["ours, store", "ours, recompute"])
 def test_a_search_step_as_a_graph_makes_the_same_steps(arm):
     size = Size(batch=20, channels=8, layers=3, image=16)
-    replays = 2
-    graphed = GraphedStep(SearchStep(ARMS[arm], size, "cuda"))
-    graphed.capture()
-    for _ in range(replays):
-        graphed()
-    eager = SearchStep(ARMS[arm], size, "cuda")
-    for _ in range(WARM_UP + replays):
-        eager()
-    assert_equal(graphed.step.network.parameters(), eager.network.parameters())
-    assert_equal(graphed.step.network.arch_parameters(), eager.network.arch_parameters())
-    assert_equal(graphed.step.network.buffers(), eager.network.buffers())
+    graphed, eager = (SearchStep(ARMS[arm], size, "cuda") for _ in range(2))
+    graphed.as_graph()
+    for step in (graphed, eager):
+        for _ in range(WARM_UP + 2):
+            step()
+    assert_equal([graphed.loss], [eager.loss])
+    assert_equal(graphed.network.parameters(), eager.network.parameters())
+    assert_equal(graphed.network.arch_parameters(), eager.network.arch_parameters())
+    assert_equal(graphed.network.buffers(), eager.network.buffers())
 
 
 def of_default_size(network, images, labels) -> list[Tensor]:

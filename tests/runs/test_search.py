@@ -16,7 +16,7 @@ from adarts_ext.files import read_json
 from adarts_ext.genotype import PRIMITIVES, Genotype
 from adarts_ext.nn import SearchNetwork
 from adarts_ext.runs.checkpoint import load_checkpoint
-from adarts_ext.search import PRESETS, SearchConfig, build, loop, search
+from adarts_ext.search import PRESETS, SearchConfig, build, loop, passes, search
 from adarts_ext.search.architecture import describe_architecture
 
 EDGES = 5  # of a cell with two nodes
@@ -60,8 +60,8 @@ def interrupt_in(epoch, monkeypatch):
     """Let the search break off in the middle of an epoch, with all states already moved."""
     whole_epoch = loop.train_epoch
 
-    def breaking_epoch(state, config, training, epochs):
-        whole_epoch(state, config, training, epochs)
+    def breaking_epoch(state, config, training, *rest):
+        whole_epoch(state, config, training, *rest)
         if training.epoch == epoch:
             raise KeyboardInterrupt
 
@@ -274,14 +274,14 @@ def test_the_other_methods_search_too(preset, changes, images, tmp_path):
 def test_a_diverging_search_stops_and_keeps_its_checkpoint(config, tmp_path, monkeypatch):
     folder = tmp_path / "run"
     losses = []
-    whole_step = loop.weight_step
+    whole_step = passes.weight_step
 
     def diverging_step(*arguments):
         loss, logits = whole_step(*arguments)
         losses.append(loss * float("nan") if len(losses) == 5 else loss)
         return losses[-1], logits
 
-    monkeypatch.setattr(loop, "weight_step", diverging_step)
+    monkeypatch.setattr(passes, "weight_step", diverging_step)
     with pytest.raises(ValueError, match=r"diverged in epoch 2, step 2: .* not finite") as caught:
         search(config, folder)
     assert "\n" not in str(caught.value)

@@ -18,7 +18,7 @@ from adarts_ext import files
 from adarts_ext.runs import epochs
 from adarts_ext.runs.checkpoint import load_checkpoint
 from adarts_ext.runs.stop import stop_on_request
-from adarts_ext.search import SearchConfig, loop, search
+from adarts_ext.search import SearchConfig, loop, passes, search
 
 STEPS = 4  # of an epoch
 OFTEN = 1e-9  # minutes: a checkpoint after every step
@@ -62,7 +62,8 @@ def _default_handlers():
 
 def at_step(number, act, monkeypatch, name="weight_step"):
     """Let ``act`` run within a step, or within any function of the search, at its call number."""
-    calls, real = [], getattr(loop, name)
+    module = passes if hasattr(passes, name) else loop
+    calls, real = [], getattr(module, name)
 
     def acting(*arguments):
         calls.append(None)
@@ -70,7 +71,7 @@ def at_step(number, act, monkeypatch, name="weight_step"):
             act()
         return real(*arguments)
 
-    monkeypatch.setattr(loop, name, acting)
+    monkeypatch.setattr(module, name, acting)
 
 
 def stop_at_once():
@@ -222,14 +223,14 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_last_one(
 
 
 def test_a_diverged_state_is_not_saved(config, tmp_path, monkeypatch):
-    real = loop.weight_step
+    real = passes.weight_step
 
     def diverging_step(*arguments):
         loss, logits = real(*arguments)
         return loss * float("nan"), logits
 
     at_step(
-        STEPS + 2, lambda: monkeypatch.setattr(loop, "weight_step", diverging_step), monkeypatch
+        STEPS + 2, lambda: monkeypatch.setattr(passes, "weight_step", diverging_step), monkeypatch
     )
     with pytest.raises(ValueError, match="diverged in epoch 2, step 3"):
         search(replace(config, save_every=OFTEN), tmp_path)

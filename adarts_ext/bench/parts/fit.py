@@ -56,12 +56,12 @@ def measure_step(arm: str, size: list[int], device: str, threads: int) -> Cost:
     """Measure the peak of a warm search step, and on a GPU its seconds."""
     torch.set_num_threads(threads)
     step = SearchStep(COMPARED[arm], Size(*size), device, batches=1)
-    batches = step.next_batches()
-    step.step(*((images[:2], labels[:2]) for images, labels in batches))  # loads the code
+    parts = [part for batch in step.next_batches() for part in batch]
+    step.step(*(part[:2] for part in parts))  # loads the code
     if device == "cuda":
-        peak = peak_allocated(lambda: step.step(*batches))
+        peak = peak_allocated(lambda: step.step(*parts))
         return {"peak_bytes": peak, "seconds": stopwatch(device)(step, 3) / 3}
-    return {"peak_bytes": peak_resident(lambda: step.step(*batches))}
+    return {"peak_bytes": peak_resident(lambda: step.step(*parts))}
 
 
 def time_step(arm: str, size: list[int], device: str, threads: int) -> float:

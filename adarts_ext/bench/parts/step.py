@@ -8,7 +8,7 @@ would wait, so it runs in a process of its own, after the others, and is stopped
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import astuple
 
 import torch
@@ -16,9 +16,9 @@ import torch
 from adarts_ext.bench import fresh
 from adarts_ext.bench.arms import ARMS, SearchStep
 from adarts_ext.bench.groups import BASELINE, Group, Measured, Options, Size, not_measured
-from adarts_ext.bench.parts.graphed_step import WARM_UP, GraphedStep
 from adarts_ext.bench.parts.memory import peak_allocated
 from adarts_ext.bench.timing import stopwatch, take_turns
+from adarts_ext.cuda_graph import WARM_UP
 
 #: On a GPU, by the arm that they capture.
 GRAPHED = {"frozen, CUDA graph": "frozen", "ours, CUDA graph": "ours, store"}
@@ -35,21 +35,19 @@ def arms(precision: str, device: str) -> tuple[str, ...]:
     return (*ARMS, *graphs, COMPILED)
 
 
-def prepare(
-    name: str, size: Size, device: str, precision: str = "float32"
-) -> tuple[SearchStep | GraphedStep, Callable[[], None]]:
-    """Make a step of an arm; give it with what is still to be called once before it is timed."""
+def prepare(name: str, size: Size, device: str, precision: str = "float32") -> SearchStep:
+    """Make a step of an arm that is to be called once more before it is timed."""
     torch.backends.cudnn.benchmark = True
-    low = precision == "bfloat16"
-    if name in GRAPHED:
-        graphed = GraphedStep(SearchStep(ARMS[GRAPHED[name]], size, device, low))
-        return graphed, graphed.capture
-    step = SearchStep(ARMS["frozen" if name == COMPILED else name], size, device, low)
+    arm = "frozen" if name == COMPILED else GRAPHED.get(name, name)
+    step = SearchStep(ARMS[arm], size, device, precision == "bfloat16")
     if name == COMPILED:
         step.network.compile(dynamic=False)
-    for _ in range(WARM_UP - 1 if device == "cuda" or name == COMPILED else 0):
+    if name in GRAPHED:
+        step.as_graph()
+    warm_up = WARM_UP - (name not in GRAPHED)  # the call that captures is another
+    for _ in range(warm_up if device == "cuda" or name == COMPILED else 0):
         step()
-    return step, step
+    return step
 
 
 def measure_in_turn(
@@ -59,12 +57,11 @@ def measure_in_turn(
     steps, info, found = {}, {}, {}
     for name in names:
         try:
-            step, last_warm_up = prepare(name, size, device, precision)
+            step, info[name] = prepare(name, size, device, precision), {}
             if device == "cuda":
-                info[name] = {"peak_bytes": peak_allocated(last_warm_up)}
+                info[name]["peak_bytes"] = peak_allocated(step)
             else:
-                info[name] = {}
-                last_warm_up()
+                step()
         except Exception as error:
             found[name] = not_measured(error)
         else:

@@ -1,0 +1,53 @@
+"""What a search has a device do with a batch; a GPU does it as CUDA graphs."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from adarts_ext.cuda_graph import graphed, shared_memory
+from adarts_ext.search.config import SearchConfig
+from adarts_ext.search.state import SearchState
+from adarts_ext.search.step import (
+    architecture_step,
+    first_order_gradient,
+    second_order_gradient,
+    weight_step,
+)
+
+
+class Passes:
+    """What a search does with a batch, as far as a GPU does it: there a CUDA graph each.
+
+    Args:
+        state: What they change.
+        config: The options.
+        device: Where the batches are.
+
+    Attributes:
+        train_weights: Takes the images and labels of a batch of the first half; trains the weights,
+            and gives the loss before and the logits.
+        train_architecture: Takes those of a batch of the second half, after those of one of the
+            first for the second order; trains alphas and betas, and gives the loss before.
+        forward: Takes images and gives logits.
+    """
+
+    def __init__(self, state: SearchState, config: SearchConfig, device: torch.device) -> None:
+        self.state = state
+        self.config = config
+        memory = shared_memory(device)
+        self.train_weights = graphed(self._train_weights, memory)
+        self.train_architecture = graphed(self._train_architecture, memory)
+        self.forward = graphed(state.network, memory)
+
+    def _train_weights(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        state, batch = self.state, (images, labels)
+        return weight_step(state.network, state.weight_optimizer, batch, self.config.grad_clip)
+
+    def _train_architecture(self, *parts: Tensor) -> Tensor:
+        network, weight_optimizer = self.state.network, self.state.weight_optimizer
+        batches = [parts[:2], parts[2:]] if self.config.unrolled else [parts]
+        find = second_order_gradient if self.config.unrolled else first_order_gradient
+        loss, gradient = find(network, weight_optimizer, *batches)
+        architecture_step(self.state.arch_optimizer, network.arch_parameters(), gradient)
+        return loss

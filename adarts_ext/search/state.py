@@ -1,0 +1,33 @@
+"""What changes during a search."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from adarts_ext.data import BatchLoader
+from adarts_ext.nn import SearchNetwork
+from adarts_ext.runs.checkpoint import RunState
+
+
+@dataclass(frozen=True)
+class SearchState(RunState):
+    """What changes during a search.
+
+    Args:
+        network: The supernet, with its alphas and betas.
+        weight_optimizer: SGD on the weights.
+        arch_optimizer: Adam on alphas and betas.
+        train_loader: Batches of the half that trains the weights.
+        validation_loader: Batches of the half that trains alphas and betas.
+    """
+
+    kind: ClassVar[str] = "search"
+
+    network: SearchNetwork
+    weight_optimizer: torch.optim.SGD
+    arch_optimizer: torch.optim.Adam
+    train_loader: BatchLoader
+    validation_loader: BatchLoader
