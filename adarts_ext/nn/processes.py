@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -91,6 +91,42 @@ class _Summed(torch.autograd.Function):
         return None, _Summed.apply(ctx.group, grad)
 
 
+def averaged(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Return the means of tensors over the processes that share a batch, by one reduction.
+
+    Args:
+        tensors: Of one dtype and device, without gradients; they come back as they are where a
+            process has the whole batch.
+    """
+    group = batch_group()
+    if group is None or not tensors:
+        return list(tensors)
+    flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
+    distributed.all_reduce(flat, group=group)
+    flat /= group.size()
+    parts = flat.split([tensor.numel() for tensor in tensors])
+    return [part.view(tensor.shape) for part, tensor in zip(parts, tensors, strict=True)]
+
+
+def average_gradients(parameters: Iterable[Tensor]) -> None:
+    """Average the gradients of parameters over the processes that share a batch, in place."""
+    if batch_group() is not None:
+        grads = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        torch._foreach_copy_(grads, averaged(grads))
+
+
+def whole_batch(images: int) -> tuple[int, slice]:
+    """Return how many images the batch has of which this process has some, and which are its own.
+
+    Example:
+        >>> whole_batch(8)
+        (8, slice(0, 8, None))
+    """
+    group = batch_group()
+    size, rank = (1, 0) if group is None else (group.size(), group.rank())
+    return size * images, slice(rank * images, (rank + 1) * images)
+
+
 def averaged_over_processes(tensors: Sequence[Tensor | None]) -> list[Tensor | None]:
     """Have the gradients of tensors averaged over the processes of DistributedDataParallel.
 
@@ -122,8 +158,5 @@ class _Averaged(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        flat = torch.cat([grad.reshape(-1) for grad in grads])
-        torch.distributed.all_reduce(flat, group=ctx.group)
-        flat /= torch.distributed.get_world_size(ctx.group)
-        parts = flat.split([grad.numel() for grad in grads])
-        return None, *(part.view(grad.shape) for part, grad in zip(parts, grads, strict=True))
+        with one_batch(ctx.group):
+            return None, *averaged(grads)
