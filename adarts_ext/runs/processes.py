@@ -80,7 +80,7 @@ def joined(device: torch.device) -> Iterator[None]:
             raise
         raise ConnectionError(
             "another process of the run has ended or cannot be reached; the last checkpoint is as "
-            f"it was ({' '.join(str(error).split())})"
+            f"it was ({str(error).partition(chr(10))[0]})"
         ) from error
     if begins:
         distributed.destroy_process_group()

@@ -72,7 +72,6 @@ def work(rank: int, count: int, folder: str, names: tuple[str, ...], emulate: bo
     ("count", "names", "emulate"),
     [
         (2, tuple(NETWORKS), False),
-        (4, ("stored",), False),
         (2, ("recomputed",), True),
     ],
 )

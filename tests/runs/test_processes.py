@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 from unittest import mock
 
 import pytest
@@ -21,6 +22,8 @@ from torch import distributed, multiprocessing
 
 from adarts_ext.files import read_json
 from adarts_ext.genotype import ADARTS_V1
+from adarts_ext.nn import SearchNetwork
+from adarts_ext.nn.processes import one_batch
 from adarts_ext.retrain import RetrainConfig, retrain
 from adarts_ext.retrain import loop as retrain_loop
 from adarts_ext.runs import processes
@@ -28,6 +31,12 @@ from adarts_ext.runs.checkpoint import load_checkpoint
 from adarts_ext.runs.device import resolve_device
 from adarts_ext.runs.options import RunConfig
 from adarts_ext.search import SearchConfig, passes, search
+from adarts_ext.search.step import (
+    architecture_step,
+    first_order_gradient,
+    second_order_gradient,
+    weight_step,
+)
 
 COMMON = {
     "dataset": "folder",
@@ -159,6 +168,41 @@ def test_a_process_that_dies_ends_the_others_and_leaves_the_last_checkpoint(data
     checkpoint = load_checkpoint(tmp_path / "run" / "checkpoint.pt")
     assert len(checkpoint["history"]) == 1
     assert run(config, tmp_path / "run", resume=True).epochs == config.epochs  # in one process
+
+
+def searched(part: slice) -> dict[str, Any]:
+    """Make some steps of both orders in float64 on a part of every batch."""
+    torch.manual_seed(0)
+    options = {"init_channels": 4, "layers": 3, "proportion": 2, "steps": 2}
+    network = SearchNetwork(**options, sync_batch_norm=True).double().train()
+    weights = torch.optim.SGD(network.flat_parameters(), lr=0.05, momentum=0.9)
+    arch = torch.optim.Adam(network.arch_parameters(), lr=0.01)
+    for order in (first_order_gradient, second_order_gradient, first_order_gradient):
+        train, validation = (
+            (torch.randn(8, 3, 16, 16, dtype=torch.float64)[part], torch.arange(8)[part])
+            for _ in range(2)
+        )
+        batches = [validation] if order is first_order_gradient else [train, validation]
+        _, gradient = order(network, weights, *batches)
+        architecture_step(arch, network.arch_parameters(), gradient)
+        weight_step(network, weights, train, grad_clip=1.0)
+    return network.state_dict() | {"genotype": str(network.genotype())}
+
+
+def search_in_processes(rank: int, folder: Path) -> None:
+    join(rank, 4, folder)
+    with one_batch(distributed.group.WORLD):
+        torch.save(searched(slice(2 * rank, 2 * rank + 2)), folder / f"{rank}.pt")
+
+
+def test_steps_on_parts_of_a_batch_are_those_on_all_of_it(tmp_path):
+    multiprocessing.spawn(search_in_processes, (tmp_path,), nprocs=4)
+    expected = searched(slice(None))
+    for rank in range(4):
+        found = torch.load(tmp_path / f"{rank}.pt")
+        assert found.pop("genotype") == expected["genotype"]
+        for name, tensor in found.items():
+            torch.testing.assert_close(tensor, expected[name], rtol=1e-6, atol=1e-8)
 
 
 TINY = "--layers 3 --steps 1 --init-channels 4 --proportion 2 --epochs 1 --warmup-epochs 0"
