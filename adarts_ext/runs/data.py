@@ -12,6 +12,7 @@ from adarts_ext.arguments import naming
 from adarts_ext.data import ImageDataset, image_dataset, load_dataset
 from adarts_ext.data.split import stratified_indices
 from adarts_ext.nn.checks import can_be_halved_twice
+from adarts_ext.runs import processes
 from adarts_ext.runs.options import GIVEN, RunConfig
 
 Config = TypeVar("Config", bound=RunConfig)
@@ -89,7 +90,11 @@ def _all_data(config: RunConfig, dataset: Given | None) -> ImageDataset:
     if config.dataset == GIVEN:
         message = "the data of the run were given in Python; give them there again, as dataset=..."
         raise ValueError(message)
-    return load_dataset(config.dataset, config.data_dir, config.download, config.image_size)
+    where = (config.data_dir, config.download, config.image_size)
+    if not config.download:
+        return load_dataset(config.dataset, *where)
+    with processes.first_on_machine_first():  # the others find what it fetched
+        return load_dataset(config.dataset, *where)
 
 
 def run_data(config: RunConfig, dataset: Given | None) -> ImageDataset:

@@ -58,6 +58,8 @@ class RunConfig:
             is drawn at random.
         save_every: minutes between two checkpoints within an epoch; 0 for none but after each
             epoch.
+        sync_batch_norm: with several processes, have BatchNorms take the statistics of the whole
+            batch, not of each process's part.
 
     Attributes:
         kind: The kind of the run, one of :data:`KINDS`.
@@ -79,6 +81,7 @@ class RunConfig:
     device: str = "auto"
     seed: int = 0
     save_every: float = 10.0
+    sync_batch_norm: bool = False
 
     def __post_init__(self) -> None:
         if isinstance(self.data_dir, os.PathLike):
