@@ -236,3 +236,18 @@ def test_grey_images():
 def test_bad_options(options, message):
     with pytest.raises(ValueError, match=message):
         make_loader(**options)
+
+
+def test_the_shares_of_processes_are_together_the_batches_of_one():
+    whole = make_loader(cutout=CUTOUT)
+    shares = [make_loader(cutout=CUTOUT, share=(part, 4)) for part in range(4)]
+    for images, labels in whole:
+        parts = [share.next() for share in shares]
+        assert torch.equal(images, torch.cat([part[0] for part in parts]))
+        assert torch.equal(labels, torch.cat([part[1] for part in parts]))
+
+
+@pytest.mark.parametrize("share", [(0, 3), (4, 4), (-1, 4), (0, 0)])
+def test_a_share_that_is_none_is_refused(share):
+    with pytest.raises(ValueError, match="parts a divisor of 8, got"):
+        make_loader(share=share)
