@@ -46,7 +46,7 @@ CALLS |= {
     for name, first in {"MixedOp": "C, stride", "Cell": "steps, multiplier", "Network": "C"}.items()
 }
 NAMES = ("PRIMITIVES", "ADARTS_V1", "ADARTS_V2", "PC_DARTS")
-COMMANDS = ("search", "retrain", "evaluate", "draw", "bench", "info")
+COMMANDS = ("search", "retrain", "evaluate", "profile", "draw", "bench", "info")
 
 
 def get(path: str):

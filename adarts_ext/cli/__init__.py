@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import sys
 import warnings
 from typing import NoReturn
@@ -16,6 +17,7 @@ COMMANDS = {
     "search": "find a genotype, the structure of the cells that a network is made of",
     "retrain": "train the network of a genotype from random weights, and test it",
     "evaluate": "test a retrained network again",
+    "profile": "say how large, how fast and how hungry the network of a genotype is here",
     "draw": "draw the cells of a genotype, and the history of a search",
     "bench": "measure against plain torch, or find the largest batch that fits",
     "info": "say what is installed here, and which compiled kernels are loaded",
@@ -43,6 +45,7 @@ PACKAGES = {
 LESS_MEMORY = {
     "search": "a smaller --batch-size, --memory recompute or a smaller --image-size",
     "retrain": "a smaller --batch-size or a smaller --image-size",
+    "profile": "a smaller --batch-size",
     "bench": "smaller --batches",
 }
 
@@ -157,5 +160,7 @@ def _warn(message: Warning | str, *_: object) -> None:
 
 
 def _complain(command: str, message: str, status: int) -> int:
-    print(f"adarts {command}: error: {message}", file=sys.stderr)
+    several = int(os.environ.get("WORLD_SIZE", "1")) > 1  # torchrun sets it
+    place = f"process {os.environ.get('RANK')}: " if several else ""
+    print(f"adarts {command}: error: {place}{message}", file=sys.stderr)
     return status

@@ -21,7 +21,7 @@ def run(arguments: list[str]) -> None:
         metavar="FOLDER",
         help="the data set's files, if they have been moved",
     )
-    parser.add_argument("--download", action="store_true", help="fetch CIFAR when it is not there")
+    parser.add_argument("--download", action="store_true", help="fetch it when it is not there")
     parser.add_argument(
         "--device",
         type=str,

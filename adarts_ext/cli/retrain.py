@@ -18,6 +18,7 @@ from adarts_ext.cli.runs import (
 )
 from adarts_ext.files import read_json
 from adarts_ext.retrain import RetrainConfig, RetrainResult, SeedsResult, retrain_seeds
+from adarts_ext.runs import processes
 from adarts_ext.runs.folder import CONFIG_FILE, seed_folders
 from adarts_ext.runs.options import GIVEN
 from adarts_ext.runs.seeds import seeds_of
@@ -66,7 +67,8 @@ def run(arguments: list[str]) -> None:
         if resume and set(seeds) <= set(known):
             say_if_ended(folder)
         result = retrain_seeds(genotype, config, folder, seeds, resume)
-    report(result)
+    if processes.is_first():
+        report(result)
 
 
 def dataset_options(folder: Path, dataset: str | None) -> RetrainConfig:

@@ -16,6 +16,7 @@ from adarts_ext.cli.runs import (
     say_if_ended,
 )
 from adarts_ext.genotype import state_name
+from adarts_ext.runs import processes
 from adarts_ext.runs.folder import GENOTYPE_FILE, TENSORBOARD_FOLDER, seed_folders
 from adarts_ext.runs.options import check_choice
 from adarts_ext.runs.progress import duration
@@ -65,7 +66,8 @@ def run(arguments: list[str]) -> None:
         if resume and set(seeds) <= set(known):
             say_if_ended(folder)
         result = search_seeds(config, folder, seeds, resume)
-    report(result)
+    if processes.is_first():
+        report(result)
 
 
 def report(result: SearchResult | SweepResult) -> None:

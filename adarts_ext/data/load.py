@@ -9,8 +9,12 @@ from adarts_ext.data.cifar import CIFAR10, CIFAR100, load_cifar
 from adarts_ext.data.dataset import ImageDataset
 from adarts_ext.data.digits import load_digits
 from adarts_ext.data.folder import load_folder
+from adarts_ext.data.idx import FASHION_MNIST, MNIST, load_idx
 
-DATASETS = ("digits", "cifar10", "cifar100", "folder")
+#: Those that are published as files, by name.
+CIFAR = {layout.name: layout for layout in (CIFAR10, CIFAR100)}
+IDX = {layout.name: layout for layout in (FASHION_MNIST, MNIST)}
+DATASETS = ("digits", *IDX, *CIFAR, "folder")
 
 
 def load_dataset(
@@ -25,9 +29,9 @@ def load_dataset(
         name: One of ``DATASETS``. ``digits`` comes with scikit-learn and needs no file;
             ``folder`` is an image folder of one's own, see
             :func:`adarts_ext.data.folder.load_folder`.
-        data_dir: The folder that holds the files of CIFAR (by default ``data``), or the image
-            folder itself.
-        download: Fetch CIFAR into ``data_dir`` when it is not there.
+        data_dir: The folder that holds the files of a published data set (by default ``data``;
+            for Fashion-MNIST also where its Debian package has them), or the image folder itself.
+        download: Fetch a published data set into ``data_dir`` when it is not there.
         image_size: Side of the square images to make of ``digits`` (by default 16) or of a
             ``folder`` (by default the size that all its images have).
 
@@ -52,8 +56,9 @@ def load_dataset(
         return load_folder(Path(data_dir), image_size)
     if name == "digits":
         return load_digits() if image_size is None else load_digits(image_size)
-    layout = CIFAR10 if name == "cifar10" else CIFAR100
-    return load_cifar(layout, Path(data_dir or "data"), download)
+    if name in IDX:
+        return load_idx(IDX[name], None if data_dir is None else Path(data_dir), download)
+    return load_cifar(CIFAR[name], Path(data_dir or "data"), download)
 
 
 def check_needed(name: str, data_dir: str | None, download: bool, image_size: int | None) -> None:
@@ -68,13 +73,14 @@ def check_needed(name: str, data_dir: str | None, download: bool, image_size: in
         ...
         ValueError: data_dir: expected none, as the digits come with scikit-learn, got photos
     """
-    cifar = name.startswith("cifar")
     if name == "digits" and data_dir is not None:
         message = f"data_dir: expected none, as the digits come with scikit-learn, got {data_dir}"
         raise naming(ValueError(message), "data_dir")
-    if download and not cifar:
-        message = f"download: expected no, as only CIFAR can be fetched, got yes for {name}"
+    published = (*IDX, *CIFAR)
+    if download and name not in published:
+        message = f"download: expected no, as {name} is not fetched from anywhere, got yes"
         raise naming(ValueError(message), "download")
-    if cifar and image_size not in (None, 32):
-        message = f"{name}: its images are 32 pixels wide, got image_size {image_size}"
+    side = 28 if name in IDX else 32
+    if name in published and image_size not in (None, side):
+        message = f"{name}: its images are {side} pixels wide, got image_size {image_size}"
         raise naming(ValueError(message), "image_size")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import NamedTuple
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -13,8 +14,16 @@ from adarts_ext.retrain.build import build_network
 from adarts_ext.retrain.config import RetrainConfig
 
 
+class ImageKind(NamedTuple):
+    """What a network has to know of images: their channels, height and width, and classes."""
+
+    in_channels: int
+    image_size: tuple[int, int]
+    num_classes: int
+
+
 def network_cost(
-    genotype: Genotype, config: RetrainConfig, dataset: ImageDataset
+    genotype: Genotype, config: RetrainConfig, dataset: ImageDataset | ImageKind
 ) -> dict[str, int]:
     """Count the parameters of the network and the operations of one image's forward pass.
 

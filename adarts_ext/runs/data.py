@@ -10,7 +10,9 @@ from torch.utils.data import Dataset
 
 from adarts_ext.arguments import naming
 from adarts_ext.data import ImageDataset, image_dataset, load_dataset
+from adarts_ext.data.split import stratified_indices
 from adarts_ext.nn.checks import can_be_halved_twice
+from adarts_ext.runs import processes
 from adarts_ext.runs.options import GIVEN, RunConfig
 
 Config = TypeVar("Config", bound=RunConfig)
@@ -60,18 +62,39 @@ def given_images(dataset: Given | None) -> ImageDataset | None:
 
 
 def load_data(config: RunConfig, dataset: Given | None) -> ImageDataset:
-    """Load the data that the options name, or take those that are given.
+    """Load the data that the options name, or take those that are given, or a part of them.
 
     Raises:
-        TypeError, ValueError: If the data are damaged, or were given in Python and now are not.
+        TypeError, ValueError: If the data are damaged, or were given in Python and now are not, or
+            there are fewer training images than are asked for.
         FileNotFoundError: If the data are not there.
     """
+    data = _all_data(config, dataset)
+    count, images = config.train_images, len(data.train_labels)
+    if count is None or count == images:
+        return data
+    if count > images:
+        message = (
+            f"train_images: expected at most the {images} of {place(config, data)}, got {count}"
+        )
+        raise naming(ValueError(message), "train_images")
+    chosen, _ = stratified_indices(data.train_labels, count, seed=0)
+    return replace(
+        data, train_images=data.train_images[chosen], train_labels=data.train_labels[chosen]
+    )
+
+
+def _all_data(config: RunConfig, dataset: Given | None) -> ImageDataset:
     if dataset is not None:
         return given_images(dataset)
     if config.dataset == GIVEN:
         message = "the data of the run were given in Python; give them there again, as dataset=..."
         raise ValueError(message)
-    return load_dataset(config.dataset, config.data_dir, config.download, config.image_size)
+    where = (config.data_dir, config.download, config.image_size)
+    if not config.download:
+        return load_dataset(config.dataset, *where)
+    with processes.first_on_machine_first():  # the others find what it fetched
+        return load_dataset(config.dataset, *where)
 
 
 def run_data(config: RunConfig, dataset: Given | None) -> ImageDataset:

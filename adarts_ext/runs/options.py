@@ -46,15 +46,20 @@ class RunConfig:
 
     Args:
         dataset: the data set; digits come with scikit-learn, folder is an image folder of your own.
-        data_dir: the folder with CIFAR's files ("data" by default), or the image folder itself.
-        download: fetch CIFAR when it is not in its folder.
+        data_dir: the folder with the files of a published data set ("data" by default), or the
+            image folder itself.
+        download: fetch a published data set when it is not in its folder.
         image_size: side of the images in pixels, a multiple of 4 and at least 16, for digits (16
             by default) and folder (as they are by default).
+        train_images: how many of the training images there are, the same ones for every seed,
+            with the classes in proportion; all by default.
         device: auto (CUDA where there is one, else the CPU), cpu, cuda or cuda:<number>.
         seed: seed of the initial weights, the order of the images, augmentation and all else that
             is drawn at random.
         save_every: minutes between two checkpoints within an epoch; 0 for none but after each
             epoch.
+        sync_batch_norm: with several processes, have BatchNorms take the statistics of the whole
+            batch, not of each process's part.
 
     Attributes:
         kind: The kind of the run, one of :data:`KINDS`.
@@ -72,9 +77,11 @@ class RunConfig:
     data_dir: str | None = None
     download: bool = False
     image_size: int | None = None
+    train_images: int | None = None
     device: str = "auto"
     seed: int = 0
     save_every: float = 10.0
+    sync_batch_norm: bool = False
 
     def __post_init__(self) -> None:
         if isinstance(self.data_dir, os.PathLike):
@@ -91,6 +98,8 @@ class RunConfig:
         check_range("save_every", self.save_every, 0)
         if self.image_size is not None:
             check_image_size(self.image_size)
+        if self.train_images is not None:
+            check_range("train_images", self.train_images, 1)
         check_needed(self.dataset, self.data_dir, self.download, self.image_size)
 
     def without_effect(self) -> dict[str, str]:

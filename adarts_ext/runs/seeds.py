@@ -11,8 +11,10 @@ from typing import Any
 from adarts_ext.arguments import naming
 from adarts_ext.data import ImageDataset
 from adarts_ext.files import read_json, write_json
+from adarts_ext.runs import processes
 from adarts_ext.runs.checkpoint import load_newest
 from adarts_ext.runs.data import Given, config_of_given, run_data
+from adarts_ext.runs.device import resolve_device
 from adarts_ext.runs.folder import SEEDS_FILE, holds_checkpoint, seed_folders, sole_run
 from adarts_ext.runs.options import LARGEST_SEED, RunConfig, check_range, check_type
 from adarts_ext.runs.result import RunResult, SeedsSummary
@@ -90,14 +92,16 @@ def run_seeds(
 
     Raises:
         ValueError: If there is no seed or a repeated one, or as the run says.
-        OSError: If the data are not there, or a file cannot be written.
+        OSError: If the data are not there, or a file cannot be written; or, under torchrun,
+            another process of the run has ended (ConnectionError).
     """
     check_seeds(seeds)
     config, folder = config_of_given(config, dataset), Path(run_folder)
     if len(seeds) == 1:
         config = replace(config, seed=seeds[0])
         experiment.check(config, folder, resume)
-        return experiment.run(run_data(config, dataset), config, folder, resume, (0, 0))
+        with processes.joined(resolve_device(config.device)):
+            return experiment.run(run_data(config, dataset), config, folder, resume, (0, 0))
     if holds_checkpoint(folder):
         raise ValueError(f"{folder}: already holds the run of one seed; choose another folder")
     runs = [
@@ -109,26 +113,34 @@ def run_seeds(
         raise FileNotFoundError(f"{folder}: no run of these seeds to resume")
     for run in runs:
         experiment.check(run.config, run.folder, run.resume)  # all before days go into the first
-    left = [run for run in runs if experiment.result.load(run.folder) is None]
-    if left:
+    ended = [experiment.result.load(run.folder) for run in runs]
+    left = [run for run, result in zip(runs, ended, strict=True) if result is None]
+    with processes.joined(resolve_device(config.device)):
         data = run_data(config, dataset)
         experiment.prepare(config, data)  # what does not fit leaves no folder
-    folder.mkdir(parents=True, exist_ok=True)
-    with sole_run(folder):
-        write_json(folder / SEEDS_FILE, list(seeds))
-        if left:
-            run_in_turn(experiment, data, left)
-        summary = experiment.sum_up([experiment.result.load(run.folder) for run in runs], folder)
-        summary.save()
+        if processes.is_first():
+            folder.mkdir(parents=True, exist_ok=True)
+        with sole_run(folder):
+            if processes.is_first():
+                write_json(folder / SEEDS_FILE, list(seeds))
+            made = iter(run_in_turn(experiment, data, left))
+            results = [next(made) if result is None else result for result in ended]
+            summary = experiment.sum_up(results, folder)
+            if processes.is_first():
+                summary.save()
     return summary
 
 
-def run_in_turn(experiment: Experiment, data: ImageDataset, runs: Sequence[SeedRun]) -> None:
+def run_in_turn(
+    experiment: Experiment, data: ImageDataset, runs: Sequence[SeedRun]
+) -> list[RunResult]:
     """Make runs one after another; the progress that is shown is over all of them."""
     epochs = [run.epochs_left() for run in runs]
+    results = []
     for place, run in enumerate(runs):
         others = (place * run.config.epochs, sum(epochs[place + 1 :]))
-        experiment.run(data, run.config, run.folder, run.resume, others)
+        results.append(experiment.run(data, run.config, run.folder, run.resume, others))
+    return results
 
 
 def check_seeds(seeds: Sequence[int]) -> None:

@@ -94,10 +94,10 @@ def test_digits_cannot_shrink():
             {"name": "digits", "data_dir": "photos"},
             "data_dir: expected none, as the digits .*, got photos",
         ),
-        ({"name": "digits", "download": True}, "download: expected no, .* got yes for digits"),
+        ({"name": "digits", "download": True}, "download: expected no, as digits .* got yes"),
         (
             {"name": "folder", "data_dir": ".", "download": True},
-            "download: expected no, .* got yes for folder",
+            "download: expected no, as folder .* got yes",
         ),
     ],
 )
@@ -141,12 +141,12 @@ def test_parts_that_do_not_fit(changes, message):
 
 
 def test_unknown_dataset():
-    with pytest.raises(ValueError, match=r"expected one of digits, cifar10.*got 'mnist'"):
-        load_dataset("mnist")
+    with pytest.raises(ValueError, match=r"expected one of digits, fashion-mnist.*got 'imagenet'"):
+        load_dataset("imagenet")
 
 
 def test_datasets_are_named():
-    assert DATASETS == ("digits", "cifar10", "cifar100", "folder")
+    assert DATASETS == ("digits", "fashion-mnist", "mnist", "cifar10", "cifar100", "folder")
 
 
 @pytest.mark.parametrize("fraction", [0.5, 0.25, 0.9])

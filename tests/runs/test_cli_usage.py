@@ -17,6 +17,7 @@ import adarts_ext
 from adarts_ext import _library, info
 from adarts_ext.cli import COMMANDS, FIRST_STEPS, main
 from adarts_ext.cli.options import argument_help
+from adarts_ext.data import DATASETS
 from adarts_ext.genotype import ADARTS_V2
 from adarts_ext.retrain import RetrainConfig
 from adarts_ext.search import PRESETS, SearchConfig
@@ -138,7 +139,7 @@ def known_values(config, name):
 
 def test_the_values_of_a_few_are_found_where_they_are_checked():
     assert known_values(SearchConfig, "selection") == ["attention", "first", "random", "all"]
-    assert known_values(RetrainConfig, "dataset") == ["digits", "cifar10", "cifar100", "folder"]
+    assert known_values(RetrainConfig, "dataset") == list(DATASETS)
     assert known_values(SearchConfig, "epochs") == known_values(SearchConfig, "resume") == []
 
 
@@ -232,11 +233,11 @@ def test_a_missing_extra_is_named_with_the_command_that_installs_it():
         ),
         (
             ["search", "--download"],
-            "download: expected no, as only CIFAR can be fetched, got yes for digits",
+            "download: expected no, as digits is not fetched from anywhere, got yes",
         ),
         (
             ["search", "--dataset", "folder", "--data-dir", ".", "--download"],
-            "download: expected no, as only CIFAR can be fetched, got yes for folder",
+            "download: expected no, as folder is not fetched from anywhere, got yes",
         ),
         (
             ["search", "--dataset", "cifar10", "--image-size", "16"],

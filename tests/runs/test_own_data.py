@@ -15,6 +15,7 @@ from adarts_ext.files import read_json
 from adarts_ext.genotype import ADARTS_V1
 from adarts_ext.retrain import RetrainConfig, evaluate, retrain, retrain_seeds
 from adarts_ext.runs.checkpoint import load_checkpoint
+from adarts_ext.runs.data import run_data
 from adarts_ext.search import SearchConfig, loop, search
 
 CONFIG = SearchConfig(
@@ -172,3 +173,31 @@ def test_retraining_needs_test_images(tmp_path):
     with pytest.raises(ValueError, match=r"dataset: expected images to test on too"):
         retrain(ADARTS_V1, RETRAIN, tmp_path / "run", dataset=pairs())
     assert not (tmp_path / "run").exists()
+
+
+def test_a_part_of_the_training_images_is_the_same_for_every_seed():
+    given = images_of(pairs(), pairs(6))
+    parts = [
+        run_data(dataclasses.replace(CONFIG, train_images=10, seed=seed), given) for seed in (0, 1)
+    ]
+    assert torch.equal(parts[0].train_images, parts[1].train_images)
+    assert torch.bincount(parts[0].train_labels).tolist() == [5, 5]
+    assert torch.equal(parts[0].test_images, given.test_images)
+    whole = {image.numpy().tobytes() for image in given.train_images}
+    assert all(image.numpy().tobytes() in whole for image in parts[0].train_images)
+    assert run_data(dataclasses.replace(CONFIG, train_images=32), given) is given
+
+
+def test_more_training_images_than_there_are_are_refused():
+    with pytest.raises(ValueError, match="expected at most the 32 of TensorDataset, got 33"):
+        run_data(dataclasses.replace(CONFIG, train_images=33), pairs())
+
+
+def test_a_run_on_a_part_goes_on_with_that_part(tmp_path):
+    part = dataclasses.replace(CONFIG, train_images=24)
+    with interrupted_in(2, loop), pytest.raises(KeyboardInterrupt):
+        search(part, tmp_path, dataset=pairs())
+    with pytest.raises(ValueError, match="begun with train_images 24, cannot go on with None"):
+        search(CONFIG, tmp_path, resume=True, dataset=pairs())
+    search(part, tmp_path, resume=True, dataset=pairs())
+    assert read_json(tmp_path / "dataset.json")["train_images"] == 24

@@ -190,7 +190,7 @@ def test_an_option_that_beats_the_file_is_named_as_an_option(tmp_path, monkeypat
     assert line == "options.yaml: proportion: expected a divisor of --init-channels 8, got 5"
 
 
-@pytest.mark.parametrize("options", ['{"dataset": "mnist"}', '{"dataset": "digits"}', "[]"])
+@pytest.mark.parametrize("options", ['{"dataset": "imagenet"}', '{"dataset": "digits"}', "[]"])
 def test_the_options_of_the_run_to_retrain_are_named_by_their_file(options, tmp_path, capsys):
     ADARTS_V1.save(tmp_path / "genotype.json")
     (tmp_path / "config.json").write_text(options)

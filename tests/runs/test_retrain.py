@@ -370,6 +370,7 @@ def test_the_seeds_of_a_folder_are_all_that_were_asked_for(finished, config, tmp
         if retrained:
             raise KeyboardInterrupt
         retrained.append(retrain(genotype, config, folder, resume))
+        return retrained[0]
 
     folder = tmp_path / "runs"
     with monkeypatch.context() as patch:

@@ -12,7 +12,7 @@ from adarts_ext.retrain.cost import network_cost
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"dataset": "mnist"}, "dataset: expected one of digits.*got 'mnist'"),
+        ({"dataset": "imagenet"}, "dataset: expected one of digits.*got 'imagenet'"),
         ({"epochs": 0}, "epochs: expected at least 1, got 0"),
         ({"learning_rate": 0.0}, r"learning_rate: expected above 0, got 0\.0"),
         ({"learning_rate": float("nan")}, "learning_rate: expected above 0, got nan"),

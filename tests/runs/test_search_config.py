@@ -62,7 +62,7 @@ def test_the_choices_are_those_of_the_network(name, choices):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"dataset": "mnist"}, "dataset: expected one of digits, .*, got 'mnist'"),
+        ({"dataset": "imagenet"}, "dataset: expected one of digits, .*, got 'imagenet'"),
         ({"selection": "best"}, "selection: expected one of attention, .*, got 'best'"),
         ({"backend": "cuda"}, "backend: expected one of fused, reference, got 'cuda'"),
         ({"memory": "disk"}, "memory: expected one of store, recompute, got 'disk'"),
