@@ -90,7 +90,7 @@ def taken(monkeypatch, tmp_path):
         return run
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(search, "search", take("search"))
+    monkeypatch.setattr(search, "search_seeds", take("search"))
     monkeypatch.setattr(retrain, "retrain_seeds", take("retrain"))
     return caught
 

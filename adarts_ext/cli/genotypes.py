@@ -6,7 +6,7 @@ from pathlib import Path
 
 from adarts_ext.genotype import KNOWN, Genotype, random_genotype
 from adarts_ext.genotype_text import MOST_CHARACTERS, parse_genotype
-from adarts_ext.runs.folder import CONFIG_FILE, GENOTYPE_FILE, GENOTYPES_FOLDER
+from adarts_ext.runs.folder import GENOTYPE_FILE, GENOTYPES_FOLDER, check_holds_run
 
 GENOTYPE_HELP = (
     f"a genotype: one of {', '.join(KNOWN)}, random:SEED for one drawn at random, the folder of a "
@@ -23,7 +23,8 @@ def find_genotype(name: str) -> Genotype:
             path of a file, or what :func:`adarts_ext.genotype_text.parse_genotype` reads.
 
     Raises:
-        ValueError: If there is no such genotype, or the file is damaged.
+        ValueError: If there is no such genotype, the file is damaged, or the folder holds the runs
+            of several seeds.
         FileNotFoundError: If the folder holds no run, or no genotype yet.
 
     Example:
@@ -66,10 +67,10 @@ def genotype_file(folder: Path) -> Path:
     """Find the file with the genotype of a run.
 
     Raises:
-        FileNotFoundError: If the folder holds no run, or its search has not ended.
+        ValueError: If the folder holds the runs of several seeds.
+        FileNotFoundError: If it holds no run, or its search has not ended.
     """
-    if not (folder / CONFIG_FILE).is_file():
-        raise FileNotFoundError(f"{folder}: not the folder of a run, it holds no {CONFIG_FILE}")
+    check_holds_run(folder)
     if not (folder / GENOTYPE_FILE).is_file():
         latest = latest_genotype_file(folder)
         hint = f"; its latest genotype is {latest}" if latest else ""

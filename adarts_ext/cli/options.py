@@ -62,6 +62,16 @@ class OptionParser(ArgumentParser):
             help="go on with the run in --out, with the options that it was begun with",
         )
 
+    def add_seeds(self, what: str, default: str) -> None:
+        """Add ``--seeds``."""
+        self.add_option(
+            "seeds",
+            int | str,
+            metavar="0..7",
+            help=f"{what} from each of these seeds, numbers or ranges that commas set apart "
+            f"(default: {default}, with --resume those of the run)",
+        )
+
     def add_config_file(self) -> None:
         """Add ``--config``."""
         self.add_argument(

@@ -5,18 +5,23 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
-from adarts_ext.arguments import naming
 from adarts_ext.cli.genotypes import GENOTYPE_HELP, find_genotype
 from adarts_ext.cli.numbers import describe_cost, describe_time
 from adarts_ext.cli.options import OptionParser
-from adarts_ext.cli.runs import default_folder, pop_run, replace_options, running, say_if_ended
+from adarts_ext.cli.runs import (
+    default_folder,
+    pop_run,
+    pop_seeds,
+    replace_options,
+    running,
+    say_if_ended,
+)
 from adarts_ext.files import read_json
 from adarts_ext.retrain import RetrainConfig, RetrainResult, SeedsResult, retrain_seeds
-from adarts_ext.retrain.config import seed_folders
-from adarts_ext.retrain.seeds import seeds_of
 from adarts_ext.runs import processes
-from adarts_ext.runs.folder import CONFIG_FILE
+from adarts_ext.runs.folder import CONFIG_FILE, seed_folders
 from adarts_ext.runs.options import GIVEN
+from adarts_ext.runs.seeds import seeds_of
 
 DATASET_OPTIONS = ("dataset", "data_dir", "image_size")
 
@@ -27,7 +32,7 @@ def run(arguments: list[str]) -> None:
         "retrain",
         "Train the network of a genotype from random weights, and test it. The defaults are the "
         "published settings. The data set of a run whose folder is given is that of the run.",
-        "GENOTYPE|RUN [--seeds 0,1,2] [--config FILE] [--out RUN] [--resume] [options]",
+        "GENOTYPE|RUN [--seeds 0..7] [--config FILE] [--out RUN] [--resume] [options]",
     )
     parser.add_argument(
         "genotype",
@@ -36,23 +41,16 @@ def run(arguments: list[str]) -> None:
         nargs="?",
         help=f"{GENOTYPE_HELP}; with --resume that of the run if none",
     )
-    parser.add_option(
-        "seeds",
-        int | str,
-        metavar="0,1,2",
-        help="one training from each of these seeds (default: 0, with --resume those of the run)",
-    )
+    parser.add_seeds("one training", "0")
     parser.add_config_file()
     parser.add_run_folder("retrain")
     parser.add_dataclass(RetrainConfig, without=["seed"])
     given = parser.given(arguments)
     out, resume = pop_run(parser, given)
-    name, text = given.pop("genotype"), given.pop("seeds", None)
-    seeds = None if text is None else parse_seeds(parser, str(text))
-    known = [0]
+    name, seeds, known = given.pop("genotype"), pop_seeds(parser, given), [0]
     if resume:
         begun = next(iter(seed_folders(out)), out)
-        base, known = RetrainConfig.load(begun), seeds_of(out)
+        base, known = RetrainConfig.load(begun), seeds_of(out, RetrainConfig)
         name = name or str(begun)
     elif not name:
         parser.error("expected the genotype to train: GENOTYPE|RUN")
@@ -71,15 +69,6 @@ def run(arguments: list[str]) -> None:
         result = retrain_seeds(genotype, config, folder, seeds, resume)
     if processes.is_first():
         report(result)
-
-
-def parse_seeds(parser: OptionParser, text: str) -> list[int]:
-    """Read seeds that commas set apart."""
-    parts = text.split(",")
-    if not all(part.strip().isdecimal() for part in parts):
-        error = ValueError(f"seeds: expected whole numbers set apart by commas, got {text}")
-        parser.refuse(naming(error, "seeds"))
-    return [int(part) for part in parts]
 
 
 def dataset_options(folder: Path, dataset: str | None) -> RetrainConfig:

@@ -19,6 +19,7 @@ from adarts_ext.cli.options import OptionParser
 from adarts_ext.runs import processes
 from adarts_ext.runs.folder import CHECKPOINT_FILES, RESULT_FILE
 from adarts_ext.runs.options import RunConfig
+from adarts_ext.runs.seeds import parse_seeds
 from adarts_ext.runs.stop import stop_by
 
 Config = TypeVar("Config", bound=RunConfig)
@@ -32,6 +33,16 @@ def pop_run(parser: OptionParser, given: dict[str, Any]) -> tuple[Path | None, b
     if resume and not out:
         parser.error("--resume needs the folder of the run: --out RUN")
     return Path(out) if out else None, resume
+
+
+def pop_seeds(parser: OptionParser, given: dict[str, Any]) -> list[int] | None:
+    """Take ``--seeds`` out of the given options; None if it is not among them."""
+    if "seeds" not in given:
+        return None
+    try:
+        return parse_seeds(str(given.pop("seeds")))
+    except ValueError as error:
+        parser.refuse(error)
 
 
 def replace_options(parser: OptionParser, base: Config, given: dict[str, Any]) -> Config:

@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import shlex
 
+from adarts_ext.arguments import naming
 from adarts_ext.cli.numbers import describe_time
 from adarts_ext.cli.options import OptionParser
-from adarts_ext.cli.runs import default_folder, pop_run, replace_options, running, say_if_ended
+from adarts_ext.cli.runs import (
+    default_folder,
+    pop_run,
+    pop_seeds,
+    replace_options,
+    running,
+    say_if_ended,
+)
 from adarts_ext.genotype import state_name
 from adarts_ext.runs import processes
-from adarts_ext.runs.folder import GENOTYPE_FILE, TENSORBOARD_FOLDER
+from adarts_ext.runs.folder import GENOTYPE_FILE, TENSORBOARD_FOLDER, seed_folders
 from adarts_ext.runs.options import check_choice
 from adarts_ext.runs.progress import duration
-from adarts_ext.search import PRESETS, SearchConfig, SearchResult, search
+from adarts_ext.runs.seeds import seeds_of
+from adarts_ext.search import PRESETS, SearchConfig, SearchResult, SweepResult, search_seeds
 
 
 def run(arguments: list[str]) -> None:
@@ -21,7 +30,7 @@ def run(arguments: list[str]) -> None:
         "search",
         "Find a genotype, the structure of the cells that a network is made of, by training a "
         "supernet. The defaults shown are those of the preset adarts, the published settings.",
-        "[--preset NAME] [--config FILE] [--out RUN] [--resume] [options]",
+        "[--preset NAME] [--seeds 0..7] [--config FILE] [--out RUN] [--resume] [options]",
     )
     parser.add_option(
         "preset",
@@ -29,30 +38,48 @@ def run(arguments: list[str]) -> None:
         metavar="{" + ",".join(PRESETS) + "}",
         help="published settings, which other options override (default: adarts)",
     )
+    parser.add_seeds("one search", "that of --seed")
     parser.add_config_file()
     parser.add_run_folder("search")
     parser.add_dataclass(SearchConfig)
     given = parser.given(arguments)
     out, resume = pop_run(parser, given)
+    seeds, known = pop_seeds(parser, given), []
     preset_given = "preset" in given
     preset = given.pop("preset", "adarts")
     try:
         check_choice("preset", preset, PRESETS)
     except ValueError as error:
         parser.refuse(error)
-    base = SearchConfig.load(out) if resume and not preset_given else PRESETS[preset]
+    base = PRESETS[preset]
+    if resume:
+        begun, known = next(iter(seed_folders(out)), out), seeds_of(out, SearchConfig)
+        base = base if preset_given else SearchConfig.load(begun)
     config = replace_options(parser, base, given)
+    seeds = seeds or (known if len(known) > 1 else [config.seed])
+    if "seed" in given and seeds != [config.seed]:
+        names = ", ".join(map(str, seeds))
+        message = f"seed: expected none, as the seeds are {names}, got {config.seed}"
+        parser.refuse(naming(ValueError(message), "seed"))
     folder = out or default_folder(config)
     with running("search", arguments, folder):
-        if resume:
+        if resume and set(seeds) <= set(known):
             say_if_ended(folder)
-        result = search(config, folder, resume)
+        result = search_seeds(config, folder, seeds, resume)
     if processes.is_first():
         report(result)
 
 
-def report(result: SearchResult) -> None:
-    """Print the outcome of a search."""
+def report(result: SearchResult | SweepResult) -> None:
+    """Print the outcome of a search, or of one from each of several seeds."""
+    if isinstance(result, SweepResult):
+        report_seeds(result)
+    else:
+        report_one(result)
+
+
+def report_one(result: SearchResult) -> None:
+    """Print what one search found, and what to do next."""
     print(f"normal cell:\n{describe_cell(result.genotype.normal)}")
     print(f"reduction cell:\n{describe_cell(result.genotype.reduce)}")
     print(
@@ -67,6 +94,30 @@ def report(result: SearchResult) -> None:
     print(f"pictures:   adarts draw {place}")
     print(f"curves:     tensorboard --logdir {curves}")
     print(f"next:       adarts retrain {place}")
+
+
+def report_seeds(result: SweepResult) -> None:
+    """Print how the searches from several seeds did, and how far their genotypes agree."""
+    numbers = zip(result.runs, result.skip_connections, result.poolings, strict=True)
+    for run, skips, poolings in numbers:
+        print(
+            f"seed {run.seed}: validation accuracy {run.validation_accuracy:.4f}; of "
+            f"{len(run.genotype.normal + run.genotype.reduce)} operations are skip connections "
+            f"{skips}, poolings {poolings}"
+        )
+    mean, deviation = result.validation_accuracy_mean, result.validation_accuracy_std
+    print(
+        f"validation accuracy of the supernets {mean:.4f} +- {deviation:.4f} "
+        f"after {result.epochs} epochs, mean and sample deviation"
+    )
+    print(f"two of the genotypes share {100 * result.agreement:.0f} % of their edges, on average")
+    time = describe_time(result.time, result.images_per_second, result.peak_memory_bytes)
+    print(f"time: {time}")
+    place = shlex.quote(str(result.runs[0].folder))
+    print(f"results in {result.folder}, a folder for each seed")
+    print(f"curves:     tensorboard --logdir {shlex.quote(str(result.folder))}")
+    print(f"pictures:   adarts draw {place}  # or another seed")
+    print(f"next:       adarts retrain {place}  # or another seed")
 
 
 def describe_cell(edges: tuple[tuple[str, int], ...]) -> str:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import ClassVar
 
 from adarts_ext.arguments import naming
 from adarts_ext.nn import DerivedNetwork
-from adarts_ext.runs.folder import CONFIG_FILE
 from adarts_ext.runs.options import RunConfig, check_range, defaults_of
 
 NETWORK = defaults_of(DerivedNetwork)
@@ -90,23 +88,3 @@ class RetrainConfig(RunConfig):
         if not self.augment and self.cutout:
             found["cutout"] = "training images are taken as they are with augment off"
         return found
-
-    @classmethod
-    def load(cls, folder: Path) -> RetrainConfig:
-        """Read the options of a run from its folder.
-
-        Raises:
-            FileNotFoundError: If there is no run in the folder.
-            ValueError: If the run is of another kind or one of several seeds, or the file is
-                damaged.
-        """
-        if seeds := seed_folders(folder):
-            raise ValueError(f"{folder}: holds a run for each seed; name one, such as {seeds[0]}")
-        return super().load(folder)
-
-
-def seed_folders(folder: Path) -> list[Path]:
-    """Find the folders of the runs of several seeds; none where the folder itself holds a run."""
-    if (folder / CONFIG_FILE).is_file():
-        return []
-    return sorted(found.parent for found in folder.glob(f"seed-*/{CONFIG_FILE}"))

@@ -95,7 +95,7 @@ def retrain(
     config = config_of_given(config, dataset)
     folder = check_run(genotype, config, run_folder, resume)
     with processes.joined(resolve_device(config.device)):
-        return retrain_on(run_data(config, dataset), genotype, config, folder, resume)
+        return retrain_on(genotype, run_data(config, dataset), config, folder, resume)
 
 
 def check_run(
@@ -115,8 +115,8 @@ def check_run(
 
 
 def retrain_on(
-    data: ImageDataset,
     genotype: Genotype,
+    data: ImageDataset,
     config: RetrainConfig,
     folder: Path,
     resume: bool,
@@ -125,8 +125,8 @@ def retrain_on(
     """Do what :func:`retrain` does, on data that are loaded, in one of several trainings perhaps.
 
     Args:
-        data: What :func:`adarts_ext.runs.data.run_data` gave.
         genotype: The two cells.
+        data: What :func:`adarts_ext.runs.data.run_data` gave.
         config: How to train, as :func:`adarts_ext.runs.data.config_of_given` gave it.
         folder: The run's folder, which :func:`check_run` has passed.
         resume: Go on with the run that the folder holds.

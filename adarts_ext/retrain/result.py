@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from adarts_ext.runs.clock import sum_up_times
-from adarts_ext.runs.result import RunResult
+from adarts_ext.genotype import Genotype
+from adarts_ext.runs.result import RunResult, SeedsSummary, common_numbers, mean_and_deviation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,10 +50,11 @@ class RetrainResult(RunResult):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SeedsResult(RunResult):
+class SeedsResult(SeedsSummary):
     """What the trainings of one genotype from several seeds come to.
 
     Args:
+        genotype: The two cells.
         seeds: The seeds.
         epochs: Epochs of each training.
         parameters: As in each training.
@@ -73,7 +73,7 @@ class SeedsResult(RunResult):
 
     kind: ClassVar[str] = "retrain"
 
-    seeds: tuple[int, ...]
+    genotype: Genotype
     epochs: int
     parameters: int
     macs: int
@@ -86,31 +86,15 @@ class SeedsResult(RunResult):
     time: dict[str, float]
     images_per_second: float | None
     peak_memory_bytes: int | None
-    runs: tuple[RetrainResult, ...]
 
     @classmethod
     def of(cls, runs: Sequence[RetrainResult], folder: Path) -> SeedsResult:
         """Sum up trainings that differ in nothing but their seeds."""
-        last = [run.test_accuracy_last for run in runs]
-        best = [run.test_accuracy_best for run in runs]
         return cls(
-            folder=folder,
             genotype=runs[0].genotype,
-            dataset=runs[0].dataset,
-            seeds=tuple(run.seed for run in runs),
-            epochs=runs[0].epochs,
-            parameters=runs[0].parameters,
             macs=runs[0].macs,
             flops=runs[0].flops,
-            test_accuracy_last_mean=statistics.mean(last),
-            test_accuracy_last_std=statistics.stdev(last),
-            test_accuracy_best_mean=statistics.mean(best),
-            test_accuracy_best_std=statistics.stdev(best),
-            **sum_up_times([run.record() for run in runs]),
-            runs=tuple(runs),
+            **mean_and_deviation(runs, "test_accuracy_last"),
+            **mean_and_deviation(runs, "test_accuracy_best"),
+            **common_numbers(runs, folder),
         )
-
-    def record(self) -> dict[str, Any]:
-        """Return what ``result.json`` holds, with the records of the ``runs``."""
-        runs = [run.record() for run in self.runs]
-        return super().record() | {"seeds": list(self.seeds), "runs": runs}

@@ -60,6 +60,28 @@ def check_run_folder(path: str | os.PathLike[str], resume: bool) -> Path:
     return folder
 
 
+def seed_folders(folder: Path) -> list[Path]:
+    """Find the folders of the runs of several seeds; none where the folder itself holds a run."""
+    if (folder / CONFIG_FILE).is_file():
+        return []
+    found = [path.parent for path in folder.glob(f"seed-*/{CONFIG_FILE}")]
+    return sorted(found, key=lambda path: (len(path.name), path.name))
+
+
+def check_holds_run(folder: Path) -> None:
+    """Refuse a folder that holds no run, or the runs of several seeds.
+
+    Raises:
+        ValueError: If it holds a run for each seed; the message names them.
+        FileNotFoundError: If it holds no run.
+    """
+    if seeds := seed_folders(folder):
+        names = ", ".join(map(str, seeds))
+        raise ValueError(f"{folder}: holds a run for each seed; name one of {names}")
+    if not (folder / CONFIG_FILE).is_file():
+        raise FileNotFoundError(f"{folder}: not the folder of a run, it holds no {CONFIG_FILE}")
+
+
 def holds_checkpoint(folder: Path) -> bool:
     """Return whether a folder holds a checkpoint, the newest or the one before."""
     return any((folder / name).is_file() for name in CHECKPOINT_FILES)

@@ -15,7 +15,7 @@ from adarts_ext.data import DATASETS
 from adarts_ext.data.load import check_needed
 from adarts_ext.files import read_json, write_json
 from adarts_ext.nn.checks import can_be_halved_twice
-from adarts_ext.runs.folder import CONFIG_FILE
+from adarts_ext.runs.folder import CONFIG_FILE, check_holds_run
 
 Config = TypeVar("Config", bound="RunConfig")
 
@@ -31,7 +31,7 @@ EXPECTED = {
     str: "a text",
     int | None: "a whole number",
     str | None: "a text",
-    int | str: "whole numbers set apart by commas",
+    int | str: "whole numbers set apart by commas, or ranges such as 0..7",
 }
 
 
@@ -123,11 +123,11 @@ class RunConfig:
 
         Raises:
             FileNotFoundError: If there is no run in the folder.
-            ValueError: If the run is of another kind, or the file is damaged.
+            ValueError: If the run is of another kind or one of several seeds, or the file is
+                damaged.
         """
+        check_holds_run(folder)
         path = folder / CONFIG_FILE
-        if not path.is_file():
-            raise FileNotFoundError(f"{folder}: not the folder of a run, it holds no {CONFIG_FILE}")
         options = read_json(path)
         found = options.pop("kind", None) if isinstance(options, dict) else None
         if found != cls.kind:

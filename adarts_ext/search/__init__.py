@@ -3,9 +3,9 @@
 from typing import Any
 
 from adarts_ext.search.config import PRESETS, SearchConfig
-from adarts_ext.search.result import SearchResult
+from adarts_ext.search.result import SearchResult, SweepResult
 
-__all__ = ["PRESETS", "SearchConfig", "SearchResult", "search"]
+__all__ = ["PRESETS", "SearchConfig", "SearchResult", "SweepResult", "search", "search_seeds"]
 
 
 def __getattr__(name: str) -> Any:
@@ -14,4 +14,8 @@ def __getattr__(name: str) -> Any:
         from adarts_ext.search.loop import search
 
         return search
+    if name == "search_seeds":
+        from adarts_ext.search.seeds import search_seeds
+
+        return search_seeds
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -73,23 +73,66 @@ def search(
             has ended (ConnectionError).
         KeyboardInterrupt, SystemExit: After the save, on Ctrl-C and on SIGTERM (with status 143).
     """
-    folder = check_run_folder(run_folder, resume)
     config = config_of_given(config, dataset)
+    folder = check_run(config, run_folder, resume)
+    with processes.joined(resolve_device(config.device)):
+        return search_on(run_data(config, dataset), config, folder, resume)
+
+
+def check_run(config: SearchConfig, run_folder: str | Path, resume: bool) -> Path:
+    """Refuse a folder that is not for this search, before its data are loaded; return it.
+
+    Raises:
+        ValueError: If the folder holds another run, or with ``resume`` one of other options.
+        OSError: If it holds no run to go on with, or cannot be written to.
+    """
+    folder = check_run_folder(run_folder, resume)
     if resume:
         config.check_continues(folder)
+    return folder
+
+
+def search_on(
+    data: ImageDataset,
+    config: SearchConfig,
+    folder: Path,
+    resume: bool,
+    other_epochs: tuple[int, int] = (0, 0),
+) -> SearchResult:
+    """Do what :func:`search` does, on data that are loaded, in one of several searches perhaps.
+
+    Args:
+        data: What :func:`adarts_ext.runs.data.run_data` gave.
+        config: How to search, as :func:`adarts_ext.runs.data.config_of_given` gave it.
+        folder: The run's folder, which :func:`check_run` has passed.
+        resume: Go on with the run that the folder holds.
+        other_epochs: Epochs of the searches before this one and of those that follow it, which
+            the progress shown includes.
+    """
+    if resume:
+        check_same_data(folder, data)
+    state, evaluation_loader = prepare(config, data)
+    open_run_folder(folder, resume)
+    with sole_run(folder):
+        return _search(config, folder, resume, data, state, evaluation_loader, other_epochs)
+
+
+def prepare(config: SearchConfig, data: ImageDataset) -> tuple[SearchState, BatchLoader]:
+    """Build what a search needs, and write nothing.
+
+    Returns:
+        What changes during the search, and the batches to evaluate the supernet on.
+
+    Raises:
+        ValueError: If the options do not fit the data, or the device is not there.
+    """
     device = resolve_device(config.device)
-    with processes.joined(device):
-        data = run_data(config, dataset)
-        if resume:
-            check_same_data(folder, data)
-        train_loader, validation_loader, evaluation_loader = make_loaders(config, data, device)
-        torch.manual_seed(config.seed)
-        network = build_network(config, data).to(device)
-        optimizers = make_optimizers(config, network.flat_parameters(), network.arch_parameters())
-        state = SearchState(network, *optimizers, train_loader, validation_loader)
-        open_run_folder(folder, resume)
-        with sole_run(folder):
-            return _search(config, folder, resume, data, state, evaluation_loader)
+    train_loader, validation_loader, evaluation_loader = make_loaders(config, data, device)
+    torch.manual_seed(config.seed)
+    network = build_network(config, data).to(device)
+    optimizers = make_optimizers(config, network.flat_parameters(), network.arch_parameters())
+    state = SearchState(network, *optimizers, train_loader, validation_loader)
+    return state, evaluation_loader
 
 
 def _search(
@@ -99,13 +142,14 @@ def _search(
     dataset: ImageDataset,
     state: SearchState,
     evaluation_loader: BatchLoader,
+    other_epochs: tuple[int, int],
 ) -> SearchResult:
     network, device = state.network, evaluation_loader.images.device
     history, under_way = begin_run(config, folder, resume, dataset, device, state)
     if processes.is_first():
         (folder / GENOTYPES_FOLDER).mkdir(exist_ok=True)
     steps, passes = len(state.train_loader), Passes(state, config, device)
-    with epochs_left(state, config, folder, steps, history, under_way) as epochs:
+    with epochs_left(state, config, folder, steps, history, under_way, other_epochs) as epochs:
         for training in epochs:
             learning_rate = cosine_learning_rate(
                 config.learning_rate, config.learning_rate_min, training.epoch, config.epochs
@@ -132,7 +176,7 @@ def _search(
                 **time_record(epochs.clock.take(), steps, steps * config.batch_size),
                 "peak_memory_bytes": peak_memory(device),
             }
-            epochs.end(entry, curves(entry), summary(entry, config.epochs))
+            epochs.end(entry, curves(entry), summary(entry, config))
 
     result = SearchResult(
         folder=folder,
@@ -182,12 +226,12 @@ def train_epoch(
         epochs.pause(training)
 
 
-def summary(entry: dict[str, Any], epochs: int) -> str:
+def summary(entry: dict[str, Any], config: SearchConfig) -> str:
     """Describe an epoch in one line."""
     skips = f"{entry['skip_connections_normal']} + {entry['skip_connections_reduce']}"
     return (
-        f"epoch {entry['epoch']}/{epochs}: train loss {entry['train_loss']:.4f}, "
-        f"train accuracy {entry['train_accuracy']:.4f}, "
+        f"seed {config.seed}, epoch {entry['epoch']}/{config.epochs}: "
+        f"train loss {entry['train_loss']:.4f}, train accuracy {entry['train_accuracy']:.4f}, "
         f"validation accuracy {entry['validation_accuracy']:.4f}, "
         f"skip connections {skips}"
     )

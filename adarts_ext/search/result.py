@@ -1,11 +1,18 @@
-"""What a search comes to."""
+"""What searches come to: one from one seed, or several from several."""
 
 from __future__ import annotations
 
+import statistics
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
 from typing import ClassVar
 
-from adarts_ext.runs.result import RunResult
+from adarts_ext.genotype import Genotype
+from adarts_ext.runs.result import RunResult, SeedsSummary, common_numbers, mean_and_deviation
+
+POOLINGS = ("max_pool_3x3", "avg_pool_3x3")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,3 +46,87 @@ class SearchResult(RunResult):
     time: dict[str, float]
     images_per_second: float | None
     peak_memory_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepResult(SeedsSummary):
+    """What searches from several seeds come to.
+
+    Args:
+        seeds: The seeds.
+        epochs: Epochs of each search.
+        parameters: As in each search.
+        validation_accuracy_mean: Mean of the supernets' accuracies on the second half of the
+            training images after the last epoch, in [0, 1].
+        validation_accuracy_std: Its sample standard deviation (over n - 1).
+        agreement: What part of their edges two of the genotypes have in common, in [0, 1], on
+            average over all pairs (:func:`agreement`).
+        skip_connections: How many of the operations of each genotype, both cells together, are
+            skip connections.
+        poolings: How many are poolings.
+        seconds: Time of all epochs of all searches.
+        time: Where it went.
+        images_per_second: The mean over the searches.
+        peak_memory_bytes: The most memory that one took.
+        runs: The results of the searches, in the order of the seeds; each has its ``genotype``.
+    """
+
+    kind: ClassVar[str] = "search"
+
+    epochs: int
+    parameters: int
+    validation_accuracy_mean: float
+    validation_accuracy_std: float
+    agreement: float
+    skip_connections: tuple[int, ...]
+    poolings: tuple[int, ...]
+    seconds: float
+    time: dict[str, float]
+    images_per_second: float | None
+    peak_memory_bytes: int | None
+
+    @classmethod
+    def of(cls, runs: Sequence[SearchResult], folder: Path) -> SweepResult:
+        """Sum up searches that differ in nothing but their seeds."""
+        genotypes = [run.genotype for run in runs]
+        return cls(
+            **mean_and_deviation(runs, "validation_accuracy"),
+            agreement=agreement(genotypes),
+            skip_connections=tuple(count(one, ("skip_connect",)) for one in genotypes),
+            poolings=tuple(count(one, POOLINGS) for one in genotypes),
+            **common_numbers(runs, folder),
+        )
+
+
+def agreement(genotypes: Sequence[Genotype]) -> float:
+    """Return what part of their edges two genotypes have in common, on average over all pairs.
+
+    An edge is the same in two genotypes if it has the same operation from the same source into the
+    same node of the same cell; in which order a node's two edges are listed does not matter.
+
+    Args:
+        genotypes: Two or more, with as many nodes.
+
+    Returns:
+        A number in [0, 1]: 1 if all are the same, 0 if no two share an edge.
+
+    Example:
+        >>> cells = [(("skip_connect", 0), (op, 1)) for op in ("sep_conv_3x3", "max_pool_3x3")]
+        >>> agreement([Genotype(cells[0], (2,), cell, (2,)) for cell in cells])
+        0.75
+    """
+    edges = [
+        {
+            (cell, place // 2, *edge)
+            for cell in ("normal", "reduce")
+            for place, edge in enumerate(getattr(genotype, cell))
+        }
+        for genotype in genotypes
+    ]
+    shares = [len(one & other) / len(one) for one, other in combinations(edges, 2)]
+    return statistics.mean(shares)
+
+
+def count(genotype: Genotype, operations: Collection[str]) -> int:
+    """Return how many edges of both cells have one of some operations."""
+    return sum(op in operations for op, _ in (*genotype.normal, *genotype.reduce))

@@ -79,7 +79,7 @@ def test_search_says_what_it_found_and_what_comes_next(images, tmp_path, capfd):
     assert f"adarts retrain {shlex.quote(str(folder))}" in output.out
     time = r"^time: data .* weight step .* s \(\d+ %\), .*; \d+ images a second; peak memory .* GB$"
     assert re.search(time, output.out, re.MULTILINE)
-    assert re.search(r"^epoch 1/1: .* s, 0 s left$", output.err, re.MULTILINE)
+    assert re.search(r"^seed 0, epoch 1/1: .* s, 0 s left$", output.err, re.MULTILINE)
 
 
 def test_search_then_retrain_then_evaluate_then_draw(searched, tmp_path, capsys):
@@ -274,10 +274,10 @@ def test_ctrl_c_and_sigterm_save_and_say_in_one_line_how_to_go_on(images, tmp_pa
     )
     with process:
         for line in process.stderr:
-            if line.startswith("epoch 1/"):
+            if line.startswith("seed 0, epoch 1/"):
                 process.send_signal(sent)
                 break
-        rest = [line for line in process.stderr if not line.startswith("epoch ")]
+        rest = [line for line in process.stderr if not line.startswith("seed 0, epoch ")]
     assert process.returncode == status
     (line,) = rest
     assert line.startswith(f"{folder}: go on from its last checkpoint by: adarts search")

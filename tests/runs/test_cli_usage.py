@@ -147,7 +147,7 @@ def test_the_first_steps_of_the_help_are_commands_that_run(taken, monkeypatch, t
     steps = [shlex.split(line) for line in FIRST_STEPS.splitlines() if line.startswith("  adarts")]
     assert [step[1] for step in steps] == ["search", "draw", "retrain"]
     assert main(steps[0][1:]) == 1  # the fixture's error
-    config, folder, _ = taken["search"]
+    config, folder, *_ = taken["search"]
     assert config.epochs > config.warmup_epochs > 0
     write_search(tmp_path / folder)
     assert main(steps[1][1:]) == 0

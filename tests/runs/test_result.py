@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from adarts_ext.files import read_json
-from adarts_ext.genotype import ADARTS_V1
+from adarts_ext.genotype import ADARTS_V1, ADARTS_V2
 from adarts_ext.retrain import RetrainResult, SeedsResult
 from adarts_ext.runs.clock import PARTS, sum_up_times
-from adarts_ext.runs.result import RunResult
-from adarts_ext.search import SearchResult
+from adarts_ext.runs.result import Result
+from adarts_ext.search import SearchResult, SweepResult
 
 MEASURED = {
     "seconds": 6.5,
@@ -20,16 +20,16 @@ MEASURED = {
 }
 
 
-def make_search(folder):
+def make_search(folder, seed=3, genotype=ADARTS_V1, accuracy=0.75):
     return SearchResult(
         folder=folder,
-        genotype=ADARTS_V1,
+        genotype=genotype,
         dataset="digits",
-        seed=3,
+        seed=seed,
         epochs=2,
         parameters=100,
         validation_loss=0.5,
-        validation_accuracy=0.75,
+        validation_accuracy=accuracy,
         **MEASURED,
     )
 
@@ -52,15 +52,20 @@ def make_retrain(folder, seed=3, last=0.5):
     )
 
 
+def make_sweep(folder):
+    runs = [make_search(folder, 1, ADARTS_V1, 0.5), make_search(folder, 2, ADARTS_V2, 1.0)]
+    return SweepResult.of(runs, folder)
+
+
 def make_seeds(folder):
     return SeedsResult.of([make_retrain(folder, 1, 0.5), make_retrain(folder, 2, 1.0)], folder)
 
 
-@pytest.mark.parametrize("make", [make_search, make_retrain, make_seeds])
+@pytest.mark.parametrize("make", [make_search, make_retrain, make_seeds, make_sweep])
 def test_results_of_all_kinds_are_alike(make, tmp_path):
     result = make(tmp_path)
-    assert isinstance(result, RunResult)
-    assert (result.folder, result.genotype, result.dataset) == (tmp_path, ADARTS_V1, "digits")
+    assert isinstance(result, Result)
+    assert (result.folder, result.dataset) == (tmp_path, "digits")
     assert (result.epochs, result.parameters) == (2, 100)
     assert result.seconds > 0
     with pytest.raises(dataclasses.FrozenInstanceError):
@@ -119,6 +124,28 @@ def test_the_file_of_several_seeds_keeps_its_entries_and_their_order():
         ("test_accuracy_last_std", pytest.approx(0.5 / 2**0.5)),
         ("test_accuracy_best_mean", 0.75),
         ("test_accuracy_best_std", 0.0),
+        ("seconds", 13.0),
+        ("time", {part: 2 * seconds for part, seconds in MEASURED["time"].items()}),
+        ("images_per_second", 60.0),
+        ("peak_memory_bytes", 1 << 20),
+    ]
+
+
+def test_the_file_of_a_sweep_keeps_its_entries_and_their_order():
+    record = make_sweep(Path()).record()
+    runs = record.pop("runs")
+    assert [run["seed"] for run in runs] == [1, 2]
+    assert list(record.items()) == [
+        ("kind", "search"),
+        ("dataset", "digits"),
+        ("seeds", [1, 2]),
+        ("epochs", 2),
+        ("parameters", 100),
+        ("validation_accuracy_mean", 0.75),
+        ("validation_accuracy_std", pytest.approx(0.5 / 2**0.5)),
+        ("agreement", 3 / 16),
+        ("skip_connections", [4, 2]),
+        ("poolings", [4, 5]),
         ("seconds", 13.0),
         ("time", {part: 2 * seconds for part, seconds in MEASURED["time"].items()}),
         ("images_per_second", 60.0),

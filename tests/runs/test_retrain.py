@@ -20,11 +20,11 @@ from adarts_ext.genotype import ADARTS_V1, ADARTS_V2, Genotype
 from adarts_ext.nn import DerivedNetwork
 from adarts_ext.retrain import RetrainConfig, build, evaluate, loop, retrain, retrain_seeds
 from adarts_ext.retrain import seeds as seeds_module
-from adarts_ext.retrain.seeds import seeds_of
 from adarts_ext.runs import checkpoint as checkpoint_module
 from adarts_ext.runs import epochs
 from adarts_ext.runs.checkpoint import load_checkpoint
 from adarts_ext.runs.folder import sole_run
+from adarts_ext.runs.seeds import seeds_of
 
 
 @pytest.fixture(scope="module")
@@ -312,7 +312,9 @@ def test_seeds_are_summed_up(finished, config, tmp_path):
         assert getattr(summary, f"test_accuracy_{which}_std") == statistics.stdev(accuracies)
     assert read_json(tmp_path / "runs" / "result.json") == summary.record()
 
-    with pytest.raises(ValueError, match=r"holds a run for each seed; name one, such as .*seed-3"):
+    with pytest.raises(
+        ValueError, match=r"holds a run for each seed; name one of .*seed-3, .*seed-5$"
+    ):
         evaluate(tmp_path / "runs", device="cpu")
     with pytest.raises(ValueError, match="already holds a run"):
         retrain_seeds(ADARTS_V1, short, tmp_path / "runs", [7, 3])
@@ -324,7 +326,7 @@ def test_seeds_are_summed_up(finished, config, tmp_path):
 
 
 def test_the_progress_is_over_all_seeds(config, tmp_path, monkeypatch, capsys):
-    """Also where a run goes on: the second seed has two of its three epochs, the third none."""
+    """Of those that are left: the first has ended, the second has two of its three epochs."""
     retrain(ADARTS_V1, replace(config, seed=3), tmp_path / "seed-3")
     second = replace(config, seed=5)
     retrain_until(2, ADARTS_V1, second, tmp_path / "seed-5", monkeypatch)
@@ -340,9 +342,8 @@ def test_the_progress_is_over_all_seeds(config, tmp_path, monkeypatch, capsys):
     retrain_seeds(ADARTS_V1, config, tmp_path, [3, 5, 7], resume=True)
     steps = 64 // 16
     assert seen == [
-        ("retrain", 3, 3, steps, 0, 1 + 3),
-        ("retrain", 3, 2, steps, 3, 3),
-        ("retrain", 3, 0, steps, 6, 0),
+        ("retrain", 3, 2, steps, 0, 3),
+        ("retrain", 3, 0, steps, 3, 0),
     ]
     lines = capsys.readouterr().err.splitlines()
     assert [line.partition(":")[0] for line in lines] == [
@@ -362,10 +363,10 @@ def test_one_seed_is_a_run_of_its_own(finished, config, tmp_path):
 
 
 def test_the_seeds_of_a_folder_are_all_that_were_asked_for(finished, config, tmp_path, monkeypatch):
-    assert seeds_of(finished[0]) == [0]
+    assert seeds_of(finished[0], RetrainConfig) == [0]
     retrained = []
 
-    def interrupted(data, genotype, config, folder, resume, other_epochs):
+    def interrupted(genotype, data, config, folder, resume, other_epochs):
         if retrained:
             raise KeyboardInterrupt
         retrained.append(retrain(genotype, config, folder, resume))
@@ -376,15 +377,15 @@ def test_the_seeds_of_a_folder_are_all_that_were_asked_for(finished, config, tmp
         patch.setattr(seeds_module, "retrain_on", interrupted)
         with pytest.raises(KeyboardInterrupt):
             retrain_seeds(ADARTS_V1, replace(config, epochs=1), folder, [7, 3, 10])
-    assert seeds_of(folder) == [7, 3, 10]
+    assert seeds_of(folder, RetrainConfig) == [7, 3, 10]
     (folder / "seeds.json").unlink()  # as an earlier version left it: those that were begun
-    assert seeds_of(folder) == [7]
+    assert seeds_of(folder, RetrainConfig) == [7]
     for damaged in ("[1, ", '{"seeds": [1]}', "[true]"):
         (folder / "seeds.json").write_text(damaged)
         with pytest.raises(ValueError, match=r"seeds\.json: damaged"):
-            seeds_of(folder)
+            seeds_of(folder, RetrainConfig)
     with pytest.raises(FileNotFoundError, match="not the folder of a run"):
-        seeds_of(tmp_path)
+        seeds_of(tmp_path, RetrainConfig)
 
 
 def test_two_commands_do_not_train_seeds_in_one_folder(config, tmp_path):

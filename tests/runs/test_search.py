@@ -294,7 +294,7 @@ def test_without_a_terminal_every_epoch_is_one_line(config, tmp_path, capfd):
     lines = capfd.readouterr().err.splitlines()
     assert len(lines) == 3
     for epoch, line in enumerate(lines, 1):
-        assert line.startswith(f"epoch {epoch}/3: train loss ")
+        assert line.startswith(f"seed 0, epoch {epoch}/3: train loss ")
         assert "validation accuracy" in line
 
 
