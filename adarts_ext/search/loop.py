@@ -96,7 +96,7 @@ def _search(
     state: SearchState,
     evaluation_loader: BatchLoader,
 ) -> SearchResult:
-    network, device = state.network, evaluation_loader.images.device
+    network, device = state.network, evaluation_loader.device
     history, under_way = begin_run(config, folder, resume, dataset, device, state)
     (folder / GENOTYPES_FOLDER).mkdir(exist_ok=True)
     steps, passes = len(state.train_loader), Passes(state, config, device)
