@@ -1,4 +1,4 @@
-"""How much memory there is, and the errors that mean too little of it: they have several classes."""
+"""How much memory there is, and which errors mean too little of it: they have several classes."""
 
 from __future__ import annotations
 

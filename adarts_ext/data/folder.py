@@ -6,7 +6,7 @@ import hashlib
 import os
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -164,7 +164,7 @@ def _digest(folder: Path, paths: list[Path], form: tuple[int, int, int]) -> str:
     return digest.hexdigest()
 
 
-def _with_bar(paths: list[Path], what: str) -> Sequence[Path]:
+def _with_bar(paths: list[Path], what: str) -> Iterable[Path]:
     from tqdm import tqdm
 
     return tqdm(paths, desc=what, unit="file", leave=False, disable=None)

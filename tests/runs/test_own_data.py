@@ -189,9 +189,7 @@ def test_a_part_of_the_training_images_is_the_same_for_every_seed():
 
 
 def test_more_training_images_than_there_are_are_refused():
-    with pytest.raises(
-        ValueError, match="expected at most the 32 of TensorDataset, got 33"
-    ):
+    with pytest.raises(ValueError, match="expected at most the 32 of TensorDataset, got 33"):
         run_data(dataclasses.replace(CONFIG, train_images=33), pairs())
 
 
