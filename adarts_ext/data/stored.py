@@ -105,6 +105,8 @@ class StoredImages(ABC):
             message = "a process that reads images has ended, perhaps for lack of memory; fewer of "
             message += f"them take less: workers (there were {loader.num_workers}): {error}"
             raise naming(ChildProcessError(message), "workers") from error
+        finally:
+            del batches  # ends its processes now, and not when an error's traceback is collected
 
     def in_chunks(self, what: str) -> Iterator[Tensor]:
         """Read all images, some at a time, with a bar on a terminal that says what for."""
