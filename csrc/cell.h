@@ -143,9 +143,12 @@ struct Sizes {
   int64_t width;
   bool training;  // batch statistics, else running ones
   double eps;
+  int64_t processes;  // whose images of each the statistics are of, all with as many
 
   ADARTS_BOTH int64_t pixels() const { return height * width; }
-  ADARTS_BOTH int64_t count() const { return batch * height * width; }  // values of a statistic
+  ADARTS_BOTH int64_t count() const {  // values of a statistic
+    return batch * height * width * processes;
+  }
   ADARTS_BOTH EdgeWeights weights() const { return {channels, selected, hidden}; }
   ADARTS_BOTH int64_t lanes(int64_t block) const { return lanes_of(batch, block); }
 };
@@ -241,6 +244,7 @@ template <class T>
 struct Selection {
   Group<T> group;
   int64_t* index[kGroup];  // (c) each
+  double* sums;  // (edges, C), of the scores over several processes' batches; null for this one's
   bool given;
   bool shuffle;  // PC-DARTS: output channel q * K + k is channel k * c + q before the shuffle
 };

@@ -18,7 +18,8 @@ struct Preprocess {
   int64_t height, width;  // of h
   int stride;
   bool training;
-  const T* in;  // (., in_channels, in pixels, kLanes), its blocks in_block elements apart
+  int64_t processes;  // whose images of each the statistics are of
+  const T* in;        // (., in_channels, in pixels, kLanes), its blocks in_block elements apart
   int64_t in_block;
   const A* weights;  // (channels, in_channels)
   T* h;              // (blocks, channels, pixels, kLanes)
@@ -33,7 +34,7 @@ struct Preprocess {
   A* grad_weights;     // (parts, channels * in_channels), or null
 
   ADARTS_BOTH int64_t pixels() const { return height * width; }
-  ADARTS_BOTH int64_t count() const { return batch * height * width; }
+  ADARTS_BOTH int64_t count() const { return batch * height * width * processes; }
   ADARTS_BOTH int64_t lanes(int64_t block) const { return lanes_of(batch, block); }
   ADARTS_BOTH int64_t band_begin(int64_t band) const { return pixels() * band / kBands; }
   // Where output pixel p of output channel o is taken from in a plane of `in`.

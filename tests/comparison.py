@@ -40,8 +40,38 @@ def compare(
 ) -> None:
     """Assert that result and gradients of ``operator`` are as good as those of ``reference``.
 
+    Plain torch is lucky with one draw in a hundred of a small tensor. Where the numbers that are
+    given fail, the median over them and eight more draws decides, each of the same numbers and
+    layouts times a random factor for each tensor, which rounds all of them anew.
+
     ``sizes`` are those of the terms that are summed, where absolute values do not tell them.
     """
+    shares = _shares(operator, reference, tensors, grad, sizes)
+    if max(shares.values()) > 1:
+        draws = [shares]
+        for _ in range(8):
+            scaled = [_scaled(tensor) for tensor in (*tensors, grad)]
+            draws.append(_shares(operator, reference, scaled[:-1], scaled[-1], sizes))
+        shares = {name: statistics.median(draw[name] for draw in draws) for name in shares}
+    for name, share in shares.items():
+        assert share <= 1, f"{name}: error {share:.3g} times the one allowed"
+
+
+def _scaled(tensor: Tensor) -> Tensor:
+    """Multiply a tensor by a number from 1/2 to 1, and leave it where it lies in its memory."""
+    memory = torch.empty(0, dtype=tensor.dtype, device=tensor.device)
+    memory = memory.set_(tensor.detach().untyped_storage()) * (1 - torch.rand(()).item() / 2)
+    return memory.as_strided(tensor.shape, tensor.stride(), tensor.storage_offset())
+
+
+def _shares(
+    operator: Callable[..., Tensor],
+    reference: Callable[..., Tensor],
+    tensors: Sequence[Tensor],
+    grad: Tensor,
+    sizes: Sequence[Tensor] | None,
+) -> dict[str, float]:
+    """Return which part of the error allowed the result has, and every gradient."""
     dtype = tensors[0].dtype
     yardstick = torch.float32 if dtype == torch.float64 else dtype
     units = torch.finfo(dtype).eps / torch.finfo(yardstick).eps
@@ -53,13 +83,15 @@ def compare(
     if sizes is None:
         sizes = run(reference, [t.abs() for t in tensors], grad.abs(), torch.float64)
     names = ["result", *(f"gradient {i}" for i in range(len(tensors)))]
+    shares = {}
     for name, a, p, e, t, size in zip(names, actual, plain, exact, truth, sizes, strict=True):
         assert a.shape == t.shape, f"{name}: {a.shape}, expected {t.shape}"
         assert a.dtype == dtype, f"{name}: {a.dtype}, expected {dtype}"
         allowed = 2 * units * largest(p.double() - e)
         allowed += torch.finfo(dtype).eps * max(largest(t), largest(size))
         wrong = largest(a.double() - t)
-        assert wrong <= allowed, f"{name}: error {wrong:.3g}, allowed {allowed:.3g}"
+        shares[name] = wrong / allowed if allowed else math.inf if wrong else 0.0
+    return shares
 
 
 def assert_exact(actual: dict[str, Tensor], truth: dict[str, Tensor]) -> None:

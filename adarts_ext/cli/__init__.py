@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import sys
 import warnings
 from typing import NoReturn
@@ -159,5 +160,7 @@ def _warn(message: Warning | str, *_: object) -> None:
 
 
 def _complain(command: str, message: str, status: int) -> int:
-    print(f"adarts {command}: error: {message}", file=sys.stderr)
+    several = int(os.environ.get("WORLD_SIZE", "1")) > 1  # torchrun sets it
+    place = f"process {os.environ.get('RANK')}: " if several else ""
+    print(f"adarts {command}: error: {place}{message}", file=sys.stderr)
     return status

@@ -14,6 +14,7 @@ from adarts_ext.files import read_json
 from adarts_ext.retrain import RetrainConfig, RetrainResult, SeedsResult, retrain_seeds
 from adarts_ext.retrain.config import seed_folders
 from adarts_ext.retrain.seeds import seeds_of
+from adarts_ext.runs import processes
 from adarts_ext.runs.folder import CONFIG_FILE
 from adarts_ext.runs.options import GIVEN
 
@@ -68,7 +69,8 @@ def run(arguments: list[str]) -> None:
         if resume and set(seeds) <= set(known):
             say_if_ended(folder)
         result = retrain_seeds(genotype, config, folder, seeds, resume)
-    report(result)
+    if processes.is_first():
+        report(result)
 
 
 def parse_seeds(parser: OptionParser, text: str) -> list[int]:

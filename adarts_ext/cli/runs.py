@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from adarts_ext.arguments import naming
 from adarts_ext.cli.options import OptionParser
+from adarts_ext.runs import processes
 from adarts_ext.runs.folder import CHECKPOINT_FILES, RESULT_FILE
 from adarts_ext.runs.options import RunConfig
 from adarts_ext.runs.stop import stop_by
@@ -54,7 +55,7 @@ def default_folder(config: RunConfig) -> Path:
 
 def say_if_ended(folder: Path) -> None:
     """Say that a run that is to go on has ended already, where it has."""
-    if (folder / RESULT_FILE).is_file():
+    if (folder / RESULT_FILE).is_file() and processes.is_first():
         print(f"{folder}: the run has ended already; this is its result", file=sys.stderr)
 
 
@@ -65,7 +66,8 @@ def running(command: str, arguments: list[str], folder: Path) -> Iterator[None]:
     Raises:
         SystemExit: With status 130 for Ctrl-C, 143 for SIGTERM.
     """
-    print(f"run folder: {folder}", file=sys.stderr)
+    if processes.is_first():
+        print(f"run folder: {folder}", file=sys.stderr)
     try:
         with _exit_on_sigterm():
             yield
@@ -79,7 +81,8 @@ def running(command: str, arguments: list[str], folder: Path) -> Iterator[None]:
             hint = f"go on from its last checkpoint by: adarts {command} {shlex.join(again)}"
         else:
             hint = "it had no checkpoint yet, so there is nothing to go on from"
-        print(f"{folder}: {hint}", file=sys.stderr)
+        if processes.is_first():
+            print(f"{folder}: {hint}", file=sys.stderr)
         raise SystemExit(130 if isinstance(stop, KeyboardInterrupt) else stop.code) from None
 
 

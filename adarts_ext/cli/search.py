@@ -8,6 +8,7 @@ from adarts_ext.cli.numbers import describe_time
 from adarts_ext.cli.options import OptionParser
 from adarts_ext.cli.runs import default_folder, pop_run, replace_options, running, say_if_ended
 from adarts_ext.genotype import state_name
+from adarts_ext.runs import processes
 from adarts_ext.runs.folder import GENOTYPE_FILE, TENSORBOARD_FOLDER
 from adarts_ext.runs.options import check_choice
 from adarts_ext.runs.progress import duration
@@ -46,7 +47,8 @@ def run(arguments: list[str]) -> None:
         if resume:
             say_if_ended(folder)
         result = search(config, folder, resume)
-    report(result)
+    if processes.is_first():
+        report(result)
 
 
 def report(result: SearchResult) -> None:

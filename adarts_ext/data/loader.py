@@ -40,6 +40,8 @@ class BatchLoader:
         seed: Seed of the order and of the augmentations.
         shuffle: Whether each epoch has a fresh order; without it images come as they lie.
         drop_last: Whether to leave out the last batch of an epoch when it is not full.
+        share: Which part of every batch is made, counted from 0, and of how many: those of several
+            processes together are the batch of one.
 
     Raises:
         ValueError: If shapes or sizes do not fit together.
@@ -71,6 +73,7 @@ class BatchLoader:
         seed: int,
         shuffle: bool = True,
         drop_last: bool = True,
+        share: tuple[int, int] = (0, 1),
     ) -> None:
         if images.ndim != 4 or images.dtype != torch.uint8 or labels.shape != images.shape[:1]:
             raise ValueError(
@@ -84,6 +87,10 @@ class BatchLoader:
             )
         if batch_size < 1 or (drop_last and batch_size > count):
             raise ValueError(f"batch size must be from 1 to the {count} images, got {batch_size}")
+        if not 0 <= share[0] < share[1] or batch_size % share[1]:
+            raise ValueError(
+                f"share must be (part, parts), parts a divisor of {batch_size}, got {share}"
+            )
         if padding < 0:
             raise ValueError(f"padding must be at least 0, got {padding}")
         if not 0 <= cutout <= min(height, width):
@@ -100,6 +107,7 @@ class BatchLoader:
         self.cutout = cutout
         self.shuffle = shuffle
         self.drop_last = drop_last
+        self.share = share
         # (x / 255 - mean) / std as (x - 255 mean) / (255 std), so that x stays exact.
         mean64, std64 = (torch.tensor(part, dtype=torch.float64) for part in (mean, std))
         self._mean = (255 * mean64).float().reshape(1, -1, 1, 1).to(device)
@@ -125,12 +133,12 @@ class BatchLoader:
         """Return the next batch, beginning a new epoch when the last one is used up.
 
         Returns:
-            (N, C, H, W) float32 images and (N,) int64 labels, on the device.
+            (N, C, H, W) float32 images and (N,) int64 labels, on the device; of the batch's images
+            those of this share.
         """
         if self._position == len(self):
             self._begin_epoch()
-        start = self._position * self.batch_size
-        plan = self._plan[:, start : start + self.batch_size]
+        plan = self._part(self._plan, self._position)
         index = plan[0]
         images = self._read(index)
         self._position += 1
@@ -171,12 +179,20 @@ class BatchLoader:
         self._plan = torch.stack(plan).to(self.device)
         self._stored: Iterator[Tensor] | None = None  # the batches that are read ahead
 
+    def _part(self, plan: Tensor, position: int) -> Tensor:
+        """Return the columns of a batch, of which those of this share."""
+        start = position * self.batch_size
+        place, parts = self.share
+        batch = plan[..., start : start + self.batch_size]
+        return batch.tensor_split(parts, dim=-1)[place]
+
     def _read(self, index: Tensor) -> Tensor:
         """Return the images of the batch that is next, as (n, C, H, W) uint8 on the device."""
         if isinstance(self.images, Tensor):
             return self.images[index]
         if self._stored is None:
-            batches = self._plan[0].cpu().split(self.batch_size)[self._position : len(self)]
+            order = self._plan[0].cpu()
+            batches = [self._part(order, place) for place in range(self._position, len(self))]
             self._stored = self.images.batches(batches, pin_memory=self.device.type == "cuda")
         images = next(self._stored)
         if self._position + 1 == len(self):

@@ -19,7 +19,9 @@ from adarts_ext.nn.flat import attach, flatten, is_attached
 from adarts_ext.nn.image_blocks import ImageBlocks, feature_map, lay_out
 from adarts_ext.nn.mixed_op import MIXED_OP_SETTINGS, PartialMixedOp
 from adarts_ext.nn.operations import FactorizedReduce, ReLUConvBN
+from adarts_ext.nn.processes import in_group
 from adarts_ext.nn.recompute import MEMORY_MODES, recompute
+from adarts_ext.nn.synchronised import shared_batch
 from adarts_ext.nn.unchanged import AsBuilt, constant_when_compiled
 from adarts_ext.ops.operator import check_tensor
 
@@ -171,9 +173,10 @@ class SearchCell(nn.Module):
         betas: Tensor | None,
         updates: Updates,
     ) -> ImageBlocks:
+        shared = shared_batch(self._norms[0])
         states = [
-            fused.preprocess(self._layers0, s0, updates),
-            fused.preprocess(self._layers1, s1, updates),
+            fused.preprocess(self._layers0, s0, updates, shared),
+            fused.preprocess(self._layers1, s1, updates, shared),
         ]
         self._check_states(s0, s1, states[0].feature_shape, states[1].feature_shape)
         kind, layers = self._ops[0].edge_kind, self._candidates
@@ -186,7 +189,7 @@ class SearchCell(nn.Module):
                 "SearchCell: the weights were exchanged after flatten(), and would no longer be "
                 "trained; load weights in place, or make the network anew"
             )
-        return fused.mix(kind, layers, states, edges, alphas, betas, store, updates, flat)
+        return fused.mix(kind, layers, states, edges, alphas, betas, store, updates, flat, shared)
 
     def flatten(self) -> Tensor:
         """Lay the weights of all mixed operations end to end in one leaf tensor, and return it.
@@ -249,6 +252,7 @@ class SearchCell(nn.Module):
     ) -> Tensor:
         if self.memory == "store":
             return function(*inputs)
+        function = in_group(function)
         return recompute(function, modules, *inputs, random=self.selection == "random")
 
     def _check_states(

@@ -12,6 +12,8 @@ from adarts_ext.genotype import Genotype
 from adarts_ext.nn.cell_shapes import CellShape, build_stem, cell_shapes
 from adarts_ext.nn.checks import check_at_least, check_images
 from adarts_ext.nn.operations import FactorizedReduce, Identity, ReLUConvBN, build_operation
+from adarts_ext.nn.processes import whole_batch
+from adarts_ext.nn.synchronised import synchronise_batch_norms
 
 
 def drop_path(x: Tensor, probability: float) -> Tensor:
@@ -35,8 +37,9 @@ def drop_path(x: Tensor, probability: float) -> Tensor:
         raise ValueError(
             f"drop_path: probability must be at least 0 and less than 1, got {probability}"
         )
-    kept = torch.empty(len(x), 1, 1, 1, dtype=x.dtype, device=x.device).bernoulli_(1 - probability)
-    return x * (kept / (1 - probability))
+    images, own = whole_batch(len(x))  # processes that share a batch draw the same numbers for it
+    kept = torch.empty(images, 1, 1, 1, dtype=x.dtype, device=x.device).bernoulli_(1 - probability)
+    return x * (kept[own] / (1 - probability))
 
 
 class DerivedCell(nn.Module):
@@ -132,6 +135,7 @@ class DerivedNetwork(nn.Module):
         layers: Number of cells.
         auxiliary: Whether there is an auxiliary head after cell ``2 * layers // 3``.
         in_channels: Channels of the images.
+        sync_batch_norm: As in :class:`SearchNetwork`.
 
     Shape:
         Images (N, in_channels, H, W), floating point, H and W multiples of 4 and at least 16, to
@@ -157,6 +161,7 @@ class DerivedNetwork(nn.Module):
         layers: int = 20,
         auxiliary: bool = True,
         in_channels: int = 3,
+        sync_batch_norm: bool = False,
     ) -> None:
         super().__init__()
         check_at_least(
@@ -183,6 +188,8 @@ class DerivedNetwork(nn.Module):
             channels = self.cells[self.auxiliary_position].out_channels
             self.auxiliary_head = AuxiliaryHead(channels, num_classes)
         self.classifier = nn.Linear(self.cells[-1].out_channels, num_classes)
+        if sync_batch_norm:
+            synchronise_batch_norms(self)
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         check_images("DerivedNetwork", x, self.in_channels)

@@ -18,6 +18,7 @@ from adarts_ext.nn.batch_norms import Updates, given_statistics
 from adarts_ext.nn.image_blocks import ImageBlocks, compute_dtype
 from adarts_ext.ops.common import CELL_DTYPES
 from adarts_ext.ops.preprocess_cell import preprocess_cell
+from adarts_ext.ops.processes import ALONE, SharedBatch
 from adarts_ext.ops.search_cell import CellLayout, search_cell
 
 #: Channels of an edge that the fused kernels serve; more run faster through ordinary convolutions.
@@ -127,7 +128,9 @@ def complete_edges(steps: int, inputs: int = 2) -> list[tuple[int, int]]:
     return [(state, node) for node in range(steps) for state in range(inputs + node)]
 
 
-def preprocess(layers: Layers, x: ImageBlocks, updates: Updates) -> ImageBlocks:
+def preprocess(
+    layers: Layers, x: ImageBlocks, updates: Updates, shared: SharedBatch = ALONE
+) -> ImageBlocks:
     """Run a cell's preprocessing; what its BatchNorm has seen is appended to ``updates``."""
     (norm,) = layers.norms
     weights, *more = [convolution.weight.flatten(1) for convolution in layers.convolutions]
@@ -136,7 +139,7 @@ def preprocess(layers: Layers, x: ImageBlocks, updates: Updates) -> ImageBlocks:
     stride = len(layers.convolutions)  # FactorizedReduce has two of them
     given = given_statistics(layers.norms)
     given = None if given is None else given[0]
-    h, statistics = preprocess_cell(x.blocks, weights, x.batch, stride, given, norm.eps)
+    h, statistics = preprocess_cell(x.blocks, weights, x.batch, stride, given, norm.eps, shared)
     if norm.training:
         updates.append((layers.norms, statistics[None]))
     return ImageBlocks(h, x.batch)
@@ -152,6 +155,7 @@ def mix(
     store: bool,
     updates: Updates,
     flat: Tensor | None = None,
+    shared: SharedBatch = ALONE,
 ) -> ImageBlocks:
     """Run the nodes of a cell; what the BatchNorms have seen is appended to ``updates``.
 
@@ -165,6 +169,7 @@ def mix(
         store: Whether to keep the convolutions' outputs for backward or to compute them again.
         updates: Where to leave the batch's statistics.
         flat: The weights of all convolutions end to end, where they lie so.
+        shared: What the processes that have a part each of the batch do together.
     """
     sources, targets = zip(*edges, strict=True)
     batch, nodes = states[0].batch, targets[-1] + 1
@@ -189,6 +194,7 @@ def mix(
         given_statistics(layers.norms),
         store,
         layers.norms[0].eps,
+        shared,
     )
     if layers.norms[0].training:
         updates.append((layers.norms, out.norms))

@@ -17,6 +17,8 @@ from adarts_ext.nn.batch_norms import reason_against_norms, update_running_stati
 from adarts_ext.nn.checks import check_at_least, check_choice, check_even_size, check_feature_map
 from adarts_ext.nn.image_blocks import feature_map, lay_out
 from adarts_ext.nn.operations import build_operation
+from adarts_ext.nn.processes import total_scores
+from adarts_ext.nn.synchronised import shared_batch
 from adarts_ext.nn.unchanged import AsBuilt, constant_when_compiled
 from adarts_ext.ops.operator import check_tensor
 
@@ -119,7 +121,9 @@ class PartialMixedOp(nn.Module):
             return self._forward_by_operator(x, weights)
         states, updates = [lay_out(x)], []
         kind, layers = self.edge_kind, self.fused_layers
-        y = fused.mix(kind, layers, states, [(0, 0)], weights[None], None, True, updates)
+        shared = shared_batch(layers.norms[0])
+        weights = weights[None]
+        y = fused.mix(kind, layers, states, [(0, 0)], weights, None, True, updates, None, shared)
         update_running_statistics(updates)
         return feature_map(y)
 
@@ -146,7 +150,7 @@ class PartialMixedOp(nn.Module):
         functions = BACKENDS[self.backend]
         if self.selection == "attention":
             scale = self.ca(x)
-            index = functions.select_channels(scale, self.selected_channels)
+            index = functions.select_channels(total_scores(scale), self.selected_channels)
         else:
             scale = None
             (index,) = self.edge_kind.draw_index(1, x.device)

@@ -17,6 +17,7 @@ from adarts_ext.nn.checks import check_at_least, check_images
 from adarts_ext.nn.fused import reason_against_input
 from adarts_ext.nn.image_blocks import ImageBlocks, global_average, lay_out
 from adarts_ext.nn.processes import averaged_over_processes
+from adarts_ext.nn.synchronised import synchronise_batch_norms
 
 
 class SearchNetwork(nn.Module):
@@ -34,7 +35,8 @@ class SearchNetwork(nn.Module):
     (edges,), which are None without edge normalization. They follow the module to another device or
     dtype and are part of its state dict; a state dict without them loads too and leaves them as
     they are. Under DistributedDataParallel their gradients are averaged over the processes too, as
-    those of parameters; every process chooses channels and makes statistics by its own images.
+    those of parameters, and the attention chooses channels by the images of all processes, which
+    must have as many each; statistics are of a process's own images, but with ``sync_batch_norm``.
 
     With ``selection="attention"`` an output depends on the whole batch, in evaluation too: see
     :class:`PartialMixedOp`.
@@ -52,6 +54,8 @@ class SearchNetwork(nn.Module):
             :class:`SearchCell`, also for what runs in fused kernels.
         in_channels: Channels of the images.
         steps: Number of nodes of a cell.
+        sync_batch_norm: Whether BatchNorms have the statistics of all images of a batch of which
+            several processes have a part each, instead of their own part's.
 
     Shape:
         Images (N, in_channels, H, W), floating point, H and W multiples of 4 and at least 16, to
@@ -86,6 +90,7 @@ class SearchNetwork(nn.Module):
         memory: str = "store",
         in_channels: int = 3,
         steps: int = 4,
+        sync_batch_norm: bool = False,
     ) -> None:
         super().__init__()
         check_at_least(
@@ -118,6 +123,9 @@ class SearchNetwork(nn.Module):
             for shape in cell_shapes(init_channels, layers, steps, steps)
         )
         self.classifier = nn.Linear(self.cells[-1].out_channels, num_classes)
+
+        if sync_batch_norm:
+            synchronise_batch_norms(self)
 
         edges = incoming_edges(steps)[-1].stop
         self._apart = _apart(steps)  # no buffer: it is not saved

@@ -56,7 +56,7 @@ class AsBuilt:
     def __init__(self, root: nn.Module, settings: Settings | None = None) -> None:
         # Not the root itself: a module that holds itself is not freed when it is last used.
         self.modules = list(root.modules())[1:]
-        self.classes = list(map(type, self.modules))
+        self.take_classes()
         self.children = _children(root, self.modules)
         self.get = _SETTINGS | (settings or {})
         self.of_kind = {kind: _of_kind(self.modules, kind) for kind in self.get}
@@ -83,6 +83,10 @@ class AsBuilt:
             if settings[kind] != built:
                 return f"a {kind.__name__} was changed"
         return None
+
+    def take_classes(self) -> None:
+        """Take the classes that the modules have for those that they were built with."""
+        self.classes = list(map(type, self.modules))
 
     def _convolutions(self) -> Iterable[dict[str, Any]]:
         return map(_weights, self.of_kind[nn.Conv2d])

@@ -11,6 +11,7 @@ from adarts_ext.ops.image_blocks import from_image_blocks, to_image_blocks
 from adarts_ext.ops.mixed_sum import mixed_sum
 from adarts_ext.ops.normalized_mixed_sum import NormalizedMixedSum, normalized_mixed_sum
 from adarts_ext.ops.preprocess_cell import preprocess_cell
+from adarts_ext.ops.processes import SharedBatch
 from adarts_ext.ops.scatter_channels import scatter_channels
 from adarts_ext.ops.search_cell import CellLayout, CellOutput, search_cell
 from adarts_ext.ops.select_channels import select_channels
@@ -19,6 +20,7 @@ __all__ = [
     "CellLayout",
     "CellOutput",
     "NormalizedMixedSum",
+    "SharedBatch",
     "channel_attention",
     "from_image_blocks",
     "gather_channels",

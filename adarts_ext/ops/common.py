@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from adarts_ext import _library  # noqa: F401  loads the compiled operators
+from adarts_ext.ops.processes import ALONE, SharedBatch
 from adarts_ext.reference.image_blocks import LANES
 
 kernels = torch.ops.adarts_ext
@@ -128,6 +129,12 @@ def check_image_blocks(op: str, name: str, x: Tensor, batch: int, stride: int) -
         )
     if x.dtype not in CELL_DTYPES:
         raise TypeError(f"{op}: {name} has dtype {x.dtype}, expected float32, float64 or bfloat16")
+
+
+def check_alone(op: str, shared: SharedBatch, x: Tensor) -> None:
+    """Raise where processes share a batch on a device whose kernels cannot do it."""
+    if shared != ALONE:
+        raise ValueError(f"{op}: expected a batch of one process on {x.device}, got {shared}")
 
 
 def check_stride(op: str, stride: int) -> None:

@@ -9,6 +9,7 @@ from torch.utils.flop_counter import register_flop_formula
 from adarts_ext import _library, reference
 from adarts_ext.ops.common import (
     accumulate_dtype,
+    check_alone,
     check_device,
     check_dtype,
     check_enough_values,
@@ -20,6 +21,7 @@ from adarts_ext.ops.common import (
     without_padding,
 )
 from adarts_ext.ops.operator import once_differentiable, operator
+from adarts_ext.ops.processes import ALONE, SharedBatch
 from adarts_ext.reference.cell_layout import STATISTICS
 from adarts_ext.reference.image_blocks import LANES
 
@@ -32,6 +34,7 @@ def preprocess_cell(
     stride: int,
     norms: Tensor | None = None,
     eps: float = 1e-5,
+    shared: SharedBatch = ALONE,
 ) -> tuple[Tensor, Tensor]:
     """ReLU, 1x1 convolution and BatchNorm without scale and shift (DARTS, arXiv 1806.09055).
 
@@ -48,6 +51,7 @@ def preprocess_cell(
         norms: Statistics ``(3, C)``, see :func:`adarts_ext.ops.search_cell`, to use in place of the
             batch's.
         eps: Of the BatchNorm.
+        shared: What several processes that have a part each of the batch do together.
 
     Returns:
         ``(blocks, C, H / stride, W / stride, 16)`` and the batch's statistics ``(3, C)``, which are
@@ -82,14 +86,22 @@ def preprocess_cell(
         check_device("preprocess_cell", "norms", norms, x)
         norms = norms.to(dtype).contiguous()
     if not _library.has_kernels(x):
+        check_alone("preprocess_cell", shared, x)
         return reference.preprocess_cell(x, weights, batch, stride, norms, eps)
     weights = weights.to(dtype).contiguous()
-    return _apply(x.contiguous(), weights, norms, batch, stride, eps)
+    return _apply(x.contiguous(), weights, norms, batch, stride, eps, *shared[1:])
 
 
 @torch.library.register_fake("adarts_ext::preprocess_cell")
 def _fake(
-    x: Tensor, weights: Tensor, norms: Tensor | None, batch: int, stride: int, eps: float
+    x: Tensor,
+    weights: Tensor,
+    norms: Tensor | None,
+    batch: int,
+    stride: int,
+    eps: float,
+    norms_group: str,
+    processes: int,
 ) -> tuple[Tensor, Tensor]:
     blocks, _, height, width, _ = x.shape
     channels = weights.size(0)
@@ -112,17 +124,19 @@ def _fake_backward(
     training: bool,
     needs_x: bool,
     needs_weights: bool,
+    norms_group: str,
+    processes: int,
 ) -> list[Tensor]:
     of_x = [torch.empty_like(x)] if needs_x else []
     return of_x + ([torch.empty_like(weights)] if needs_weights else [])
 
 
 def _setup_context(ctx, inputs, output) -> None:
-    x, weights, norms, batch, stride, _ = inputs
+    x, weights, norms, batch, stride, _, *shared = inputs
     h, batch_norms = output
     ctx.mark_non_differentiable(batch_norms)
     ctx.set_materialize_grads(False)
-    ctx.settings = batch, stride, norms is None
+    ctx.settings, ctx.shared = (batch, stride, norms is None), shared
     ctx.save_for_backward(x, weights, h, batch_norms if norms is None else norms)
 
 
@@ -130,10 +144,11 @@ def _setup_context(ctx, inputs, output) -> None:
 def _backward(ctx, grad: Tensor | None, *unused):
     needed = ctx.needs_input_grad[:2]
     if grad is None:
-        return None, None, None, None, None, None
+        return (None,) * 8
     grad = without_padding(grad, ctx.settings[0])
-    grads = iter(kernels.preprocess_cell_backward(grad, *ctx.saved_tensors, *ctx.settings, *needed))
-    return *(next(grads) if need else None for need in needed), None, None, None, None
+    arguments = (*ctx.saved_tensors, *ctx.settings, *needed, *ctx.shared)
+    grads = iter(kernels.preprocess_cell_backward(grad, *arguments))
+    return *(next(grads) if need else None for need in needed), *[None] * 6
 
 
 _apply = differentiable("preprocess_cell", _setup_context, _backward)
@@ -163,6 +178,7 @@ def _flops_backward(
     training,
     needs_x,
     needs_weights,
+    *args,
     **kwargs,
 ) -> int:
     once = _convolution_flops(x_shape, weights_shape, batch, stride)

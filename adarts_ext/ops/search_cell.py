@@ -12,6 +12,7 @@ from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
 from adarts_ext import _library, reference
 from adarts_ext.ops.common import (
     accumulate_dtype,
+    check_alone,
     check_device,
     check_dtype,
     check_enough_values,
@@ -23,6 +24,7 @@ from adarts_ext.ops.common import (
     without_padding,
 )
 from adarts_ext.ops.operator import once_differentiable, operator
+from adarts_ext.ops.processes import ALONE, SharedBatch
 from adarts_ext.reference.cell_layout import STATISTICS, CellLayout, CellOutput
 
 
@@ -37,6 +39,7 @@ def search_cell(
     norms: Tensor | None = None,
     store: bool = True,
     eps: float = 1e-5,
+    shared: SharedBatch = ALONE,
 ) -> CellOutput:
     """Compute all nodes of a search cell from its inputs, and their gradients, in fused kernels.
 
@@ -65,6 +68,7 @@ def search_cell(
             skip_connect.
         store: Whether to keep the convolutions' outputs for backward, or to compute them again.
         eps: Of every BatchNorm.
+        shared: What several processes that have a part each of the batch do together.
 
     Returns:
         The nodes ``(blocks, nodes * C, H, W, 16)``, the batch's statistics in the form of ``norms``
@@ -93,6 +97,7 @@ def search_cell(
     _check(states, weights, alphas, betas, layout, index, norms)
     if not _library.has_kernels(states[0]):
         weights = _apart(weights, layout.weight_shapes(len(states), states[0].size(1)))
+        check_alone("search_cell", shared, states[0])
         return reference.search_cell(
             states, weights, alphas, betas, layout, index, norms, store, eps
         )
@@ -104,12 +109,12 @@ def search_cell(
     if torch.compiler.is_compiling():
         flat = torch.cat([weight.reshape(-1) for weight in weights]).to(dtype)
         nodes, _, norms, _, index, *_ = kernels.search_cell(
-            states, flat, alphas, betas, index, norms, *layout, store, eps
+            states, flat, alphas, betas, index, norms, *layout, store, eps, *shared
         )
         return CellOutput(nodes, norms, index)
     return CellOutput(
         *_SearchCell.apply(
-            alphas, betas, layout, index, norms, store, eps, len(states), *states, *weights
+            alphas, betas, layout, index, norms, store, eps, shared, len(states), *states, *weights
         )
     )
 
@@ -204,13 +209,13 @@ class _SearchCell(torch.autograd.Function):
     """What the public function runs: hundreds of weights make one node of the graph."""
 
     @staticmethod
-    def forward(ctx, alphas, betas, layout, index, norms, store, eps, count, *tensors):
+    def forward(ctx, alphas, betas, layout, index, norms, store, eps, shared, count, *tensors):
         states, weights = list(tensors[:count]), tensors[count:]
         flat = _flatten_dense_tensors(weights).to(alphas.dtype)
         inputs = (states, flat, alphas, betas, index, norms, *layout)
         store = store and any(ctx.needs_input_grad)
-        output = kernels.search_cell(*inputs, store, eps)
-        _setup_context(ctx, (*inputs, store, eps), output)
+        output = kernels.search_cell(*inputs, store, eps, *shared)
+        _setup_context(ctx, (*inputs, store, eps, *shared), output)
         ctx.weights = weights
         nodes, _, batch_norms, _, index, *_ = output
         return nodes, batch_norms, index
@@ -219,22 +224,23 @@ class _SearchCell(torch.autograd.Function):
     @once_differentiable("search_cell")
     def backward(ctx, grad, *unused):
         needs_alphas, needs_betas, *needs = ctx.needs_input_grad
-        needs_states, needs_weights = needs[6 : 6 + ctx.count], needs[6 + ctx.count :]
+        needs_states, needs_weights = needs[7 : 7 + ctx.count], needs[7 + ctx.count :]
         of_states, flat, of_alphas, of_betas = _gradients(
             ctx, grad, needs_states, any(needs_weights), needs_alphas, needs_betas
         )
         of_weights = [None] * len(needs_weights)
         if flat is not None:
             of_weights = _unflatten_dense_tensors(flat, ctx.weights)
-        return of_alphas, of_betas, *[None] * 6, *of_states, *of_weights
+        return of_alphas, of_betas, *[None] * 7, *of_states, *of_weights
 
 
 def _setup_context(ctx, inputs, output) -> None:
-    states, flat, alphas, betas, _, norms, *layout, _, eps = inputs
+    states, flat, alphas, betas, _, norms, *layout, _, eps, _, group, processes = inputs
     nodes, stored, batch_norms, scores, index, maps, pools, position = output
     ctx.mark_non_differentiable(*stored, batch_norms, scores, index, maps, pools, position)
     ctx.set_materialize_grads(False)
     ctx.layout, ctx.training, ctx.eps, ctx.count = layout, norms is None, eps, len(states)
+    ctx.norms_shared = group, processes
     used = batch_norms if norms is None else norms
     ctx.save_for_backward(
         nodes, flat, alphas, betas, used, scores, maps, pools, position, *states, *stored
@@ -252,7 +258,7 @@ def _gradients(ctx, grad, needs_states, needs_weights, needs_alphas, needs_betas
     structure = (batch, stride, selected, hidden, sources, targets, ctx.training, ctx.eps)
     needed = (list(needs_states), needs_weights, needs_alphas, needs_betas)
     grad = without_padding(grad, batch)
-    grads = iter(kernels.search_cell_backward(grad, *saved, *structure, *needed))
+    grads = iter(kernels.search_cell_backward(grad, *saved, *structure, *needed, *ctx.norms_shared))
     of_states = [next(grads) if needed else None for needed in needs_states]
     others = (needs_weights, needs_alphas, needs_betas)
     return of_states, *(next(grads) if needed else None for needed in others)
@@ -261,7 +267,7 @@ def _gradients(ctx, grad, needs_states, needs_weights, needs_alphas, needs_betas
 @once_differentiable("search_cell")
 def _backward(ctx, grad, *unused):
     needs_states, *needs = ctx.needs_input_grad
-    return *_gradients(ctx, grad, needs_states, *needs[:3]), *[None] * 12
+    return *_gradients(ctx, grad, needs_states, *needs[:3]), *[None] * 15
 
 
 torch.library.register_autograd("adarts_ext::search_cell", _backward, setup_context=_setup_context)

@@ -29,6 +29,9 @@ def _fake(
     shuffle: bool,
     store: bool,
     eps: float,
+    scores_group: str,
+    norms_group: str,
+    processes: int,
 ) -> tuple[Tensor, list[Tensor], Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     x, edges, inputs = states[0], len(sources), len(states)
     blocks, channels, height, width = x.shape[:4]
@@ -77,6 +80,8 @@ def _fake_backward(
     needs_weights: bool,
     needs_alphas: bool,
     needs_betas: bool,
+    norms_group: str,
+    processes: int,
 ) -> list[Tensor]:
     grads = [torch.empty_like(x) for x, need in zip(states, needs_states, strict=True) if need]
     if needs_weights:

@@ -9,6 +9,7 @@ from adarts_ext.data import BatchLoader, ImageDataset
 from adarts_ext.genotype import Genotype
 from adarts_ext.nn import DerivedNetwork
 from adarts_ext.retrain.config import RetrainConfig
+from adarts_ext.runs import processes
 from adarts_ext.runs.data import place
 
 
@@ -23,6 +24,7 @@ def build_network(
         layers=config.layers,
         auxiliary=config.auxiliary,
         in_channels=dataset.in_channels,
+        sync_batch_norm=config.sync_batch_norm,
     )
 
 
@@ -42,8 +44,10 @@ def make_train_loader(
     """Make the loader of all training images.
 
     Raises:
-        ValueError: If the batch is larger than the training images, or the cutout than an image.
+        ValueError: If the batch is larger than the training images, or the processes of the run
+            cannot share one; or the cutout is larger than an image.
     """
+    processes.check_batch_size(config.batch_size)
     images, side = len(dataset.train_labels), min(dataset.image_size)
     cutout = side // 2 if config.cutout is None else config.cutout
     if config.batch_size > images:
@@ -67,6 +71,7 @@ def make_train_loader(
         cutout=cutout,
         device=device,
         seed=config.seed,
+        share=processes.share(),
     )
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from adarts_ext.data import BatchLoader, ImageDataset
 from adarts_ext.genotype import Genotype
 from adarts_ext.nn import DerivedNetwork
+from adarts_ext.nn.processes import average_gradients
 from adarts_ext.retrain.build import (
     build_network,
     make_optimizer,
@@ -21,6 +22,7 @@ from adarts_ext.retrain.build import (
 from adarts_ext.retrain.config import RetrainConfig
 from adarts_ext.retrain.cost import network_cost
 from adarts_ext.retrain.result import RetrainResult
+from adarts_ext.runs import processes
 from adarts_ext.runs.checkpoint import RunState
 from adarts_ext.runs.clock import sum_up_times, time_record
 from adarts_ext.runs.data import Given, config_of_given, run_data
@@ -86,12 +88,14 @@ def retrain(
         ValueError: If the options do not fit the data or the run in the folder, another run is at
             work in it, a file is damaged, or the training diverged.
         TypeError: If ``dataset`` is none of these.
-        OSError: If the data are not there, or a file cannot be written.
+        OSError: If the data are not there, a file cannot be written, or another process of the run
+            has ended (ConnectionError).
         KeyboardInterrupt, SystemExit: After the save, on Ctrl-C and on SIGTERM (with status 143).
     """
     config = config_of_given(config, dataset)
     folder = check_run(genotype, config, run_folder, resume)
-    return retrain_on(run_data(config, dataset), genotype, config, folder, resume)
+    with processes.joined(resolve_device(config.device)):
+        return retrain_on(run_data(config, dataset), genotype, config, folder, resume)
 
 
 def check_run(
@@ -173,7 +177,7 @@ def _retrain(
 ) -> RetrainResult:
     network, device = state.network, test_loader.device
     history, under_way = begin_run(config, folder, resume, dataset, device, state)
-    if not resume:
+    if not resume and processes.is_first():
         genotype.save(folder / GENOTYPE_FILE)
     steps = len(state.loader)
     with epochs_left(state, config, folder, steps, history, under_way, other_epochs) as epochs:
@@ -184,6 +188,7 @@ def _retrain(
             set_learning_rate(state.optimizer, learning_rate)
             network.drop_path_prob = config.drop_path_prob * (training.epoch - 1) / config.epochs
             train_epoch(state, config, training, epochs)
+            processes.take_statistics_of_first(network)
             test_loss, test_accuracy = evaluate_network(
                 network, epochs.watched(test_loader, training)
             )
@@ -213,7 +218,8 @@ def _retrain(
         best_epoch=best["epoch"],
         **sum_up_times(history),
     )
-    result.save()
+    if processes.is_first():
+        result.save()
     return result
 
 
@@ -251,6 +257,7 @@ def train_step(
         objective = loss = nn.functional.cross_entropy(logits, labels)
     state.optimizer.zero_grad()
     objective.backward()
+    average_gradients(network.parameters())
     nn.utils.clip_grad_norm_(network.parameters(), config.grad_clip)
     state.optimizer.step()
     return loss.detach(), logits.detach()

@@ -12,8 +12,10 @@ from adarts_ext.genotype import Genotype
 from adarts_ext.retrain.config import RetrainConfig, seed_folders
 from adarts_ext.retrain.loop import check_run, prepare, retrain, retrain_on
 from adarts_ext.retrain.result import RetrainResult, SeedsResult
+from adarts_ext.runs import processes
 from adarts_ext.runs.checkpoint import load_newest
 from adarts_ext.runs.data import Given, config_of_given, run_data
+from adarts_ext.runs.device import resolve_device
 from adarts_ext.runs.folder import SEEDS_FILE, holds_checkpoint, sole_run
 from adarts_ext.runs.options import LARGEST_SEED, check_range, check_type
 
@@ -70,24 +72,28 @@ def retrain_seeds(
         len(load_newest(path, "retrain")[0]["history"]) if seed_resume else 0
         for path, seed_resume in zip(folders, begun, strict=True)
     ]
-    data = run_data(config, dataset)
-    prepare(genotype, config, data)  # what does not fit leaves no folder
-    folder.mkdir(parents=True, exist_ok=True)
-    with sole_run(folder):
-        write_json(folder / SEEDS_FILE, list(seeds))
-        runs = [
-            retrain_on(
-                data,
-                genotype,
-                configs[k],
-                folders[k],
-                begun[k],
-                (k * config.epochs, sum(config.epochs - epochs for epochs in done[k + 1 :])),
-            )
-            for k in range(len(seeds))
-        ]
-        summary = SeedsResult.of(runs, folder)
-        summary.save()
+    with processes.joined(resolve_device(config.device)):
+        data = run_data(config, dataset)
+        prepare(genotype, config, data)  # what does not fit leaves no folder
+        if processes.is_first():
+            folder.mkdir(parents=True, exist_ok=True)
+        with sole_run(folder):
+            if processes.is_first():
+                write_json(folder / SEEDS_FILE, list(seeds))
+            runs = [
+                retrain_on(
+                    data,
+                    genotype,
+                    configs[k],
+                    folders[k],
+                    begun[k],
+                    (k * config.epochs, sum(config.epochs - epochs for epochs in done[k + 1 :])),
+                )
+                for k in range(len(seeds))
+            ]
+            summary = SeedsResult.of(runs, folder)
+            if processes.is_first():
+                summary.save()
     return summary
 
 

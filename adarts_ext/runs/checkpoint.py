@@ -17,6 +17,7 @@ import torch
 
 from adarts_ext.files import write_atomic
 from adarts_ext.memory import is_out_of_memory
+from adarts_ext.runs import processes
 from adarts_ext.runs.folder import CHECKPOINT_FILE, CHECKPOINT_FILES, PREVIOUS_CHECKPOINT_FILE
 
 
@@ -39,7 +40,8 @@ class RunState:
     ) -> None:
         """Write the checkpoint of a run, in one piece.
 
-        The checkpoint before it is kept beside it, in the place of the one before that.
+        The checkpoint before it is kept beside it, in the place of the one before that. Of several
+        processes, whose states are the same, the first one writes.
 
         Args:
             folder: The run's folder.
@@ -54,7 +56,9 @@ class RunState:
         parts = {part.name: getattr(self, part.name).state_dict() for part in fields(self)}
         state = {"kind": self.kind, **parts, "rng": rng or rng_state()}
         state |= {"history": history, "under_way": under_way}
-        save_checkpoint(folder / CHECKPOINT_FILE, state, folder / PREVIOUS_CHECKPOINT_FILE)
+        if processes.is_first():
+            save_checkpoint(folder / CHECKPOINT_FILE, state, folder / PREVIOUS_CHECKPOINT_FILE)
+        processes.agree(0)  # the others wait: who stops now would have the first stopped as well
 
     def load(self, folder: Path) -> tuple[list[dict[str, Any]], dict[str, Any] | None]:
         """Put the newest whole checkpoint of a run back; give its ``history`` and ``under_way``.
@@ -66,7 +70,7 @@ class RunState:
             FileNotFoundError: If there is no checkpoint.
             ValueError: If all are damaged, or it belongs to another network.
         """
-        state, path = load_newest(folder, self.kind)
+        state, path = processes.from_first(lambda: load_newest(folder, self.kind))
         try:
             for part in fields(self):
                 getattr(self, part.name).load_state_dict(state[part.name])
@@ -78,7 +82,8 @@ class RunState:
             raise ValueError(
                 f"{path}: does not fit the options and the data set of the run"
             ) from error
-        os.replace(path, folder / CHECKPOINT_FILE)
+        if processes.is_first():
+            os.replace(path, folder / CHECKPOINT_FILE)
         return history, under_way
 
 
@@ -198,11 +203,17 @@ def rng_state() -> dict[str, Any]:
 def set_rng_state(state: dict[str, Any]) -> None:
     """Put back what :func:`rng_state` took.
 
-    CUDA states are put back only where there are as many CUDA devices as when they were taken.
+    CUDA states are put back only where there are as many CUDA devices as when they were taken; or,
+    in each of several processes, that of the first one's device on its own.
 
     Example:
         >>> set_rng_state(rng_state())
     """
     torch.set_rng_state(state["cpu"])
-    if torch.cuda.is_available() and len(state["cuda"]) == torch.cuda.device_count():
+    if not torch.cuda.is_available():
+        return
+    if processes.count() > 1:
+        if state["cuda"]:
+            torch.cuda.set_rng_state(state["cuda"][0])
+    elif len(state["cuda"]) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all(state["cuda"])

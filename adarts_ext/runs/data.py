@@ -10,11 +10,12 @@ from torch.utils.data import Dataset
 
 from adarts_ext.arguments import naming
 from adarts_ext.data import ImageDataset, image_dataset, load_dataset
-from adarts_ext.data.placement import place_images
 from adarts_ext.data.split import stratified_indices
 from adarts_ext.nn.checks import can_be_halved_twice
+from adarts_ext.runs import processes
 from adarts_ext.runs.device import resolve_device
 from adarts_ext.runs.options import GIVEN, RunConfig
+from adarts_ext.runs.placement import place_images
 
 Config = TypeVar("Config", bound=RunConfig)
 
@@ -66,7 +67,7 @@ def load_data(config: RunConfig, dataset: Given | None) -> ImageDataset:
     """Load the data that the options name, or take those that are given, or a part of them.
 
     Images that the device has no room for are left on the host, see
-    :func:`adarts_ext.data.placement.place_images`.
+    :func:`adarts_ext.runs.placement.place_images`.
 
     Raises:
         TypeError, ValueError: If the data are damaged, or were given in Python and now are not, or
@@ -99,9 +100,11 @@ def _all_data(config: RunConfig, dataset: Given | None) -> ImageDataset:
     if config.dataset == GIVEN:
         message = "the data of the run were given in Python; give them there again, as dataset=..."
         raise ValueError(message)
-    return load_dataset(
-        config.dataset, config.data_dir, config.download, config.image_size, config.workers
-    )
+    where = (config.data_dir, config.download, config.image_size, config.workers)
+    if not config.download:
+        return load_dataset(config.dataset, *where)
+    with processes.first_on_machine_first():  # the others find what it fetched
+        return load_dataset(config.dataset, *where)
 
 
 def run_data(config: RunConfig, dataset: Given | None) -> ImageDataset:

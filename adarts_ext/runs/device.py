@@ -7,6 +7,7 @@ import sys
 import torch
 
 from adarts_ext.arguments import naming
+from adarts_ext.runs import processes
 
 
 def resolve_device(name: str = "auto") -> torch.device:
@@ -17,14 +18,15 @@ def resolve_device(name: str = "auto") -> torch.device:
             ``"cuda:1"`` and so on.
 
     Raises:
-        ValueError: If the name is none of these, or that CUDA device is not there.
+        ValueError: If the name is none of these, or that CUDA device is not there; or if several
+            processes, of which each takes the device of its number, have no such device each.
 
     Example:
         >>> resolve_device("cpu")
         device(type='cpu')
     """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
     except RuntimeError:
@@ -40,7 +42,26 @@ def resolve_device(name: str = "auto") -> torch.device:
             count = torch.cuda.device_count()
             message = f"device: {name} was asked for, but torch finds {count} CUDA devices"
             raise naming(ValueError(message), "device")
+        if processes.count() > 1:
+            return _device_of_process(device)
     return device
+
+
+def _device_of_process(device: torch.device) -> torch.device:
+    if device.index is not None:
+        message = (
+            f"device: expected auto, cpu or cuda for {processes.count()} processes, which take a "
+            f"CUDA device each, got {device}"
+        )
+        raise naming(ValueError(message), "device")
+    place, there = processes.local_rank(), torch.cuda.device_count()
+    if place >= there:
+        message = (
+            f"device: expected a CUDA device for each process on this machine, found {there} for "
+            f"process {place + 1}"
+        )
+        raise naming(ValueError(message), "device")
+    return torch.device("cuda", place)
 
 
 def peak_memory(device: torch.device) -> int:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from adarts_ext.data import ImageDataset
+from adarts_ext.runs import processes
 from adarts_ext.runs.checkpoint import RunState, rng_state
 from adarts_ext.runs.clock import Clock
 from adarts_ext.runs.data_record import save_data_record
@@ -43,12 +44,13 @@ def begin_run(
         OSError: If a file cannot be written.
     """
     if not resume:
-        config.save(folder)
-        save_data_record(folder, dataset)
-        save_machine_record(folder, device)
+        if processes.is_first():
+            config.save(folder)
+            save_data_record(folder, dataset)
+            save_machine_record(folder, device)
         return [], None
     history, under_way = state.load(folder)
-    if len(history) < config.epochs:
+    if len(history) < config.epochs and processes.is_first():
         warn_of_other_machine(folder, device)
     return history, under_way
 
@@ -90,6 +92,8 @@ class Epochs:
     def pause(self, training: TrainingEpoch, rng: dict[str, Any] | None = None) -> None:
         """Between two batches: save if it is time to; if the run was asked to stop, save and stop.
 
+        All processes of a run do so after the same batch.
+
         Args:
             training: The epoch, as far as it has come.
             rng: Where torch's generators stood then; None for where they are.
@@ -100,7 +104,7 @@ class Epochs:
             OSError: If the checkpoint cannot be written; the one before it is kept.
         """
         minutes = (time.monotonic() - self._saved) / 60
-        if self.stop.received is not None or 0 < self.config.save_every <= minutes:
+        if self._agree(0 < self.config.save_every <= minutes):
             training.check_finite()
             self._save({**training.state_dict(), "seconds": self.clock.seconds}, rng)
         self.stop.check()
@@ -138,7 +142,14 @@ class Epochs:
         self.clock.lap("other")
         self._save(None)
         self.progress.end_epoch(entry["epoch"], entry["seconds"], line)
+        self._agree(False)
         self.stop.check()
+
+    def _agree(self, save: bool) -> bool:
+        """Return whether any of the processes is to save or to stop: this one is to do so too."""
+        received, saves = processes.agree(self.stop.received or 0, save)
+        self.stop.received = received or None
+        return bool(received or saves)
 
     def _save(self, under_way: dict[str, Any] | None, rng: dict[str, Any] | None = None) -> None:
         self.state.save(self.folder, self.monitor.history, under_way, rng)

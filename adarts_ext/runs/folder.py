@@ -10,6 +10,7 @@ from pathlib import Path
 
 from adarts_ext.arguments import naming
 from adarts_ext.files import remove_leftovers
+from adarts_ext.runs import processes
 
 CONFIG_FILE = "config.json"
 DATASET_FILE = "dataset.json"
@@ -79,7 +80,8 @@ def open_run_folder(path: str | os.PathLike[str], resume: bool) -> Path:
         True
     """
     folder = check_run_folder(path, resume)
-    folder.mkdir(parents=True, exist_ok=True)
+    if processes.is_first():
+        folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
@@ -87,7 +89,8 @@ def open_run_folder(path: str | os.PathLike[str], resume: bool) -> Path:
 def sole_run(folder: Path) -> Iterator[None]:
     """Hold a run's folder, so that no second run works in it at the same time.
 
-    What a run that was killed had begun to write there is removed.
+    What a run that was killed had begun to write there is removed. Of several processes of a run
+    the first one does it.
 
     Raises:
         ValueError: If another run holds it, in this process or in another one on this machine.
@@ -97,6 +100,9 @@ def sole_run(folder: Path) -> Iterator[None]:
         >>> with tempfile.TemporaryDirectory() as name, sole_run(Path(name)):
         ...     pass
     """
+    if not processes.is_first():
+        yield
+        return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         try:

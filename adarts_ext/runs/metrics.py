@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from adarts_ext.runs import processes
+
 
 def accuracy(logits: Tensor, labels: Tensor) -> Tensor:
     """Return the fraction of images whose largest logit is at their label.
@@ -70,7 +72,8 @@ def evaluate_network(
 ) -> tuple[float, float]:
     """Return the mean cross-entropy loss and the accuracy of a network over a loader's images.
 
-    The network is evaluated in eval mode, and left in the mode in which it came.
+    The network is evaluated in eval mode, and left in the mode in which it came. The processes of a
+    run are given the same batches, evaluate a part each, and have the same result.
 
     Args:
         network: Takes images and gives logits.
@@ -91,8 +94,11 @@ def evaluate_network(
     network.eval()
     loss, fraction = RunningMean(), RunningMean()
     for images, labels in loader:
-        logits = (forward or network)(images)
-        loss.add(nn.functional.cross_entropy(logits, labels), len(labels))
-        fraction.add(accuracy(logits, labels), len(labels))
+        part = processes.part(len(labels))
+        logits = (forward or network)(images[part])
+        batch_loss = nn.functional.cross_entropy(logits, labels[part])
+        batch_loss, batch_fraction = processes.means(batch_loss, accuracy(logits, labels[part]))
+        loss.add(batch_loss, len(labels))
+        fraction.add(batch_fraction, len(labels))
     network.train(training)
     return loss.value(), fraction.value()

@@ -8,11 +8,12 @@ from typing import Any
 from torch.utils.tensorboard import SummaryWriter
 
 from adarts_ext.files import write_json
+from adarts_ext.runs import processes
 from adarts_ext.runs.folder import HISTORY_FILE, TENSORBOARD_FOLDER
 
 
 class Monitor:
-    """Writes the records of a run into its folder.
+    """Writes the records of a run into its folder; of several processes the first one does.
 
     Args:
         folder: The run's folder.
@@ -23,13 +24,17 @@ class Monitor:
     def __init__(self, folder: Path, history: list[dict[str, Any]]) -> None:
         self.folder = folder
         self.history = history
-        self._writer = SummaryWriter(str(folder / TENSORBOARD_FOLDER), purge_step=len(history) + 1)
+        self._writer: SummaryWriter | None = None
+        if processes.is_first():
+            place = str(folder / TENSORBOARD_FOLDER)
+            self._writer = SummaryWriter(place, purge_step=len(history) + 1)
 
     def __enter__(self) -> Monitor:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._writer.close()
+        if self._writer is not None:
+            self._writer.close()
 
     def record(self, entry: dict[str, Any], curves: dict[str, float]) -> None:
         """Add the record of an epoch to the history, and a point to each of TensorBoard's curves.
@@ -42,6 +47,8 @@ class Monitor:
             OSError: If a file cannot be written.
         """
         self.history.append(entry)
+        if self._writer is None:
+            return
         write_json(self.folder / HISTORY_FILE, self.history)
         for tag, value in curves.items():
             self._writer.add_scalar(tag, value, entry["epoch"])

@@ -61,6 +61,8 @@ class RunConfig:
         workers: how many processes (in a search for each half) read the images batch by batch,
             which then are not kept in the device's memory, nor a folder's in memory at all; by
             default those that fit are kept there, and one a processor reads others, at most 8.
+        sync_batch_norm: with several processes, have BatchNorms take the statistics of the whole
+            batch, not of each process's part.
 
     Attributes:
         kind: The kind of the run, one of :data:`KINDS`.
@@ -89,6 +91,7 @@ class RunConfig:
     seed: int = 0
     save_every: float = 10.0
     workers: int | None = None
+    sync_batch_norm: bool = False
 
     def __post_init__(self) -> None:
         if isinstance(self.data_dir, os.PathLike):

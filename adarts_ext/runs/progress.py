@@ -6,9 +6,13 @@ import sys
 
 from tqdm import tqdm
 
+from adarts_ext.runs import processes
+
 
 class Progress:
     """The bars of a run: one over all its steps, with the time left, and one over the epoch's.
+
+    Of several processes of a run the first one has them.
 
     Args:
         kind: The kind of the run, which the bar is labelled with.
@@ -45,7 +49,7 @@ class Progress:
             unit="step",
             position=0,
             dynamic_ncols=True,
-            disable=None,  # off where stderr is no terminal
+            disable=None if processes.is_first() else True,  # None: off where stderr is no terminal
         )
         self._epoch: tqdm | None = None
 
@@ -68,7 +72,7 @@ class Progress:
             position=1,
             leave=False,
             dynamic_ncols=True,
-            disable=None,
+            disable=self._run.disable,
         )
 
     def step(self, loss: float | None = None, accuracy: float | None = None) -> None:
@@ -87,6 +91,8 @@ class Progress:
             line: What to say of it, before these seconds and the time left.
         """
         self._epoch.close()
+        if not processes.is_first():
+            return
         left = seconds * (self.epochs - epoch + self.epochs_after)
         tqdm.write(f"{line}, {seconds:.1f} s, {duration(left)} left", file=sys.stderr)
 

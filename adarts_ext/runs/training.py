@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 
 from adarts_ext.arguments import naming
+from adarts_ext.nn.processes import whole_batch
+from adarts_ext.runs import processes
 from adarts_ext.runs.metrics import RunningMean, accuracy
 from adarts_ext.runs.progress import Progress
 
@@ -59,6 +61,8 @@ class TrainingEpoch:
     ) -> None:
         """Count a step, and look at the losses from time to time.
 
+        Of several processes each gives its part of the batch, and all count the whole of it.
+
         Args:
             loss: The loss of the batch, a scalar.
             logits: (N, classes).
@@ -68,11 +72,14 @@ class TrainingEpoch:
         Raises:
             ValueError: If a loss is not finite; the message names the first such step, from 1 on.
         """
+        fraction = accuracy(logits, labels)
+        loss, fraction, other_loss = processes.means(loss, fraction, other_loss)
         self._unchecked.append(
             loss.detach() if other_loss is None else (loss + other_loss).detach()
         )
-        self._means["loss"].add(loss, len(labels))
-        self._means["accuracy"].add(accuracy(logits, labels), len(labels))
+        images, _ = whole_batch(len(labels))
+        self._means["loss"].add(loss, images)
+        self._means["accuracy"].add(fraction, images)
         if other_loss is not None:
             self._means["other_loss"].add(other_loss)
         self.steps_done += 1

@@ -11,6 +11,7 @@ from adarts_ext.arguments import naming
 from adarts_ext.data import BatchLoader, ImageDataset, split
 from adarts_ext.data.stored import StoredImages
 from adarts_ext.nn import SearchNetwork
+from adarts_ext.runs import processes
 from adarts_ext.runs.data import place
 from adarts_ext.search.config import SearchConfig
 
@@ -28,6 +29,7 @@ def build_network(config: SearchConfig, dataset: ImageDataset) -> SearchNetwork:
         memory=config.memory,
         in_channels=dataset.in_channels,
         steps=config.steps,
+        sync_batch_norm=config.sync_batch_norm,
     )
 
 
@@ -66,8 +68,9 @@ def make_loaders(
     they are and in their order.
 
     Raises:
-        ValueError: If a half holds no whole batch.
+        ValueError: If a half holds no whole batch, or the processes of the run cannot share one.
     """
+    processes.check_batch_size(config.batch_size)
     images = len(dataset.train_labels)
     half = round(config.train_portion * images)
     if config.batch_size > min(half, images - half):
@@ -95,6 +98,7 @@ def make_loaders(
             seed=seed,
             shuffle=training,
             drop_last=training,
+            share=processes.share() if training else (0, 1),
         )
 
     train, validation = (

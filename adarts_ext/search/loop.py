@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from adarts_ext.data import BatchLoader, ImageDataset
+from adarts_ext.runs import processes
 from adarts_ext.runs.clock import sum_up_times, time_record
 from adarts_ext.runs.data import Given, config_of_given, run_data
 from adarts_ext.runs.data_record import check_same_data
@@ -49,7 +50,8 @@ def search(
     ``config.save_every`` minutes, and in the main thread Ctrl-C and SIGTERM let the step end and
     save one before they stop the search; a second one stops it at once. A run that was interrupted
     goes on from its last checkpoint, and on the CPU ends with the very same weights, alphas and
-    betas. What does not fit the data is refused before the folder is made.
+    betas. Several processes that torchrun starts make one search: see docs/processes.md. What does
+    not fit the data is refused before the folder is made.
 
     Args:
         config: How to search.
@@ -67,7 +69,8 @@ def search(
         ValueError: If the options do not fit the data or the run in the folder, another run is at
             work in it, a file is damaged, or the search diverged.
         TypeError: If ``dataset`` is none of these.
-        OSError: If the data are not there, or a file cannot be written.
+        OSError: If the data are not there, a file cannot be written, or another process of the run
+            has ended (ConnectionError).
         KeyboardInterrupt, SystemExit: After the save, on Ctrl-C and on SIGTERM (with status 143).
     """
     folder = check_run_folder(run_folder, resume)
@@ -75,17 +78,18 @@ def search(
     if resume:
         config.check_continues(folder)
     device = resolve_device(config.device)
-    data = run_data(config, dataset)
-    if resume:
-        check_same_data(folder, data)
-    train_loader, validation_loader, evaluation_loader = make_loaders(config, data, device)
-    torch.manual_seed(config.seed)
-    network = build_network(config, data).to(device)
-    optimizers = make_optimizers(config, network.flat_parameters(), network.arch_parameters())
-    state = SearchState(network, *optimizers, train_loader, validation_loader)
-    open_run_folder(folder, resume)
-    with sole_run(folder):
-        return _search(config, folder, resume, data, state, evaluation_loader)
+    with processes.joined(device):
+        data = run_data(config, dataset)
+        if resume:
+            check_same_data(folder, data)
+        train_loader, validation_loader, evaluation_loader = make_loaders(config, data, device)
+        torch.manual_seed(config.seed)
+        network = build_network(config, data).to(device)
+        optimizers = make_optimizers(config, network.flat_parameters(), network.arch_parameters())
+        state = SearchState(network, *optimizers, train_loader, validation_loader)
+        open_run_folder(folder, resume)
+        with sole_run(folder):
+            return _search(config, folder, resume, data, state, evaluation_loader)
 
 
 def _search(
@@ -98,7 +102,8 @@ def _search(
 ) -> SearchResult:
     network, device = state.network, evaluation_loader.device
     history, under_way = begin_run(config, folder, resume, dataset, device, state)
-    (folder / GENOTYPES_FOLDER).mkdir(exist_ok=True)
+    if processes.is_first():
+        (folder / GENOTYPES_FOLDER).mkdir(exist_ok=True)
     steps, passes = len(state.train_loader), Passes(state, config, device)
     with epochs_left(state, config, folder, steps, history, under_way) as epochs:
         for training in epochs:
@@ -107,11 +112,15 @@ def _search(
             )
             set_learning_rate(state.weight_optimizer, learning_rate)
             train_epoch(state, config, training, epochs, passes)
+            processes.check_same(network.arch_parameters(), "alphas and betas")
+            processes.take_statistics_of_first(network)
             validation_loss, validation_accuracy = evaluate_network(
                 network, epochs.watched(evaluation_loader, training), passes.forward
             )
             epochs.clock.lap("evaluation")
-            network.genotype().save(folder / GENOTYPES_FOLDER / f"epoch-{training.epoch:04d}.json")
+            if processes.is_first():
+                file = folder / GENOTYPES_FOLDER / f"epoch-{training.epoch:04d}.json"
+                network.genotype().save(file)
             entry = {
                 "epoch": training.epoch,
                 "learning_rate": learning_rate,
@@ -136,8 +145,9 @@ def _search(
         validation_accuracy=history[-1]["validation_accuracy"],
         **sum_up_times(history),
     )
-    result.genotype.save(folder / GENOTYPE_FILE)
-    result.save()
+    if processes.is_first():
+        result.genotype.save(folder / GENOTYPE_FILE)
+        result.save()
     return result
 
 

@@ -1,7 +1,8 @@
 """The two halves of a search step: one on alphas and betas, one on the weights.
 
 Each backward pass computes only the gradients it is asked for: what a half does not train is
-switched off before its forward pass, so that nothing is kept or computed for it.
+switched off before its forward pass, so that nothing is kept or computed for it. Where several
+processes have a part each of a batch, gradients are the means over all of them.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from torch.nn.functional import cross_entropy
 from torch.nn.utils import clip_grad_norm_
 
 from adarts_ext.nn import SearchNetwork
+from adarts_ext.nn.processes import average_gradients, averaged
 
 Batch = tuple[Tensor, Tensor]
 
@@ -40,6 +42,7 @@ def weight_step(
         # In place: the gradients of the flat weights are what those of the layers are views of.
         optimizer.zero_grad(set_to_none=not isinstance(network, SearchNetwork))
         loss.backward()
+    average_gradients(_weights(optimizer))
     clip_grad_norm_(_weights(optimizer), grad_clip)
     optimizer.step()
     return loss.detach(), logits.detach()
@@ -203,4 +206,4 @@ def _loss(network: SearchNetwork, batch: Batch) -> Tensor:
 
 
 def _gradient(loss: Tensor, tensors: Sequence[Tensor]) -> list[Tensor]:
-    return list(torch.autograd.grad(loss, tensors))
+    return averaged(torch.autograd.grad(loss, tensors))

@@ -13,13 +13,8 @@ using namespace cell;
 
 namespace {
 
-template <class T>
-void choose(const Sizes& z, const Edge<T>& edge, int64_t* index) {
-  std::vector<double> sums(z.channels);
-  for (int64_t block = 0; block < z.blocks; ++block)
-    for (int64_t i = 0; i < z.channels; ++i)
-      for (int64_t lane = 0; lane < z.lanes(block); ++lane)
-        sums[i] += edge.scale[(block * z.channels + i) * kLanes + lane];
+// The channels with the largest sums.
+void choose(const Sizes& z, const double* sums, int64_t* index) {
   std::vector<int64_t> order(z.channels);
   std::iota(order.begin(), order.end(), int64_t(0));
   std::stable_sort(order.begin(), order.end(),
@@ -30,13 +25,31 @@ void choose(const Sizes& z, const Edge<T>& edge, int64_t* index) {
 }  // namespace
 
 template <class T>
+void sum_scores(const Group<T>& group, double* sums) {
+  const Sizes& z = group.sizes;
+  std::fill_n(sums, group.edges * z.channels, 0.0);
+  for (int e = 0; e < group.edges; ++e)
+    for (int64_t block = 0; block < z.blocks; ++block)
+      for (int64_t i = 0; i < z.channels; ++i)
+        for (int64_t lane = 0; lane < z.lanes(block); ++lane)
+          sums[e * z.channels + i] += group.edge[e].scale[(block * z.channels + i) * kLanes + lane];
+}
+
+template <class T>
 void select_channels(const Selection<T>& selection) {
   const Sizes& z = selection.group.sizes;
   const int64_t c = z.selected;
+  std::vector<double> own;
+  const double* sums = selection.sums;
+  if (sums == nullptr && !selection.given) {
+    own.resize(selection.group.edges * z.channels);
+    sum_scores(selection.group, own.data());
+    sums = own.data();
+  }
   for (int e = 0; e < selection.group.edges; ++e) {
     const Edge<T>& edge = selection.group.edge[e];
     int64_t* index = selection.index[e];
-    if (!selection.given) choose(z, edge, index);
+    if (!selection.given) choose(z, sums + e * z.channels, index);
     for (int64_t r = 0; r < z.channels; ++r) {
       const int64_t q = selection.shuffle ? r % c * (z.channels / c) + r / c : r;
       edge.target[r] = int32_t(-1 - q);
@@ -133,6 +146,7 @@ void add_parts(const A* parts, int64_t count, int64_t rows, A* out) {
 }
 
 #define ADARTS_CELL(T)                                \
+  template void sum_scores(const Group<T>&, double*); \
   template void select_channels(const Selection<T>&); \
   template void finish_norms(const Group<T>&, Half);  \
   template void finish_sums(const FinishSums<T>&);    \

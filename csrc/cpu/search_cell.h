@@ -40,6 +40,8 @@ const CellPhases<T>& cell_phases();
 
 // The phases that finish sums, and the choice of channels: small, for a single thread.
 template <class T>
+void sum_scores(const Group<T>& group, double* sums);  // (edges, C), over the batch
+template <class T>
 void select_channels(const cell::Selection<T>& selection);
 template <class T>
 void finish_norms(const Group<T>& group, cell::Half half);

@@ -43,12 +43,15 @@ STABLE_TORCH_LIBRARY(ADARTS_NAMESPACE, m) {
       "bool[] normalized, Tensor norms, bool training, bool[] needs_inputs, bool needs_weights) "
       "-> Tensor[]");
 
-  // Image blocks, see csrc/cell.h. `stored` is empty unless `store`; `norms` are given where
+  // Image blocks, see csrc/cell.h. The groups are names of torch.distributed's, empty for this
+  // process alone: those that choose channels together, and the `processes` that share statistics.
+  // `stored` is empty unless `store`; `norms` are given where
   // the running statistics are used, and then no others are returned.
   m.def(
       "search_cell(Tensor[] states, Tensor weights, Tensor alphas, Tensor? betas, Tensor? index, "
       "Tensor? norms, SymInt batch, int stride, int selected, int hidden, int nodes, "
-      "int[] sources, int[] targets, bool shuffle, bool store, float eps) -> "
+      "int[] sources, int[] targets, bool shuffle, bool store, float eps, str scores_group, "
+      "str norms_group, int processes) -> "
       "(Tensor nodes, Tensor[] stored, Tensor norms, Tensor scores, Tensor index, Tensor maps, "
       "Tensor pools, Tensor position)");
   m.def(
@@ -56,12 +59,14 @@ STABLE_TORCH_LIBRARY(ADARTS_NAMESPACE, m) {
       "Tensor alphas, Tensor? betas, Tensor[] stored, Tensor norms, Tensor scores, Tensor maps, "
       "Tensor pools, Tensor position, SymInt batch, int stride, int selected, int hidden, "
       "int[] sources, int[] targets, bool training, float eps, bool[] needs_states, "
-      "bool needs_weights, bool needs_alphas, bool needs_betas) -> Tensor[]");
+      "bool needs_weights, bool needs_alphas, bool needs_betas, str norms_group, int processes) -> "
+      "Tensor[]");
 
   m.def(
       "preprocess_cell(Tensor x, Tensor weights, Tensor? norms, SymInt batch, int stride, "
-      "float eps) -> (Tensor h, Tensor norms)");
+      "float eps, str norms_group, int processes) -> (Tensor h, Tensor norms)");
   m.def(
       "preprocess_cell_backward(Tensor grad, Tensor x, Tensor weights, Tensor h, Tensor norms, "
-      "SymInt batch, int stride, bool training, bool needs_x, bool needs_weights) -> Tensor[]");
+      "SymInt batch, int stride, bool training, bool needs_x, bool needs_weights, "
+      "str norms_group, int processes) -> Tensor[]");
 }

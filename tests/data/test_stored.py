@@ -12,18 +12,14 @@ from dataclasses import dataclass, replace
 
 import pytest
 import torch
-from test_dataset import random_dataset
 from test_folder import load, write_image
 from test_loader import CUTOUT, assert_same_batches, make_images, make_loader, take
 
 from adarts_ext.data import dataset as dataset_module
 from adarts_ext.data import folder as folder_module
-from adarts_ext.data import load_dataset, placement
+from adarts_ext.data import load_dataset
 from adarts_ext.data.image_files import ImagesInFiles
-from adarts_ext.data.placement import place_images
 from adarts_ext.data.stored import ImagesInMemory, StoredImages
-
-CPU = torch.device("cpu")
 
 
 def stored_loader(workers=1, **options):
@@ -37,6 +33,12 @@ def test_the_batches_are_those_of_images_on_the_device(workers, options):
     ours = take(stored_loader(workers, **options), 15)
     assert_same_batches(ours, take(make_loader(cutout=CUTOUT, **options), 15))
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_share_of_each_batch_is_read():
+    for options in ({"share": (1, 2)}, {"share": (3, 4), "drop_last": False}):
+        ours, theirs = stored_loader(1, **options), make_loader(cutout=CUTOUT, **options)
+        assert_same_batches(take(ours, 9), take(theirs, 9))
 
 
 @pytest.mark.parametrize("taken", [0, 1, 5, 6, 7])
@@ -184,28 +186,3 @@ def test_mean_and_deviation_of_a_large_folder_are_those_of_a_sample(photos, monk
     assert whole.mean != pytest.approx(values.mean(dim=(0, 2, 3)).tolist(), rel=1e-9)
     every_one = replace(whole, files=None)
     assert every_one.mean == pytest.approx(values.mean(dim=(0, 2, 3)).tolist(), rel=1e-9)
-
-
-def test_images_that_a_device_has_no_room_for_stay_in_memory(monkeypatch, capsys):
-    data = random_dataset()
-    size = (60 + 6) * 3 * 8 * 12
-    monkeypatch.setattr(placement, "free_memory", lambda device: 2 * size)
-    assert place_images(data, CPU) is data
-    assert capsys.readouterr().err == ""
-    monkeypatch.setattr(placement, "free_memory", lambda device: 2 * size - 1)
-    placed = place_images(data, CPU)
-    assert isinstance(placed.train_images, ImagesInMemory)
-    assert (placed.mean, placed.std) == (data.mean, data.std)
-    err = capsys.readouterr().err
-    assert err.startswith("images of 0.0 GiB stay off cpu, read by ")
-    assert err.count("\n") == 1
-
-
-def test_workers_keep_images_off_the_device_in_any_case(photos, capsys):
-    placed = place_images(random_dataset(), CPU, workers=3)
-    assert placed.test_images.workers == 3
-    in_files = load_dataset("folder", str(photos), image_size=16, workers=0)
-    assert place_images(in_files, CPU, workers=2).train_images.workers == 2
-    assert capsys.readouterr().err == ""
-    assert place_images(in_files, CPU).train_images.workers >= 1
-    assert "stay in their files, read by " in capsys.readouterr().err

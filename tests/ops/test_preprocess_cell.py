@@ -8,6 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from adarts_ext import _library, ops, reference
 from adarts_ext.nn.operations import FactorizedReduce, ReLUConvBN
 from adarts_ext.ops import from_image_blocks, to_image_blocks
+from adarts_ext.ops.processes import ALONE
 
 
 def operands(batch=5, channels=(6, 4), size=(4, 6)):
@@ -125,12 +126,24 @@ def test_operator_contract(stride, training):
     norms = None if training else some_norms(4)
     operator = torch.ops.adarts_ext.preprocess_cell
     inputs = blocks.clone().requires_grad_(), weights.clone().requires_grad_()
-    torch.library.opcheck(operator, (*inputs, norms, 5, stride, 1e-5))
-    h, batch_norms = operator(blocks, weights, norms, 5, stride, 1e-5)
+    torch.library.opcheck(operator, (*inputs, norms, 5, stride, 1e-5, *ALONE[1:]))
+    h, batch_norms = operator(blocks, weights, norms, 5, stride, 1e-5, *ALONE[1:])
     used = batch_norms if training else norms
     torch.library.opcheck(
         torch.ops.adarts_ext.preprocess_cell_backward,
-        (torch.randn_like(h), blocks, weights, h, used, 5, stride, training, True, True),
+        (
+            torch.randn_like(h),
+            blocks,
+            weights,
+            h,
+            used,
+            5,
+            stride,
+            training,
+            True,
+            True,
+            *ALONE[1:],
+        ),
     )
 
 

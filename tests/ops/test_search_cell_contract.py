@@ -10,6 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from adarts_ext import _library, ops, reference
 from adarts_ext.nn import SearchCell
 from adarts_ext.ops import CellLayout, to_image_blocks
+from adarts_ext.ops.processes import ALONE
 
 SMALL = {"batch": 2, "channels": 4, "hidden": 2, "size": (2, 2), "steps": 1}
 
@@ -24,7 +25,7 @@ def operator_arguments(case: CellCase, training: bool, store: bool, requires_gra
     )
     index = None if case.hidden else case.index()
     norms = None if training else case.norms()
-    return states, *weights, index, norms, *case.layout, store, 1e-5
+    return states, *weights, index, norms, *case.layout, store, 1e-5, *ALONE
 
 
 @pytest.mark.usefixtures("torch_device")
@@ -65,6 +66,7 @@ def test_operator_contract(choices, training, store):
                 training,
                 1e-5,
                 *needed,
+                *ALONE[1:],
             ),
         )
 

@@ -66,11 +66,9 @@ __device__ __forceinline__ void score(const State<T>& state, const Edge<T>& edge
   }
 }
 
-// Of every channel its place among the chosen, or -1: its rank by falling sum of the scores over
-// the batch, in double, ties to the lower index. Not-a-number comes first.
-template <class T, class Sums, class Places>
-__device__ __forceinline__ void choose(const Edge<T>& edge, const Sizes& z, Sums sums,
-                                       Places places) {
+// Calls put(i, sum) with the sum of each channel's scores over the batch, in double.
+template <class T, class Put>
+__device__ __forceinline__ void sum_scores(const Edge<T>& edge, const Sizes& z, const Put& put) {
   const int channels = int(z.channels), thread = threadIdx.x, lane = thread % kWarp;
   for (int i = thread / kWarp; i < channels; i += int(blockDim.x) / kWarp) {
     double sum = 0;
@@ -78,7 +76,23 @@ __device__ __forceinline__ void choose(const Edge<T>& edge, const Sizes& z, Sums
     for (int64_t n = lane; n < z.batch; n += kWarp)
       sum += double(edge.scale[(n / kLanes * channels + i) * kLanes + n % kLanes]);
     sum = group_sum(sum);
-    if (lane == 0) sums[i] = sum == sum ? sum : std::numeric_limits<double>::infinity();
+    if (lane == 0) put(i, sum);
+  }
+}
+
+// Of every channel its place among the chosen, or -1: its rank by falling sum of the scores, ties
+// to the lower index. Not-a-number comes first.
+template <class T, class Sums, class Places>
+__device__ __forceinline__ void choose(const Edge<T>& edge, const Sizes& z, const double* given,
+                                       Sums sums, Places places) {
+  const int channels = int(z.channels), thread = threadIdx.x;
+  const auto put = [&](int i, double sum) {
+    sums[i] = sum == sum ? sum : std::numeric_limits<double>::infinity();
+  };
+  if (given == nullptr) {
+    sum_scores(edge, z, put);
+  } else {
+    for (int i = thread; i < channels; i += int(blockDim.x)) put(i, given[i]);
   }
   __syncthreads();
   for (int i = thread; i < channels; i += int(blockDim.x)) {
@@ -112,7 +126,8 @@ __global__ void __launch_bounds__(kMostThreads, 1)
   const Edge<T>& edge = selection.group.edge[e];
   int64_t* index = selection.index[e];
   ADARTS_ASSERT(channels <= kMostChoices);
-  if (z.hidden > 0) score(state, edge, z, at_once, units);
+  const double* given = selection.sums == nullptr ? nullptr : selection.sums + e * channels;
+  if (z.hidden > 0 && given == nullptr) score(state, edge, z, at_once, units);
   if (selection.given) {
     for (int r = thread; r < channels; r += int(blockDim.x)) places[r] = -1;
     __syncthreads();
@@ -127,7 +142,7 @@ __global__ void __launch_bounds__(kMostThreads, 1)
       ADARTS_ASSERT(place == a);  // no channel twice
     }
   } else {
-    choose(edge, z, sums, places);
+    choose(edge, z, given, sums, places);
   }
   for (int r = thread; r < channels; r += int(blockDim.x)) {
     const int q = selection.shuffle ? r % selected * (channels / selected) + r / selected : r;
@@ -139,6 +154,20 @@ __global__ void __launch_bounds__(kMostThreads, 1)
     edge.output[a] = q;
     if (!selection.given) index[a] = r;
   }
+}
+
+// Scores of one edge and their sums over the batch, which go to the other processes before anyone
+// chooses; a thread block takes an edge, as above.
+template <class T>
+__global__ void __launch_bounds__(kMostThreads, 1)
+    score_and_sum_kernel(const State<T> state, const Selection<T> selection, const int at_once) {
+  using A = Accumulate<T>;
+  ADARTS_DYNAMIC_SHARED(A, units);
+  const Sizes& z = selection.group.sizes;
+  const Edge<T>& edge = selection.group.edge[blockIdx.x];
+  double* sums = selection.sums + int64_t(blockIdx.x) * z.channels;
+  score(state, edge, z, at_once, units);
+  sum_scores(edge, z, [&](int i, double sum) { sums[i] = sum; });
 }
 
 // Calls put(i * kLanes + lane, sum_j w[i * row + j * column] * vector j) for `rows` vectors, made
@@ -261,20 +290,34 @@ cudaError_t ask(Kernel kernel, size_t bytes, size_t fixed) {
   return bytes + fixed > 48 * 1024 ? allow_shared(kernel, bytes) : cudaSuccess;
 }
 
-}  // namespace
-
-template <class T>
-cudaError_t score_and_select(const State<T>& state, const Selection<T>& selection,
-                             cudaStream_t stream) {
+// Launches a kernel that scores, with a thread block for every edge and `fixed` bytes of shared
+// memory beside the units.
+template <class T, class Kernel>
+cudaError_t launch_scores(Kernel kernel, size_t fixed, const State<T>& state,
+                          const Selection<T>& selection, cudaStream_t stream) {
   const Sizes& z = selection.group.sizes;
   const int64_t vectors = std::max<int64_t>(z.hidden, 1) * kLanes;
   const int at_once = int(std::clamp<int64_t>(kMostThreads / vectors, 1, z.blocks));
   const size_t bytes = z.hidden > 0 ? at_once * vectors * sizeof(Accumulate<T>) : 0;
-  const size_t fixed = kMostChoices * (sizeof(double) + sizeof(int));
-  const cudaError_t error = ask(score_and_select_kernel<T>, bytes, fixed);
+  const cudaError_t error = ask(kernel, bytes, fixed);
   if (error != cudaSuccess) return error;
-  return launch(score_and_select_kernel<T>, dim3(selection.group.edges), dim3(kMostThreads), bytes,
-                stream, state, selection, at_once);
+  return launch(kernel, dim3(selection.group.edges), dim3(kMostThreads), bytes, stream, state,
+                selection, at_once);
+}
+
+}  // namespace
+
+template <class T>
+cudaError_t score_and_sum(const State<T>& state, const Selection<T>& selection,
+                          cudaStream_t stream) {
+  return launch_scores(score_and_sum_kernel<T>, 0, state, selection, stream);
+}
+
+template <class T>
+cudaError_t score_and_select(const State<T>& state, const Selection<T>& selection,
+                             cudaStream_t stream) {
+  const size_t fixed = kMostChoices * (sizeof(double) + sizeof(int));
+  return launch_scores(score_and_select_kernel<T>, fixed, state, selection, stream);
 }
 
 template <class T>
@@ -288,6 +331,7 @@ cudaError_t attention_backward(const Attention<T>& attention, cudaStream_t strea
 }
 
 #define ADARTS_INSTANTIATE(T)                                                                \
+  template cudaError_t score_and_sum(const State<T>&, const Selection<T>&, cudaStream_t);    \
   template cudaError_t score_and_select(const State<T>&, const Selection<T>&, cudaStream_t); \
   template cudaError_t attention_backward(const Attention<T>&, cudaStream_t);
 

@@ -19,7 +19,11 @@ int64_t parts(const cell::Sizes& sizes);
 
 template <class T>
 cudaError_t pool_state(const cell::State<T>& state, cudaStream_t stream);
-// Scores, where there is an attention, and the choice of channels.
+// Scores and their sums over the batch, for a choice with other processes.
+template <class T>
+cudaError_t score_and_sum(const cell::State<T>& state, const cell::Selection<T>& selection,
+                          cudaStream_t stream);
+// Scores, where there is an attention and no sum of them is given, and the choice of channels.
 template <class T>
 cudaError_t score_and_select(const cell::State<T>& state, const cell::Selection<T>& selection,
                              cudaStream_t stream);

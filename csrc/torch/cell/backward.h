@@ -129,8 +129,10 @@ class CellBackward {
     if (tensors_.stored.empty()) {
       keep_memory(u_, edges, [&](int64_t e) { return tensors_.stored_elements(e); });
       for (size_t k = 0; k < edges.size(); ++k) entering.edge[k].u = data<T>(u_[k]);
-      few_at_a_time(entering, backend_, [&](const cell::Group<T>& few) {
-        backend_.first_half(few);  // the statistics are known
+      cell::Group<T> again = entering;
+      again.sizes.training = false;  // the statistics are known
+      few_at_a_time(again, backend_, [&](const cell::Group<T>& few) {
+        backend_.first_half(few);
         backend_.second_half(few);
       });
     }
@@ -142,6 +144,9 @@ class CellBackward {
       if (gradients_.betas.has_value()) finish.grad_beta[k] = data<A>(*gradients_.betas) + edges[k];
     }
     backend_.finish_sums(finish);
+    const bool several = plan_.processes.several() && plan_.sizes.training;
+    if (several)  // after d alpha and d beta, which are of this process's images
+      plan_.processes.sum(torch::stable::narrow(sums_, 0, edges.front(), edges.size()));
 
     std::vector<int64_t> needed;  // whose inputs or weights somebody asks for
     for (const int64_t e : edges)
@@ -158,6 +163,8 @@ class CellBackward {
     }
     few_at_a_time(back, backend_, [&](const cell::Group<T>& few) {
       backend_.second_half_backward(few);
+      const int64_t rows = cell::first_rows(plan_.sizes.selected);
+      if (several) plan_.processes.sum_parts(parts_of(partial_, few, rows), 0, rows);
       backend_.finish_first(few);
       backend_.first_half_backward(few);
     });

@@ -24,7 +24,8 @@ Tensor empty_blocks(const Tensor& like, int64_t elements) {
 // caches when the next one reads it: as many as keep the device busy.
 template <class T, class Backend, class F>
 void few_at_a_time(const cell::Group<T>& group, const Backend& backend, const F& f) {
-  const int count = backend.edges_at_once(group.sizes);
+  // Several processes must all do as many at a time, whatever threads they have.
+  const int count = group.sizes.processes > 1 ? cell::kGroup : backend.edges_at_once(group.sizes);
   for (int first = 0; first < group.edges; first += count) {
     cell::Group<T> few = group;
     few.edges = std::min(count, group.edges - first);
@@ -33,33 +34,63 @@ void few_at_a_time(const cell::Group<T>& group, const Backend& backend, const F&
   }
 }
 
-// Pre-BatchNorm outputs of the edges that enter a node, one group of them.
+// `partial` as (edges, parts, rows) of a group.
+template <class T>
+Tensor parts_of(const Tensor& partial, const cell::Group<T>& group, int64_t rows) {
+  Tensor whole = partial;
+  return torch::stable::view(torch::stable::narrow(whole, 0, 0, group.edges * group.parts * rows),
+                             {group.edges, group.parts, rows});
+}
+
+// Pre-BatchNorm outputs of the edges that enter a node, one group of them, whose sums go to
+// `partial`.
 template <class T, class Backend>
-void candidates(const cell::Group<T>& group, const Backend& backend) {
+void candidates(cell::Group<T> group, const Tensor& partial, const Processes& processes,
+                const Backend& backend) {
+  group.partial = data<double>(partial);
+  const bool training = group.sizes.training, several = training && processes.several();
+  const int64_t of_norm = 2 * group.sizes.selected;
   few_at_a_time(group, backend, [&](const cell::Group<T>& few) {
+    const int64_t rows = cell::moment_rows(group.sizes.selected);
     backend.first_half(few);
-    if (group.sizes.training) backend.finish_norms(few, cell::kFirstHalf);
+    if (several) processes.sum_parts(parts_of(partial, few, rows), 0, rows);
+    if (training) backend.finish_norms(few, cell::kFirstHalf);
     backend.second_half(few);
-    if (group.sizes.training) backend.finish_norms(few, cell::kSecondHalf);
+    for (const cell::Norm norm : {cell::kNormSep3, cell::kNormSep5})
+      if (several) processes.sum_parts(parts_of(partial, few, rows), norm * of_norm, of_norm);
+    if (training) backend.finish_norms(few, cell::kSecondHalf);
   });
 }
 
 template <class T, class Backend>
 void search_cell_forward(CellTensors<T>& tensors, const Tensor& index, bool given, bool shuffle,
-                         const Backend& backend) {
+                         const Processes& scoring, const Backend& backend) {
   const CellPlan& plan = tensors.plan;
   const Tensor partial = partial_sums(plan, tensors.nodes, backend);
+  const bool several = scoring.several() && !given && plan.sizes.hidden > 0;
   const auto leave = [&](int64_t i) {
     const std::vector<int64_t> edges = plan.leaving(i);
     if (i >= plan.states_that_edges_leave()) return;
     const cell::State<T> state = tensors.state(i);
     if (plan.sizes.hidden > 0) backend.pool_state(state);
-    CellPlan::each_group(edges, [&](const std::vector<int64_t>& some) {
-      cell::Selection<T> selection{tensors.group(some, backend), {}, given, shuffle};
-      for (size_t k = 0; k < some.size(); ++k)
-        selection.index[k] = data<int64_t>(index) + some[k] * plan.sizes.selected;
-      backend.score_and_select(state, selection);
-    });
+    // Where processes choose together, one sum over them serves all edges that leave the state.
+    const int64_t channels = plan.sizes.channels, summed = several ? int64_t(edges.size()) : 0;
+    const Tensor sums = empty_tensor(tensors.nodes, {summed, channels}, ScalarType::Double);
+    const auto each_selection = [&](const auto& f) {
+      double* next = several ? data<double>(sums) : nullptr;
+      CellPlan::each_group(edges, [&](const std::vector<int64_t>& some) {
+        cell::Selection<T> selection{tensors.group(some, backend), {}, next, given, shuffle};
+        for (size_t k = 0; k < some.size(); ++k)
+          selection.index[k] = data<int64_t>(index) + some[k] * plan.sizes.selected;
+        f(selection);
+        if (several) next += some.size() * channels;
+      });
+    };
+    if (several) {
+      each_selection([&](const cell::Selection<T>& one) { backend.score_and_sum(state, one); });
+      if (summed > 0) scoring.sum(sums);
+    }
+    each_selection([&](const cell::Selection<T>& one) { backend.score_and_select(state, one); });
   };
   for (int64_t i = 0; i < plan.inputs; ++i) leave(i);
   Tensors reused;  // for u, where it is not kept
@@ -75,8 +106,7 @@ void search_cell_forward(CellTensors<T>& tensors, const Tensor& index, bool give
         }
         group.edge[k].u = data<T>(reused[k]);
       }
-      group.partial = data<double>(partial);
-      candidates(group, backend);
+      candidates(group, partial, plan.processes, backend);
       backend.node({group, const_cast<T*>(made.h), made.h_block, add});
       add = true;
     });

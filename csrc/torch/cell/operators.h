@@ -15,11 +15,12 @@ std::tuple<Tensor, Tensors, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> sear
     const Tensors& given_states, const Tensor& weights, const Tensor& alphas,
     const OptionalTensor& betas, const OptionalTensor& index, const OptionalTensor& norms,
     int64_t batch, int64_t stride, int64_t selected, int64_t hidden, int64_t nodes,
-    const Integers& sources, const Integers& targets, bool shuffle, bool store, double eps) {
+    const Integers& sources, const Integers& targets, bool shuffle, bool store, double eps,
+    const std::string& scores_group, const std::string& norms_group, int64_t processes) {
   constexpr const char* op = "search_cell";
   const Tensors states = packed(given_states);
   const CellPlan plan(op, states, batch, stride, selected, hidden, nodes, sources, targets,
-                      !norms.has_value(), eps);
+                      !norms.has_value(), eps, norms_group, processes);
   const cell::Sizes& z = plan.sizes;
   const Tensor& like = states[0];
   const ScalarType accumulate = accumulate_dtype(like.scalar_type());
@@ -54,7 +55,8 @@ std::tuple<Tensor, Tensors, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> sear
       tensors.stored.push_back(empty_blocks<T>(like, tensors.stored_elements(e)));
     backend.check_sizes(z, false);
     backend.check_index(op, chosen, z.channels, index.has_value());
-    search_cell_forward(tensors, chosen, index.has_value(), shuffle, backend);
+    search_cell_forward(tensors, chosen, index.has_value(), shuffle, Processes{scores_group},
+                        backend);
     stored = tensors.stored;
   });
   return {out,    stored,  norms.has_value() ? empty_tensor(like, {0}, accumulate) : statistics,
@@ -71,7 +73,8 @@ Tensors search_cell_backward(const Tensor& grad, const Tensors& given_states, co
                              int64_t stride, int64_t selected, int64_t hidden,
                              const Integers& sources, const Integers& targets, bool training,
                              double eps, const std::vector<bool>& needs_states, bool needs_weights,
-                             bool needs_alphas, bool needs_betas) {
+                             bool needs_alphas, bool needs_betas, const std::string& norms_group,
+                             int64_t processes) {
   constexpr const char* op = "search_cell_backward";
   const Tensors states = packed(given_states);
   ADARTS_CHECK(!states.empty() && nodes.dim() == 5 && states[0].dim() == 5 &&
@@ -79,7 +82,7 @@ Tensors search_cell_backward(const Tensor& grad, const Tensors& given_states, co
                op, ": states and nodes do not fit");
   const int64_t count = nodes.size(1) / states[0].size(1);
   const CellPlan plan(op, states, batch, stride, selected, hidden, count, sources, targets,
-                      training, eps);
+                      training, eps, norms_group, processes);
   const cell::Sizes& z = plan.sizes;
   const Tensor& like = states[0];
   const ScalarType accumulate = accumulate_dtype(like.scalar_type());

@@ -5,6 +5,7 @@
 #include "../../cell_math.h"
 #include "../../preprocess.h"
 #include "../checks.h"
+#include "../processes.h"
 
 namespace adarts {
 
@@ -34,6 +35,7 @@ inline Tensors packed(const Tensors& several) {
 // The structure of a cell: its states, and its edges ordered by the node they enter.
 struct CellPlan {
   cell::Sizes sizes;
+  Processes processes;  // that share the BatchNorms' statistics
   int64_t inputs, nodes;
   int64_t stride;  // of the edges that leave an input
   std::vector<int64_t> sources, targets;
@@ -42,8 +44,9 @@ struct CellPlan {
 
   CellPlan(const char* op, const Tensors& states, int64_t batch, int64_t stride, int64_t selected,
            int64_t hidden, int64_t nodes, std::vector<int64_t> from, std::vector<int64_t> to,
-           bool training, double eps)
-      : inputs(states.size()),
+           bool training, double eps, const std::string& group, int64_t count)
+      : processes{group},
+        inputs(states.size()),
         nodes(nodes),
         stride(stride),
         sources(std::move(from)),
@@ -67,7 +70,7 @@ struct CellPlan {
                  selected, " selected channels do not fit ", channels, " at stride ", stride);
     ADARTS_CHECK(hidden >= 0, op, ": hidden is ", hidden);
     sizes = {batch,           states[0].size(0), channels, selected, hidden,
-             height / stride, width / stride,    training, eps};
+             height / stride, width / stride,    training, eps,      count};
     ADARTS_CHECK(sources.size() == targets.size(), op, ": ", sources.size(), " sources and ",
                  targets.size(), " targets");
     for (size_t e = 0; e < sources.size(); ++e) {

@@ -12,7 +12,7 @@ namespace adarts {
 // used.
 template <class T>
 cell::Preprocess<T> preprocess_arguments(const Tensor& x, const Tensor& weights, int64_t batch,
-                                         int64_t stride, bool training) {
+                                         int64_t stride, bool training, int64_t processes) {
   cell::Preprocess<T> made{};
   made.batch = batch;
   made.blocks = x.size(0);
@@ -22,6 +22,7 @@ cell::Preprocess<T> preprocess_arguments(const Tensor& x, const Tensor& weights,
   made.width = x.size(3) / stride;
   made.stride = stride;
   made.training = training;
+  made.processes = processes;
   made.in = data<T>(x);
   made.in_block = x.stride(0);
   made.weights = data<Accumulate<T>>(weights);
@@ -42,10 +43,18 @@ inline void check_preprocess(const char* op, const Tensor& x, const Tensor& weig
   flat(op, "weights", weights, weights.numel(), x);
 }
 
+// Adds up `partial`, (parts, 2, channels), over several processes.
+inline void sum_parts(const Processes& processes, const Tensor& partial) {
+  const int64_t rows = 2 * partial.size(2);
+  if (processes.several())
+    processes.sum_parts(torch::stable::view(partial, {1, partial.size(0), rows}), 0, rows);
+}
+
 template <class Device>
 std::tuple<Tensor, Tensor> preprocess_cell(const Tensor& given_x, const Tensor& weights,
                                            const OptionalTensor& norms, int64_t batch,
-                                           int64_t stride, double eps) {
+                                           int64_t stride, double eps,
+                                           const std::string& norms_group, int64_t processes) {
   constexpr const char* op = "preprocess_cell";
   const Tensor x = packed(given_x);
   check_preprocess(op, x, weights, batch, stride);
@@ -58,13 +67,15 @@ std::tuple<Tensor, Tensor> preprocess_cell(const Tensor& given_x, const Tensor& 
   Device::with_backend(op, x, [&](auto zero, const auto& backend) {
     using T = decltype(zero);
     cell::Preprocess<T> args =
-        preprocess_arguments<T>(x, weights, batch, stride, !norms.has_value());
+        preprocess_arguments<T>(x, weights, batch, stride, !norms.has_value(), processes);
     const Tensor partial =
         empty_tensor(x, {backend.preprocess_parts(args), 2, channels}, ScalarType::Double);
     args.partial = data<double>(partial);
     args.h = data<T>(h);
     args.norms = data<Accumulate<T>>(statistics);
-    backend.preprocess(args, eps);
+    backend.preprocess(args);
+    if (args.training) sum_parts(Processes{norms_group}, partial);
+    backend.preprocess_normalise(args, eps);
   });
   return {h, norms.has_value() ? empty_tensor(x, {0}, accumulate) : statistics};
 }
@@ -72,7 +83,8 @@ std::tuple<Tensor, Tensor> preprocess_cell(const Tensor& given_x, const Tensor& 
 template <class Device>
 Tensors preprocess_cell_backward(const Tensor& grad, const Tensor& given_x, const Tensor& weights,
                                  const Tensor& h, const Tensor& norms, int64_t batch,
-                                 int64_t stride, bool training, bool needs_x, bool needs_weights) {
+                                 int64_t stride, bool training, bool needs_x, bool needs_weights,
+                                 const std::string& norms_group, int64_t processes) {
   constexpr const char* op = "preprocess_cell_backward";
   const Tensor x = packed(given_x);
   check_preprocess(op, x, weights, batch, stride);
@@ -85,7 +97,8 @@ Tensors preprocess_cell_backward(const Tensor& grad, const Tensor& given_x, cons
   Device::with_backend(op, x, [&](auto zero, const auto& backend) {
     using T = decltype(zero);
     using A = Accumulate<T>;
-    cell::Preprocess<T> args = preprocess_arguments<T>(x, weights, batch, stride, training);
+    cell::Preprocess<T> args =
+        preprocess_arguments<T>(x, weights, batch, stride, training, processes);
     const Tensor partial =
         empty_tensor(x, {args.blocks * cell::kBands, 2, channels}, ScalarType::Double);
     const Tensor dense_grad = packed(grad);
@@ -106,6 +119,8 @@ Tensors preprocess_cell_backward(const Tensor& grad, const Tensor& given_x, cons
       args.grad_weights = data<A>(*weight_parts);
       grads.push_back(*grad_weights);
     }
+    backend.preprocess_sums(args);
+    if (training) sum_parts(Processes{norms_group}, partial);
     backend.preprocess_backward(args, data<A>(grad_weights));
   });
   return grads;

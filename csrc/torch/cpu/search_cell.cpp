@@ -63,10 +63,16 @@ struct CpuBackend {
   void pool_state(const cell::State<T>& state) const {
     run(phases.pool_state, state, state.blocks * state.channels);
   }
+  void score(const cell::State<T>& state, const cell::Group<T>& group) const {
+    if (group.sizes.hidden > 0)
+      run(phases.score_channels, cell::Attention<T>{state, group}, tasks(group));
+  }
+  void score_and_sum(const cell::State<T>& state, const cell::Selection<T>& selection) const {
+    score(state, selection.group);
+    cpu::sum_scores(selection.group, selection.sums);
+  }
   void score_and_select(const cell::State<T>& state, const cell::Selection<T>& selection) const {
-    const cell::Attention<T> attention{state, selection.group};
-    if (selection.group.sizes.hidden > 0)
-      run(phases.score_channels, attention, tasks(selection.group));
+    if (selection.sums == nullptr) score(state, selection.group);
     cpu::select_channels(selection);
   }
   void first_half(const cell::Group<T>& group) const {
@@ -110,17 +116,20 @@ struct CpuBackend {
   int64_t preprocess_weight_parts(const cell::Preprocess<T>& args) const {
     return args.blocks * cell::kBands;
   }
-  void preprocess(const cell::Preprocess<T>& args, double eps) const {
-    const int64_t tasks = args.blocks * cell::kBands;
-    run(phases.preprocess, args, tasks);
+  void preprocess(const cell::Preprocess<T>& args) const {
+    run(phases.preprocess, args, args.blocks * cell::kBands);
+  }
+  void preprocess_normalise(const cell::Preprocess<T>& args, double eps) const {
     if (args.training) cpu::finish_preprocess(args, eps);
-    run(phases.preprocess_normalise, args, tasks);
+    run(phases.preprocess_normalise, args, args.blocks * cell::kBands);
+  }
+  void preprocess_sums(const cell::Preprocess<T>& args) const {
+    run(phases.preprocess_sums, args, args.blocks * cell::kBands);
   }
   void preprocess_backward(cell::Preprocess<T> args, A* grad_weights) const {
     const int64_t tasks = args.blocks * cell::kBands;
     std::vector<double> sums(2 * args.channels);
     args.sums = sums.data();
-    run(phases.preprocess_sums, args, tasks);
     cpu::add_parts(args.partial, tasks, 2 * args.channels, sums.data());
     run(phases.preprocess_backward, args, tasks);
     if (grad_weights != nullptr)

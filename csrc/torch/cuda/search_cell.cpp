@@ -41,6 +41,9 @@ class CudaBackend {
   }
 
   void pool_state(const cell::State<T>& state) const { check(cuda::pool_state(state, stream_)); }
+  void score_and_sum(const cell::State<T>& state, const cell::Selection<T>& selection) const {
+    check(cuda::score_and_sum(state, selection, stream_));
+  }
   void score_and_select(const cell::State<T>& state, const cell::Selection<T>& selection) const {
     check(cuda::score_and_select(state, selection, stream_));
   }
@@ -92,13 +95,15 @@ class CudaBackend {
   int64_t preprocess_weight_parts(const cell::Preprocess<T>& args) const {
     return cuda::preprocess_weight_parts(args);
   }
-  void preprocess(const cell::Preprocess<T>& args, double eps) const {
-    check(cuda::preprocess(args, stream_));
+  void preprocess(const cell::Preprocess<T>& args) const { check(cuda::preprocess(args, stream_)); }
+  void preprocess_normalise(const cell::Preprocess<T>& args, double eps) const {
     check(cuda::preprocess_normalise(args, eps, stream_));
+  }
+  void preprocess_sums(const cell::Preprocess<T>& args) const {
+    check(cuda::preprocess_sums(args, stream_));
   }
   void preprocess_backward(const cell::Preprocess<T>& args, A* grad_weights) const {
     at_most("channels of a convolution", args.channels / args.stride, cuda::kMostSelected);
-    check(cuda::preprocess_sums(args, stream_));
     const int64_t weights = args.channels * args.in_channels;
     check(cuda::preprocess_backward(args, stream_));
     if (grad_weights != nullptr)

@@ -8,8 +8,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from adarts_ext.data.dataset import ImageDataset
+from adarts_ext.data import ImageDataset
 from adarts_ext.data.stored import ImagesInMemory, StoredImages, default_workers
+from adarts_ext.runs import processes
 
 DEVICE_SHARE = 1 / 2  # of a GPU's free memory, which images may take
 
@@ -43,7 +44,7 @@ def place_images(
     if workers is None and not in_files and size <= DEVICE_SHARE * free_memory(device):
         return dataset
     chosen = default_workers() if workers is None else workers
-    if workers is None:
+    if workers is None and processes.is_first():
         where = "in their files" if in_files else f"off {device}"
         print(
             f"images of {size / 2**30:.1f} GiB stay {where}, read by {chosen} processes",
