@@ -16,7 +16,7 @@ from torch import Tensor
 from adarts_ext.arguments import naming
 from adarts_ext.data.dataset import GREY_MODES, ImageDataset
 from adarts_ext.data.image_files import ImagesInFiles, open_image, orientation
-from adarts_ext.data.stored import StoredImages, default_workers
+from adarts_ext.data.stored import StoredImages, default_workers, processes_here
 from adarts_ext.memory import available_memory
 
 if TYPE_CHECKING:
@@ -61,7 +61,8 @@ def load_folder(
     form = _common_form(paths, image_size)
     chosen = default_workers() if workers is None else workers
     images: Tensor | StoredImages = ImagesInFiles.of(folder, paths, form, chosen)
-    if workers is None and images.shape.numel() <= MEMORY_SHARE * available_memory():
+    room = MEMORY_SHARE * available_memory() / processes_here()
+    if workers is None and images.shape.numel() <= room:
         images = _decoded(images)
     count = len(train.samples)
     return ImageDataset(

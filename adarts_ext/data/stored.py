@@ -23,9 +23,15 @@ CHUNK = 64  # images that are read at a time where no batch says it
 Images = TypeVar("Images", bound="StoredImages")
 
 
+def processes_here() -> int:
+    """Return how many processes torchrun has started on this machine, which share it."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+
+
 def default_workers() -> int:
     """Return how many processes read images unless it is said: one a processor, eight at most."""
-    return min(MOST_WORKERS, len(os.sched_getaffinity(0)))
+    processors = len(os.sched_getaffinity(0)) // processes_here()
+    return max(1, min(MOST_WORKERS, processors))
 
 
 @dataclass(frozen=True, eq=False)

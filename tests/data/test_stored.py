@@ -161,6 +161,10 @@ def test_a_folder_that_is_too_large_for_memory_stays_in_its_files(photos, monkey
     assert isinstance(load(photos, image_size=16).train_images, torch.Tensor)
     monkeypatch.setattr(folder_module, "available_memory", lambda: 4 * size - 1)
     assert isinstance(load(photos, image_size=16).train_images, ImagesInFiles)
+    monkeypatch.setattr(folder_module, "available_memory", lambda: 8 * size - 1)
+    assert isinstance(load(photos, image_size=16).train_images, torch.Tensor)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")  # two processes on one machine share it
+    assert isinstance(load(photos, image_size=16).train_images, ImagesInFiles)
 
 
 def test_a_damaged_image_is_named_by_who_asks_for_it(photos):
