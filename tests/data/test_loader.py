@@ -72,6 +72,34 @@ def test_crop_is_a_shift_with_zeros_coming_in_and_flip_a_mirror(flip):
     assert seen_flips == ({False, True} if flip else {False})
 
 
+def test_shifts_and_flips_are_as_often_as_those_of_torchvision():
+    from torchvision.transforms import v2
+
+    size, count = 8, 20_000
+    place = torch.arange(1, 1 + size)
+    rows, columns = torch.meshgrid(place, place, indexing="ij")  # each pixel says where it was
+    image = torch.stack([rows, columns]).to(torch.uint8)
+    kinds = 2 * (2 * PADDING + 1) ** 2
+
+    def often(batch):
+        """How often each shift is, of images as they were and of mirrored ones."""
+        centre = batch[:, :, size // 2, size // 2].long()
+        mirrored = (batch[:, 1, size // 2, size // 2 - 1] > centre[:, 1]).long()
+        down, right = centre[:, 0] - size // 2 - 1, centre[:, 1] - size // 2 - 1 + mirrored
+        shift = (down + PADDING) * (2 * PADDING + 1) + right + PADDING
+        return torch.bincount(2 * shift + mirrored, minlength=kinds).double()
+
+    images = image.expand(count, -1, -1, -1)
+    ours = often(next(iter(make_loader(images, batch_size=count)))[0].round())
+    crop_and_flip = v2.Compose([v2.RandomCrop(size, PADDING), v2.RandomHorizontalFlip()])
+    torch.manual_seed(0)
+    theirs = often(torch.stack([crop_and_flip(image) for _ in range(count)]))
+    assert len(ours) == len(theirs) == kinds
+    # Twice the same distribution: chi-square of 49 degrees of freedom, six deviations allowed.
+    chi_square = ((ours - theirs) ** 2 / (ours + theirs)).sum()
+    assert chi_square < (kinds - 1) + 6 * (2 * (kinds - 1)) ** 0.5
+
+
 def test_cutout_is_one_square_that_may_lie_over_the_border():
     images = torch.full((COUNT, 3, SIZE, SIZE), 9, dtype=torch.uint8)
     areas = set()
