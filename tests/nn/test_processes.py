@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import distributed, multiprocessing
+from several import start
+from torch import distributed
 from torch.nn.functional import cross_entropy
 from torch.nn.parallel import DistributedDataParallel
 
@@ -67,7 +68,7 @@ def work(rank: int, count: int, folder: str, options: dict) -> None:
 
 @pytest.mark.parametrize(("count", "options"), [(2, {"edge_normalization": False}), (4, {})])
 def test_processes_agree_with_one_that_has_the_whole_batch(count, options, tmp_path):
-    multiprocessing.spawn(work, (count, str(tmp_path), options), nprocs=count)
+    start(work, (count, str(tmp_path), options), count)
     found = [torch.load(Path(tmp_path, f"{rank}.pt")) for rank in range(count)]
     net = network(**options)
     expected = gradients(net, net, *batch())

@@ -9,7 +9,8 @@ import pytest
 import torch
 from emulator.build import build
 from emulator.library import emulated
-from torch import distributed, multiprocessing, nn
+from several import start
+from torch import distributed, nn
 from torch.nn.functional import cross_entropy
 from torch.nn.parallel import DistributedDataParallel
 
@@ -80,7 +81,7 @@ def work(rank: int, count: int, folder: str, names: tuple[str, ...], emulate: bo
 def test_processes_with_parts_of_a_batch_do_as_one_with_all_of_it(count, names, emulate, tmp_path):
     if emulate:
         build("adarts_emulated")
-    multiprocessing.spawn(work, (count, str(tmp_path), names, emulate), nprocs=count)
+    start(work, (count, str(tmp_path), names, emulate), count)
     found = [torch.load(Path(tmp_path, f"{rank}.pt")) for rank in range(count)]
     for name in names:
         net = network(False, **NETWORKS[name])

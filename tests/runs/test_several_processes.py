@@ -18,7 +18,8 @@ import pytest
 import torch
 from image_folder import write_images
 from run_state import assert_same_run
-from torch import distributed, multiprocessing
+from several import start
+from torch import distributed
 
 from adarts_ext.files import read_json
 from adarts_ext.genotype import ADARTS_V1
@@ -113,7 +114,7 @@ def whole_stopped_and_resumed(rank: int, folder: Path, config: RunConfig) -> Non
 @KINDS
 def test_two_processes_make_one_run(config, data_dir, tmp_path):
     config = replace(config, data_dir=data_dir)
-    multiprocessing.spawn(whole_stopped_and_resumed, (tmp_path, config), nprocs=2)
+    start(whole_stopped_and_resumed, (tmp_path, config), 2)
 
     assert [(tmp_path / f"status-{rank}").read_text() for rank in (0, 1)] == ["143", "143"]
     assert (tmp_path / "steps").read_text() == "2"
@@ -162,7 +163,7 @@ def rank_1_dies(rank: int, folder: Path, config: RunConfig) -> None:
 
 def test_a_process_that_dies_ends_the_others_and_leaves_the_last_checkpoint(data_dir, tmp_path):
     config = replace(SEARCH, data_dir=data_dir)
-    context = multiprocessing.spawn(rank_1_dies, (tmp_path, config), nprocs=2, join=False)
+    context = start(rank_1_dies, (tmp_path, config), 2, join=False)
     for process in context.processes:
         process.join(timeout=300)
     assert [process.exitcode for process in context.processes] == [0, -signal.SIGKILL]
@@ -199,7 +200,7 @@ def search_in_processes(rank: int, folder: Path) -> None:
 
 
 def test_steps_on_parts_of_a_batch_are_those_on_all_of_it(tmp_path):
-    multiprocessing.spawn(search_in_processes, (tmp_path,), nprocs=4)
+    start(search_in_processes, (tmp_path,), 4)
     expected = searched(slice(None))
     for rank in range(4):
         found = torch.load(tmp_path / f"{rank}.pt")
@@ -261,4 +262,4 @@ def tell_of_parting(rank: int, folder: Path) -> None:
 
 
 def test_processes_that_part_are_an_error_in_all(tmp_path):
-    multiprocessing.spawn(tell_of_parting, (tmp_path,), nprocs=2)
+    start(tell_of_parting, (tmp_path,), 2)
