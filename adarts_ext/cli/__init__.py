@@ -157,11 +157,18 @@ def _one_line(error: Exception) -> str:
 
 def _warn(message: Warning | str, *_: object) -> None:
     """Print a warning in one line, without the line of code that gave it."""
+    if _rank():  # the first process says it
+        return
     print(f"adarts: warning: {' '.join(str(message).split())}", file=sys.stderr)
 
 
+def _rank() -> int | None:
+    """Return which process this is of several that torchrun started, None for one alone."""
+    several = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    return int(os.environ.get("RANK", "0")) if several else None
+
+
 def _complain(command: str, message: str, status: int) -> int:
-    several = int(os.environ.get("WORLD_SIZE", "1")) > 1  # torchrun sets it
-    place = f"process {os.environ.get('RANK')}: " if several else ""
+    place = "" if _rank() is None else f"process {_rank()}: "
     print(f"adarts {command}: error: {place}{message}", file=sys.stderr)
     return status

@@ -1,4 +1,4 @@
-"""Image data sets that fit in memory, and batches made from them on the device."""
+"""Image data sets, in memory or in their files, and batches made from them on the device."""
 
 from adarts_ext.data.dataset import ImageDataset
 from adarts_ext.data.load import DATASETS, load_dataset

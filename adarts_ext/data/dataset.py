@@ -1,4 +1,4 @@
-"""A labelled image data set, whole in memory."""
+"""A labelled image data set, whole in memory or read when it is used."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from adarts_ext.data.stored import StoredImages
+
 GREY_MODES = ("1", "L", "LA", "La")  # those of PIL's modes that have no colour
+SAMPLE = 10_000  # images of a folder that mean and std are taken over, if it has more
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,12 +23,14 @@ class ImageDataset:
 
     Attributes:
         name: What the data set is called in reports.
-        train_images: (N, C, H, W) uint8.
+        train_images: (N, C, H, W) uint8, or :class:`~adarts_ext.data.stored.StoredImages` that
+            stand for such a tensor.
         train_labels: (N,) int64 in [0, classes).
-        test_images: (M, C, H, W) uint8; none of them, M = 0, will do for a search.
+        test_images: (M, C, H, W) uint8, likewise; none of them, M = 0, will do for a search.
         test_labels: (M,) int64 in [0, classes).
         class_names: One name for each label.
         flip: Whether an image keeps its label when it is mirrored left to right.
+        files: A digest of names and sizes of the files of an image folder; None for other data.
 
     Raises:
         ValueError: If there is no training image, or shapes, dtypes or labels do not fit together.
@@ -39,12 +44,13 @@ class ImageDataset:
     """
 
     name: str
-    train_images: Tensor
+    train_images: Tensor | StoredImages
     train_labels: Tensor
-    test_images: Tensor
+    test_images: Tensor | StoredImages
     test_labels: Tensor
     class_names: tuple[str, ...]
     flip: bool
+    files: str | None = None
 
     def __post_init__(self) -> None:
         self._check_part("train", self.train_images, self.train_labels)
@@ -53,7 +59,7 @@ class ImageDataset:
             train, test = tuple(self.train_images.shape[1:]), tuple(self.test_images.shape[1:])
             raise ValueError(f"{self.name}: training images are {train}, test images {test}")
 
-    def _check_part(self, part: str, images: Tensor, labels: Tensor) -> None:
+    def _check_part(self, part: str, images: Tensor | StoredImages, labels: Tensor) -> None:
         empty = images.shape[1:].numel() == 0 or (part == "train" and len(images) == 0)
         if images.dtype != torch.uint8 or images.ndim != 4 or empty:
             got = f"{tuple(images.shape)} {images.dtype}"
@@ -94,23 +100,39 @@ class ImageDataset:
 
     @property
     def mean(self) -> tuple[float, ...]:
-        """Mean of each channel over the training images, with pixel values in [0, 1]."""
+        """Mean of each channel over the training images, with pixel values in [0, 1].
+
+        Of an image folder with more than :data:`SAMPLE` of them it is the mean over so many, drawn
+        at random but always the same.
+        """
         return self._mean_and_std[0]
 
     @property
     def std(self) -> tuple[float, ...]:
-        """Standard deviation of each channel over the training images, 1 where it is 0."""
+        """Standard deviation of each channel over the same images, 1 where it is 0."""
         return self._mean_and_std[1]
 
     @cached_property
     def _mean_and_std(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        values = torch.arange(256, dtype=torch.float64) / 255
+        images = self.train_images
+        if self.files is not None and len(images) > SAMPLE:
+            order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))
+            images = images[order[:SAMPLE].sort().values]
+        stored = isinstance(images, StoredImages)
+        chunks = images.in_chunks("mean of the images") if stored else [images]
+        # Histograms are exact, and need no float copy of the images.
+        counts = sum(map(_histograms, chunks)).double()
+        weights, values = counts / counts[0].sum(), torch.arange(256, dtype=torch.float64) / 255
         means, stds = [], []
-        for channel in self.train_images.unbind(dim=1):
-            # A histogram is exact, and needs no float copy of the images.
-            weights = torch.bincount(channel.reshape(-1), minlength=256).double() / channel.numel()
-            mean = (weights * values).sum()
-            std = (weights * (values - mean) ** 2).sum().sqrt()
+        for channel in weights:
+            mean = (channel * values).sum()
+            std = (channel * (values - mean) ** 2).sum().sqrt()
             means.append(mean.item())
             stds.append(std.item() or 1.0)
         return tuple(means), tuple(stds)
+
+
+def _histograms(images: Tensor) -> Tensor:
+    """Return how often each channel has each value, (C, 256) int64."""
+    channels = images.unbind(dim=1)
+    return torch.stack([torch.bincount(one.reshape(-1), minlength=256) for one in channels])

@@ -2,36 +2,47 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import warnings
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from adarts_ext.arguments import naming
 from adarts_ext.data.dataset import GREY_MODES, ImageDataset
+from adarts_ext.data.image_files import ImagesInFiles, open_image, orientation
+from adarts_ext.data.stored import StoredImages, default_workers, processes_here
+from adarts_ext.memory import available_memory
 
 if TYPE_CHECKING:
-    from PIL import Image
     from torchvision.datasets import ImageFolder
 
-_ORIENTATION = 0x0112  # EXIF's number; from 5 on width and height are exchanged
+MEMORY_SHARE = 1 / 4  # of the memory that is available, which decoded images may take
 
 
-def load_folder(folder: Path, image_size: int | None = None) -> ImageDataset:
+def load_folder(
+    folder: Path, image_size: int | None = None, workers: int | None = None
+) -> ImageDataset:
     """Load an image folder: ``train/`` and ``test/``, each with one folder of images a class.
 
-    The images are kept in memory as uint8, upright where EXIF says how they were taken. They have
-    one channel when all of them are grey, and three otherwise. Hidden files and folders do not
-    count; other files that are no images by their suffix are skipped with a warning.
+    The images are upright where EXIF says how they were taken. They have one channel when all of
+    them are grey, and three otherwise. Hidden files and folders do not count; other files that are
+    no images by their suffix are skipped with a warning.
+
+    They are decoded into memory as uint8, unless they would take more than a quarter of what is
+    available: then they stay in their files, and are decoded whenever they are read.
 
     Args:
         folder: The folder that holds ``train/`` and ``test/``.
         image_size: Side of the square images to make: the shorter side is scaled to it, and what
-            the longer side has beyond it is cut off evenly. None keeps the images as they are.
+            the longer side has beyond it is cut off evenly. None keeps the images as they are, for
+            which the headers of all files are read.
+        workers: None, or how many processes read images that stay in their files in any case.
 
     Raises:
         FileNotFoundError: If a folder is missing, or a class has no image.
@@ -47,8 +58,12 @@ def load_folder(folder: Path, image_size: int | None = None) -> ImageDataset:
         part, other = ("train", "test") if name in train.classes else ("test", "train")
         raise ValueError(f"{folder}: the class {name!r} is in {part}/ but not in {other}/")
     paths = [Path(path) for path, _ in train.samples + test.samples]
-    mode, shape = _common_form(paths, image_size)
-    images = _read_images(paths, mode, shape)
+    form = _common_form(paths, image_size)
+    chosen = default_workers() if workers is None else workers
+    images: Tensor | StoredImages = ImagesInFiles.of(folder, paths, form, chosen)
+    room = MEMORY_SHARE * available_memory() / processes_here()
+    if workers is None and images.shape.numel() <= room:
+        images = _decoded(images)
     count = len(train.samples)
     return ImageDataset(
         name=folder.resolve().name,
@@ -58,6 +73,7 @@ def load_folder(folder: Path, image_size: int | None = None) -> ImageDataset:
         test_labels=torch.tensor(test.targets),
         class_names=tuple(train.classes),
         flip=True,
+        files=_digest(folder, paths, form),
     )
 
 
@@ -107,68 +123,49 @@ def _find_images(folder: Path) -> ImageFolder:
     return found
 
 
-def _common_form(paths: list[Path], image_size: int | None) -> tuple[str, tuple[int, int]]:
-    """Read the images' headers; return the PIL mode and the (height, width) that all will have."""
+def _common_form(paths: list[Path], image_size: int | None) -> tuple[int, int, int]:
+    """Read the images' headers, as many as it takes; return the (C, H, W) that all will have."""
     grey = True
     size: tuple[int, int] | None = None
-    for path in paths:
-        with _open(path) as image:
-            if image.mode.startswith(("I", "F")):
-                raise ValueError(f"{path}: expected 8 bits a channel, got PIL mode {image.mode}")
+    for path in _with_bar(paths, "image headers"):
+        with open_image(path) as image:
             grey = grey and image.mode in GREY_MODES
+            if image_size is not None:
+                if not grey:
+                    break
+                continue
             width, height = image.size
-            upright = (height, width) if _orientation(image, path) > 4 else image.size
+            upright = (height, width) if orientation(image, path) > 4 else image.size
             if size is None:
                 size = upright
-            elif image_size is None and upright != size:
+            elif upright != size:
                 message = (
                     f"images differ in size: {paths[0]} is {size[0]}x{size[1]}, {path} is "
                     f"{upright[0]}x{upright[1]}; give one size to all with image_size"
                 )
                 raise naming(ValueError(message), "image_size")
-    width, height = size if image_size is None else (image_size, image_size)
-    return "L" if grey else "RGB", (height, width)
+    width, height = (image_size, image_size) if size is None else size
+    return 1 if grey else 3, height, width
 
 
-def _read_images(paths: list[Path], mode: str, shape: tuple[int, int]) -> Tensor:
-    from PIL import Image, ImageOps
-
-    height, width = shape
-    channels = 1 if mode == "L" else 3
-    images = np.empty((len(paths), height, width, channels), dtype=np.uint8)
-    for index, path in enumerate(paths):
-        with _open(path) as image:
-            try:
-                turned = _orientation(image, path) > 1
-                pixels = (ImageOps.exif_transpose(image) if turned else image).convert(mode)
-            except MemoryError:
-                raise
-            except Exception as error:  # each of PIL's decoders fails in its own ways
-                raise ValueError(f"{path}: damaged image: {error}") from error
-        if pixels.size != (width, height):
-            pixels = ImageOps.fit(pixels, (width, height), Image.Resampling.BILINEAR)
-        images[index] = np.asarray(pixels).reshape(height, width, channels)
-    return torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
+def _decoded(images: ImagesInFiles) -> Tensor:
+    decoded = torch.empty(images.shape, dtype=torch.uint8)
+    done = 0
+    for chunk in images.in_chunks("images"):
+        decoded[done : done + len(chunk)] = chunk
+        done += len(chunk)
+    return decoded
 
 
-def _orientation(image: Image.Image, path: Path) -> int:
-    """Return how EXIF says that a photograph was taken, from 1 to 8; read from its header."""
-    if image.format == "PNG" and "exif" not in image.info:  # PIL would read the pixels for it
-        return 1
-    try:
-        return int(image.getexif().get(_ORIENTATION, 1))
-    except Exception as error:
-        raise ValueError(f"{path}: damaged image: {error}") from error
+def _digest(folder: Path, paths: list[Path], form: tuple[int, int, int]) -> str:
+    digest = hashlib.blake2b(f"{form}".encode(), digest_size=16)
+    for path in _with_bar(paths, "image files"):
+        digest.update(os.fsencode(path.relative_to(folder)))
+        digest.update(f"\0{path.stat().st_size}\0".encode())
+    return digest.hexdigest()
 
 
-def _open(path: Path) -> Image.Image:
-    from PIL import Image
+def _with_bar(paths: list[Path], what: str) -> Iterable[Path]:
+    from tqdm import tqdm
 
-    try:
-        return Image.open(path)
-    except Exception as error:
-        if isinstance(error, OSError) and error.errno:
-            raise
-        if isinstance(error, Image.DecompressionBombError):
-            raise ValueError(f"{path}: too many pixels: {error}") from error
-        raise ValueError(f"{path}: not an image, or a damaged one") from error
+    return tqdm(paths, desc=what, unit="file", leave=False, disable=None)

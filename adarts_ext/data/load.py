@@ -22,8 +22,9 @@ def load_dataset(
     data_dir: str | None = None,
     download: bool = False,
     image_size: int | None = None,
+    workers: int | None = None,
 ) -> ImageDataset:
-    """Load a data set whole into memory.
+    """Load a data set whole into memory; a large image folder stays in its files.
 
     Args:
         name: One of ``DATASETS``. ``digits`` comes with scikit-learn and needs no file;
@@ -34,6 +35,8 @@ def load_dataset(
         download: Fetch a published data set into ``data_dir`` when it is not there.
         image_size: Side of the square images to make of ``digits`` (by default 16) or of a
             ``folder`` (by default the size that all its images have).
+        workers: None, or how many processes read the images of a ``folder``, which then stay in
+            their files in any case.
 
     Raises:
         ValueError: If the name is unknown, the data set has no use for an option, or its files are
@@ -53,7 +56,7 @@ def load_dataset(
         if data_dir is None:
             message = "folder: data_dir must name the folder that holds train/ and test/"
             raise naming(ValueError(message), "data_dir")
-        return load_folder(Path(data_dir), image_size)
+        return load_folder(Path(data_dir), image_size, workers)
     if name == "digits":
         return load_digits() if image_size is None else load_digits(image_size)
     if name in IDX:

@@ -1,4 +1,4 @@
-"""Batches made on the device from images that live there."""
+"""Batches made on the device, from images that live there or are brought there."""
 
 from __future__ import annotations
 
@@ -8,13 +8,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from adarts_ext.data.stored import StoredImages
+
 
 class BatchLoader:
-    """Shuffled, augmented and normalised batches of images kept on the device as uint8.
+    """Shuffled, augmented and normalised batches of images, made on the device from uint8.
 
     Iterating gives one epoch; :meth:`next` gives batches without end. Each epoch has an order
     and augmentations of its own. They are drawn for the whole epoch at once, by a generator on
-    the CPU, so that they do not depend on the device.
+    the CPU, so that they depend neither on the device nor on where the images are.
+
+    A tensor of images is kept on the device. Stored images are read batch by batch, in the order
+    of the epoch, by processes that are ahead of the batch that is asked for.
 
     An augmented image is the image shifted by up to ``padding`` pixels each way, with zeros
     coming in, mirrored half of the time where ``flip`` is set, normalised, and then set to zero
@@ -22,7 +27,7 @@ class BatchLoader:
     arXiv 1708.04552).
 
     Args:
-        images: (N, C, H, W) uint8.
+        images: (N, C, H, W) uint8, or stored ones that stand for it.
         labels: (N,) int64.
         batch_size: Images in a batch.
         mean: Mean of each channel, with pixel values in [0, 1].
@@ -31,7 +36,7 @@ class BatchLoader:
         flip: Whether mirroring is among the augmentations.
         padding: Largest shift, in pixels.
         cutout: Side of the square that is cut out, in pixels; 0 for none.
-        device: Where the images are kept and the batches made.
+        device: Where the batches are made.
         seed: Seed of the order and of the augmentations.
         shuffle: Whether each epoch has a fresh order; without it images come as they lie.
         drop_last: Whether to leave out the last batch of an epoch when it is not full.
@@ -54,7 +59,7 @@ class BatchLoader:
 
     def __init__(
         self,
-        images: Tensor,
+        images: Tensor | StoredImages,
         labels: Tensor,
         batch_size: int,
         *,
@@ -92,8 +97,9 @@ class BatchLoader:
             raise ValueError(
                 f"cutout must be from 0 to the image's size, {min(height, width)}, got {cutout}"
             )
-        self.images = images.to(device)
+        self.images = images if isinstance(images, StoredImages) else images.to(device)
         self.labels = labels.to(device)
+        self.device = self.labels.device
         self.batch_size = batch_size
         self.augment = augment
         self.flip = flip
@@ -132,13 +138,10 @@ class BatchLoader:
         """
         if self._position == len(self):
             self._begin_epoch()
-        start = self._position * self.batch_size
-        self._position += 1
-        plan = self._plan[:, start : start + self.batch_size]
-        place, parts = self.share
-        plan = plan.tensor_split(parts, dim=1)[place]
+        plan = self._part(self._plan, self._position)
         index = plan[0]
-        images = self.images[index]
+        images = self._read(index)
+        self._position += 1
         if self.augment:
             images = self._shift_and_flip(images, plan)
         images = images.float().sub_(self._mean).div_(self._std)
@@ -173,7 +176,28 @@ class BatchLoader:
         if self.augment:
             shifts = 2 * self.padding + 1
             plan += [draw(shifts), draw(shifts), draw(2), draw(height), draw(width)]
-        self._plan = torch.stack(plan).to(self.images.device)
+        self._plan = torch.stack(plan).to(self.device)
+        self._stored: Iterator[Tensor] | None = None  # the batches that are read ahead
+
+    def _part(self, plan: Tensor, position: int) -> Tensor:
+        """Return the columns of a batch, of which those of this share."""
+        start = position * self.batch_size
+        place, parts = self.share
+        batch = plan[..., start : start + self.batch_size]
+        return batch.tensor_split(parts, dim=-1)[place]
+
+    def _read(self, index: Tensor) -> Tensor:
+        """Return the images of the batch that is next, as (n, C, H, W) uint8 on the device."""
+        if isinstance(self.images, Tensor):
+            return self.images[index]
+        if self._stored is None:
+            order = self._plan[0].cpu()
+            batches = [self._part(order, place) for place in range(self._position, len(self))]
+            self._stored = self.images.batches(batches, pin_memory=self.device.type == "cuda")
+        images = next(self._stored)
+        if self._position + 1 == len(self):
+            self._stored = None  # which ends its processes
+        return images.to(self.device, non_blocking=True)
 
     def _shift_and_flip(self, images: Tensor, plan: Tensor) -> Tensor:
         down, right, mirrored = (part.unsqueeze(1) for part in plan[1:4])

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, distributed
-from torch.distributed import ProcessGroup
 from torch.nn.parallel import DistributedDataParallel
+
+if TYPE_CHECKING:  # not every build of torch has it
+    from torch.distributed import ProcessGroup
 
 _group: ProcessGroup | None = None  # not a context variable: CUDA's backward has its own threads
 
@@ -99,8 +101,10 @@ def averaged(tensors: Sequence[Tensor]) -> list[Tensor]:
             process has the whole batch.
     """
     group = batch_group()
-    if group is None or not tensors:
-        return list(tensors)
+    return list(tensors) if group is None else _averaged(group, tensors)
+
+
+def _averaged(group: ProcessGroup, tensors: Sequence[Tensor]) -> list[Tensor]:
     flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
     distributed.all_reduce(flat, group=group)
     flat /= group.size()
@@ -158,5 +162,4 @@ class _Averaged(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        with one_batch(ctx.group):
-            return None, *averaged(grads)
+        return None, *_averaged(ctx.group, grads)

@@ -56,6 +56,7 @@ def evaluate(
     genotype = Genotype.load(folder / GENOTYPE_FILE)
     checkpoint, checkpoint_file = load_newest(folder, "retrain")
     chosen_device = resolve_device(device)
+    config = replace(config, device=device)
     if dataset is None:
         config = replace(config, data_dir=data_dir or config.data_dir, download=download)
     elif data_dir or download:

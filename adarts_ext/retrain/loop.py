@@ -175,7 +175,7 @@ def _retrain(
     cost: dict[str, int],
     other_epochs: tuple[int, int],
 ) -> RetrainResult:
-    network, device = state.network, test_loader.images.device
+    network, device = state.network, test_loader.device
     history, under_way = begin_run(config, folder, resume, dataset, device, state)
     if not resume and processes.is_first():
         genotype.save(folder / GENOTYPE_FILE)

@@ -13,7 +13,9 @@ from adarts_ext.data import ImageDataset, image_dataset, load_dataset
 from adarts_ext.data.split import stratified_indices
 from adarts_ext.nn.checks import can_be_halved_twice
 from adarts_ext.runs import processes
+from adarts_ext.runs.device import resolve_device
 from adarts_ext.runs.options import GIVEN, RunConfig
+from adarts_ext.runs.placement import place_images
 
 Config = TypeVar("Config", bound=RunConfig)
 
@@ -64,11 +66,19 @@ def given_images(dataset: Given | None) -> ImageDataset | None:
 def load_data(config: RunConfig, dataset: Given | None) -> ImageDataset:
     """Load the data that the options name, or take those that are given, or a part of them.
 
+    Images that the device has no room for are left on the host, see
+    :func:`adarts_ext.runs.placement.place_images`.
+
     Raises:
         TypeError, ValueError: If the data are damaged, or were given in Python and now are not, or
             there are fewer training images than are asked for.
         FileNotFoundError: If the data are not there.
     """
+    data = _part_of_data(config, dataset)
+    return place_images(data, resolve_device(config.device), config.workers)
+
+
+def _part_of_data(config: RunConfig, dataset: Given | None) -> ImageDataset:
     data = _all_data(config, dataset)
     count, images = config.train_images, len(data.train_labels)
     if count is None or count == images:
@@ -90,7 +100,7 @@ def _all_data(config: RunConfig, dataset: Given | None) -> ImageDataset:
     if config.dataset == GIVEN:
         message = "the data of the run were given in Python; give them there again, as dataset=..."
         raise ValueError(message)
-    where = (config.data_dir, config.download, config.image_size)
+    where = (config.data_dir, config.download, config.image_size, config.workers)
     if not config.download:
         return load_dataset(config.dataset, *where)
     with processes.first_on_machine_first():  # the others find what it fetched

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from adarts_ext.data.dataset import ImageDataset
+from adarts_ext.data.image_files import ImagesInFiles
+from adarts_ext.data.stored import StoredImages
 from adarts_ext.files import read_json, write_json
 from adarts_ext.runs.folder import DATASET_FILE
 
@@ -14,19 +16,36 @@ CLASSES_CHANGED = "its classes"  # how what changed_data returns begins then
 
 
 def describe_data(dataset: ImageDataset) -> dict[str, Any]:
-    """Return the numbers of images, the class names, and a digest of all images and labels."""
-    digest = hashlib.blake2b(digest_size=16)
-    parts = {
-        "train": (dataset.train_images, dataset.train_labels),
-        "test": (dataset.test_images, dataset.test_labels),
+    """Return the numbers of images, the class names, and digests of what the images are.
+
+    ``digest`` is that of all images and labels, None while the images are in their files; ``files``
+    that of an image folder's file names and sizes, None for other data.
+    """
+    in_files = isinstance(dataset.train_images, ImagesInFiles)
+    return {
+        "name": dataset.name,
+        "train_images": len(dataset.train_images),
+        "test_images": len(dataset.test_images),
+        "class_names": list(dataset.class_names),
+        "digest": None if in_files else _digest(dataset),
+        "files": dataset.files,
     }
-    for images, labels in parts.values():
-        for tensor in (images, labels):
-            digest.update(f"{tuple(tensor.shape)}".encode())
+
+
+def _digest(dataset: ImageDataset) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    parts = (
+        (dataset.train_images, dataset.train_labels),
+        (dataset.test_images, dataset.test_labels),
+    )
+    for images, labels in parts:
+        digest.update(f"{tuple(images.shape)}".encode())
+        stored = isinstance(images, StoredImages)
+        for tensor in images.in_chunks("digest of the images") if stored else [images]:
             digest.update(tensor.cpu().contiguous().numpy())
-    counts = {f"{part}_images": len(images) for part, (images, _) in parts.items()}
-    names = list(dataset.class_names)
-    return {"name": dataset.name, **counts, "class_names": names, "digest": digest.hexdigest()}
+        digest.update(f"{tuple(labels.shape)}".encode())
+        digest.update(labels.cpu().contiguous().numpy())
+    return digest.hexdigest()
 
 
 def save_data_record(folder: Path, dataset: ImageDataset) -> None:
@@ -48,8 +67,8 @@ def changed_data(folder: Path, dataset: ImageDataset) -> str | None:
     if not path.is_file():  # a run of an earlier version
         return None
     begun, now = read_json(path), describe_data(dataset)
-    if not isinstance(begun, dict) or begun.keys() != now.keys():
-        raise ValueError(f"{path}: damaged")
+    if not isinstance(begun, dict) or begun.keys() | {"files"} != now.keys():
+        raise ValueError(f"{path}: damaged")  # files are not in the record of an earlier version
     if begun["class_names"] != now["class_names"]:
         return (
             f"{CLASSES_CHANGED} were {', '.join(begun['class_names'])}; they are "
@@ -59,7 +78,11 @@ def changed_data(folder: Path, dataset: ImageDataset) -> str | None:
         before, after = begun[f"{part}_images"], now[f"{part}_images"]
         if before != after:
             return f"it had {before} {part} images, there are {after}"
-    return "its images or labels have changed" if begun["digest"] != now["digest"] else None
+    # Where the images were in files then or are now, names and sizes must do, if they are known.
+    in_files = None in (begun["digest"], now["digest"])
+    kind = "files" if in_files and begun.get("files") and now["files"] else "digest"
+    same = begun[kind] == (now[kind] or _digest(dataset))
+    return None if same else "its images or labels have changed"
 
 
 def check_same_data(folder: Path, dataset: ImageDataset) -> None:

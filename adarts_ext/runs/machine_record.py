@@ -10,15 +10,16 @@ import torch
 
 from adarts_ext._library import cpu_level
 from adarts_ext.files import read_json, write_json
+from adarts_ext.runs import processes
 from adarts_ext.runs.folder import MACHINE_FILE
 
 
 def describe_machine(device: torch.device) -> dict[str, Any]:
-    """Return torch's version, the device and, on the CPU, its threads and instructions."""
+    """Return torch's version, processes, device and, on the CPU, threads and instructions."""
+    common = {"torch": torch.__version__, "processes": processes.count()}
     if device.type == "cuda":
-        return {"torch": torch.__version__, "device": torch.cuda.get_device_name(device)}
-    return {
-        "torch": torch.__version__,
+        return common | {"device": torch.cuda.get_device_name(device)}
+    return common | {
         "device": device.type,
         "threads": torch.get_num_threads(),
         "CPU level": cpu_level(),

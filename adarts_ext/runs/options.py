@@ -58,6 +58,9 @@ class RunConfig:
             is drawn at random.
         save_every: minutes between two checkpoints within an epoch; 0 for none but after each
             epoch.
+        workers: how many processes (in a search for each half) read the images batch by batch,
+            which then are not kept in the device's memory, nor a folder's in memory at all; by
+            default those that fit are kept there, and one a processor reads others, at most 8.
         sync_batch_norm: with several processes, have BatchNorms take the statistics of the whole
             batch, not of each process's part.
 
@@ -71,7 +74,13 @@ class RunConfig:
     """
 
     kind: ClassVar[str]
-    free_options: ClassVar[tuple[str, ...]] = ("data_dir", "download", "device", "save_every")
+    free_options: ClassVar[tuple[str, ...]] = (
+        "data_dir",
+        "download",
+        "device",
+        "save_every",
+        "workers",
+    )
 
     dataset: str = one_of("digits", DATASETS)
     data_dir: str | None = None
@@ -81,6 +90,7 @@ class RunConfig:
     device: str = "auto"
     seed: int = 0
     save_every: float = 10.0
+    workers: int | None = None
     sync_batch_norm: bool = False
 
     def __post_init__(self) -> None:
@@ -98,6 +108,8 @@ class RunConfig:
         check_range("save_every", self.save_every, 0)
         if self.image_size is not None:
             check_image_size(self.image_size)
+        if self.workers is not None:
+            check_range("workers", self.workers, 0)
         if self.train_images is not None:
             check_range("train_images", self.train_images, 1)
         check_needed(self.dataset, self.data_dir, self.download, self.image_size)

@@ -75,7 +75,7 @@ def joined(device: torch.device) -> Iterator[None]:
             distributed.init_process_group(backend)
         with one_batch(distributed.group.WORLD):
             yield
-    except (RuntimeError, distributed.DistError) as error:
+    except RuntimeError as error:
         if not _is_of_connection(error):
             raise
         raise ConnectionError(

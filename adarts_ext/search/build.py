@@ -9,6 +9,7 @@ from torch import Tensor
 
 from adarts_ext.arguments import naming
 from adarts_ext.data import BatchLoader, ImageDataset, split
+from adarts_ext.data.stored import StoredImages
 from adarts_ext.nn import SearchNetwork
 from adarts_ext.runs import processes
 from adarts_ext.runs.data import place
@@ -81,10 +82,12 @@ def make_loaders(
         raise naming(ValueError(message), "batch_size", "train_portion")
     first, second = split(dataset, config.train_portion, config.seed)
 
-    def make(indices: Tensor, seed: int, training: bool) -> BatchLoader:
+    def make(
+        images: Tensor | StoredImages, labels: Tensor, seed: int, training: bool
+    ) -> BatchLoader:
         return BatchLoader(
-            dataset.train_images[indices],
-            dataset.train_labels[indices],
+            images,
+            labels,
             config.batch_size,
             mean=dataset.mean,
             std=dataset.std,
@@ -98,8 +101,10 @@ def make_loaders(
             share=processes.share() if training else (0, 1),
         )
 
-    return (
-        make(first, config.seed, training=True),
-        make(second, config.seed + 1, training=True),
-        make(second, config.seed, training=False),
+    train, validation = (
+        make(dataset.train_images[half], dataset.train_labels[half], seed, training=True)
+        for half, seed in ((first, config.seed), (second, config.seed + 1))
     )
+    # The last has the same images, and the same memory.
+    evaluation = make(validation.images, validation.labels, config.seed, training=False)
+    return train, validation, evaluation

@@ -144,7 +144,7 @@ def _search(
     evaluation_loader: BatchLoader,
     other_epochs: tuple[int, int],
 ) -> SearchResult:
-    network, device = state.network, evaluation_loader.images.device
+    network, device = state.network, evaluation_loader.device
     history, under_way = begin_run(config, folder, resume, dataset, device, state)
     if processes.is_first():
         (folder / GENOTYPES_FOLDER).mkdir(exist_ok=True)

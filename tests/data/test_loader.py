@@ -72,6 +72,34 @@ def test_crop_is_a_shift_with_zeros_coming_in_and_flip_a_mirror(flip):
     assert seen_flips == ({False, True} if flip else {False})
 
 
+def test_shifts_and_flips_are_as_often_as_those_of_torchvision():
+    from torchvision.transforms import v2
+
+    size, count = 8, 20_000
+    place = torch.arange(1, 1 + size)
+    rows, columns = torch.meshgrid(place, place, indexing="ij")  # each pixel says where it was
+    image = torch.stack([rows, columns]).to(torch.uint8)
+    kinds = 2 * (2 * PADDING + 1) ** 2
+
+    def often(batch):
+        """How often each shift is, of images as they were and of mirrored ones."""
+        centre = batch[:, :, size // 2, size // 2].long()
+        mirrored = (batch[:, 1, size // 2, size // 2 - 1] > centre[:, 1]).long()
+        down, right = centre[:, 0] - size // 2 - 1, centre[:, 1] - size // 2 - 1 + mirrored
+        shift = (down + PADDING) * (2 * PADDING + 1) + right + PADDING
+        return torch.bincount(2 * shift + mirrored, minlength=kinds).double()
+
+    images = image.expand(count, -1, -1, -1)
+    ours = often(next(iter(make_loader(images, batch_size=count)))[0].round())
+    crop_and_flip = v2.Compose([v2.RandomCrop(size, PADDING), v2.RandomHorizontalFlip()])
+    torch.manual_seed(0)
+    theirs = often(torch.stack([crop_and_flip(image) for _ in range(count)]))
+    assert len(ours) == len(theirs) == kinds
+    # Twice the same distribution: chi-square of 49 degrees of freedom, six deviations allowed.
+    chi_square = ((ours - theirs) ** 2 / (ours + theirs)).sum()
+    assert chi_square < (kinds - 1) + 6 * (2 * (kinds - 1)) ** 0.5
+
+
 def test_cutout_is_one_square_that_may_lie_over_the_border():
     images = torch.full((COUNT, 3, SIZE, SIZE), 9, dtype=torch.uint8)
     areas = set()
@@ -236,3 +264,18 @@ def test_grey_images():
 def test_bad_options(options, message):
     with pytest.raises(ValueError, match=message):
         make_loader(**options)
+
+
+def test_the_shares_of_processes_are_together_the_batches_of_one():
+    whole = make_loader(cutout=CUTOUT)
+    shares = [make_loader(cutout=CUTOUT, share=(part, 4)) for part in range(4)]
+    for images, labels in whole:
+        parts = [share.next() for share in shares]
+        assert torch.equal(images, torch.cat([part[0] for part in parts]))
+        assert torch.equal(labels, torch.cat([part[1] for part in parts]))
+
+
+@pytest.mark.parametrize("share", [(0, 3), (4, 4), (-1, 4), (0, 0)])
+def test_a_share_that_is_none_is_refused(share):
+    with pytest.raises(ValueError, match="parts a divisor of 8, got"):
+        make_loader(share=share)

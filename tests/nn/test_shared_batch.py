@@ -61,6 +61,8 @@ def work(rank: int, count: int, folder: str, names: tuple[str, ...], emulate: bo
         with emulated() if emulate else nullcontext():
             for name in names:
                 net = network(True, **NETWORKS[name])
+                fused = NETWORKS[name].get("backend") != "reference"
+                assert all(cell.is_fused is fused for cell in net.cells)
                 found[name] = results(net, DistributedDataParallel(net), images, labels)
         torch.save(found, f"{folder}/{rank}.pt")
     finally:

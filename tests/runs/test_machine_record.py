@@ -29,7 +29,7 @@ def test_other_threads_are_told_in_one_line(tmp_path, monkeypatch):
     assert "\n" not in str(caught[0].message)
 
 
-@pytest.mark.parametrize("name", ["torch", "device", "threads", "CPU level"])
+@pytest.mark.parametrize("name", ["torch", "processes", "device", "threads", "CPU level"])
 def test_all_else_that_rounds_otherwise_is_told_too(tmp_path, name):
     save_machine_record(tmp_path, CPU)
     path = tmp_path / "machine.json"
