@@ -83,7 +83,7 @@ def taken(monkeypatch, tmp_path):
     caught = {}
 
     def take(kind):
-        def run(*arguments):
+        def run(*arguments, slurm=None):
             caught[kind] = arguments
             raise ValueError("caught")
 

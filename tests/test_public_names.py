@@ -33,6 +33,8 @@ CALLS = {
     "betas_reduce=None",
     "adarts_ext.search.search": "config, run_folder, resume=False, dataset=None",
     "adarts_ext.retrain.retrain": "genotype, config, run_folder, resume=False, dataset=None",
+    "adarts_ext.search.search_seeds": "config, run_folder, seeds, resume=False, dataset=None",
+    "adarts_ext.retrain.retrain_seeds": "genotype, config, run_folder, seeds, resume=False",
     "adarts_ext.data.image_dataset": "train, test=None, flip=False",
 }
 REFERENCE = ("channel_attention", "select_channels", "gather_channels", "scatter_channels")

@@ -35,6 +35,7 @@ PACKAGES = {
     "jsonargparse": "jsonargparse",
     "matplotlib": "matplotlib",
     "sklearn": "scikit-learn",
+    "submitit": "submitit",
     "tensorboard": "tensorboard",
     "torchvision": "torchvision",
     "tqdm": "tqdm",

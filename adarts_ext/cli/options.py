@@ -63,13 +63,21 @@ class OptionParser(ArgumentParser):
         )
 
     def add_seeds(self, what: str, default: str) -> None:
-        """Add ``--seeds``."""
+        """Add ``--seeds`` and ``--slurm``."""
         self.add_option(
             "seeds",
             int | str,
             metavar="0..7",
             help=f"{what} from each of these seeds, numbers or ranges that commas set apart "
             f"(default: {default}, with --resume those of the run)",
+        )
+        self.add_option(
+            "slurm",
+            str,
+            metavar="NAME=VALUE,...",
+            help="make the runs of several seeds as jobs of Slurm that ask for this, such as "
+            "partition=gpu,time=600 (minutes), by submitit's names; a job has one GPU unless "
+            "--device is cpu",
         )
 
     def add_config_file(self) -> None:

@@ -47,7 +47,8 @@ def run(arguments: list[str]) -> None:
     parser.add_dataclass(RetrainConfig, without=["seed"])
     given = parser.given(arguments)
     out, resume = pop_run(parser, given)
-    name, seeds, known = given.pop("genotype"), pop_seeds(parser, given), [0]
+    (seeds, slurm), known = pop_seeds(parser, given), [0]
+    name = given.pop("genotype")
     if resume:
         begun = next(iter(seed_folders(out)), out)
         base, known = RetrainConfig.load(begun), seeds_of(out, RetrainConfig)
@@ -66,7 +67,7 @@ def run(arguments: list[str]) -> None:
     with running("retrain", arguments, folder):
         if resume and set(seeds) <= set(known):
             say_if_ended(folder)
-        result = retrain_seeds(genotype, config, folder, seeds, resume)
+        result = retrain_seeds(genotype, config, folder, seeds, resume, slurm=slurm)
     if processes.is_first():
         report(result)
 

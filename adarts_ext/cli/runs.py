@@ -20,6 +20,7 @@ from adarts_ext.runs import processes
 from adarts_ext.runs.folder import CHECKPOINT_FILES, RESULT_FILE
 from adarts_ext.runs.options import RunConfig
 from adarts_ext.runs.seeds import parse_seeds
+from adarts_ext.runs.slurm import parse_slurm
 from adarts_ext.runs.stop import stop_by
 
 Config = TypeVar("Config", bound=RunConfig)
@@ -35,12 +36,16 @@ def pop_run(parser: OptionParser, given: dict[str, Any]) -> tuple[Path | None, b
     return Path(out) if out else None, resume
 
 
-def pop_seeds(parser: OptionParser, given: dict[str, Any]) -> list[int] | None:
-    """Take ``--seeds`` out of the given options; None if it is not among them."""
-    if "seeds" not in given:
-        return None
+def pop_seeds(
+    parser: OptionParser, given: dict[str, Any]
+) -> tuple[list[int] | None, dict[str, Any] | None]:
+    """Take ``--seeds`` and ``--slurm`` out of the given options; None for what is not there."""
+    seeds, slurm = given.pop("seeds", None), given.pop("slurm", None)
     try:
-        return parse_seeds(str(given.pop("seeds")))
+        return (
+            None if seeds is None else parse_seeds(str(seeds)),
+            None if slurm is None else parse_slurm(slurm),
+        )
     except ValueError as error:
         parser.refuse(error)
 

@@ -44,7 +44,7 @@ def run(arguments: list[str]) -> None:
     parser.add_dataclass(SearchConfig)
     given = parser.given(arguments)
     out, resume = pop_run(parser, given)
-    seeds, known = pop_seeds(parser, given), []
+    (seeds, slurm), known = pop_seeds(parser, given), []
     preset_given = "preset" in given
     preset = given.pop("preset", "adarts")
     try:
@@ -65,7 +65,7 @@ def run(arguments: list[str]) -> None:
     with running("search", arguments, folder):
         if resume and set(seeds) <= set(known):
             say_if_ended(folder)
-        result = search_seeds(config, folder, seeds, resume)
+        result = search_seeds(config, folder, seeds, resume, slurm=slurm)
     if processes.is_first():
         report(result)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from adarts_ext.genotype import Genotype
 from adarts_ext.retrain.config import RetrainConfig
@@ -21,6 +22,7 @@ def retrain_seeds(
     seeds: Sequence[int],
     resume: bool = False,
     dataset: Given | None = None,
+    slurm: dict[str, Any] | None = None,
 ) -> RetrainResult | SeedsResult:
     """Train a genotype once for each seed, and sum the results up.
 
@@ -33,6 +35,7 @@ def retrain_seeds(
         seeds: The seeds, without repetition.
         resume: Go on with the runs that the folder holds; a seed that was not begun starts.
         dataset: Data of one's own, as :func:`retrain` takes them.
+        slurm: What a job of Slurm asks for, such as ``{"partition": "gpu"}``; None for no jobs.
 
     Returns:
         For one seed the result of :func:`adarts_ext.retrain.retrain`. For several their summary:
@@ -49,4 +52,4 @@ def retrain_seeds(
         result=RetrainResult,
         sum_up=SeedsResult.of,
     )
-    return run_seeds(training, config, run_folder, seeds, resume, dataset)
+    return run_seeds(training, config, run_folder, seeds, resume, dataset, slurm)

@@ -3,65 +3,24 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from adarts_ext.arguments import naming
-from adarts_ext.data import ImageDataset
 from adarts_ext.files import read_json, write_json
 from adarts_ext.runs import processes
-from adarts_ext.runs.checkpoint import load_newest
 from adarts_ext.runs.data import Given, config_of_given, run_data
 from adarts_ext.runs.device import resolve_device
+from adarts_ext.runs.devices import open_devices, run_on_devices
+from adarts_ext.runs.experiment import Experiment, SeedRun, run_in_turn
 from adarts_ext.runs.folder import SEEDS_FILE, holds_checkpoint, seed_folders, sole_run
 from adarts_ext.runs.options import LARGEST_SEED, RunConfig, check_range, check_type
 from adarts_ext.runs.result import RunResult, SeedsSummary
+from adarts_ext.runs.slurm import make_executor, run_on_slurm
 
 MOST_SEEDS = 10_000
-
-
-@dataclass(frozen=True)
-class Experiment:
-    """What is run from each seed: a search, or the training of a genotype.
-
-    Args:
-        check: Refuses a folder that is not for a run, given its options, the folder and whether it
-            goes on.
-        prepare: Builds what a run needs, given its options and data, and writes nothing.
-        run: Makes a run, given its data, options and folder, whether it goes on, and the epochs of
-            the runs before and after it.
-        result: What a run comes to.
-        sum_up: What several come to, given their results and the folder of all.
-    """
-
-    check: Callable[[Any, Path, bool], Path]
-    prepare: Callable[[Any, ImageDataset], object]
-    run: Callable[[ImageDataset, Any, Path, bool, tuple[int, int]], RunResult]
-    result: type[RunResult]
-    sum_up: Callable[[Sequence[Any], Path], SeedsSummary]
-
-
-@dataclass(frozen=True)
-class SeedRun:
-    """The run of one seed that is to be made.
-
-    Args:
-        config: Its options.
-        folder: Its folder.
-        resume: Whether it goes on.
-    """
-
-    config: RunConfig
-    folder: Path
-    resume: bool
-
-    def epochs_left(self) -> int:
-        """Return how many epochs it still has."""
-        if not self.resume:
-            return self.config.epochs
-        return self.config.epochs - len(load_newest(self.folder, self.config.kind)[0]["history"])
 
 
 def run_seeds(
@@ -71,12 +30,15 @@ def run_seeds(
     seeds: Sequence[int],
     resume: bool,
     dataset: Given | None,
+    slurm: dict[str, Any] | None,
 ) -> RunResult | SeedsSummary:
     """Make a run from each seed, and sum the results up.
 
     One seed is one run, in ``run_folder`` itself. Several are one run each, in
     ``run_folder/seed-<seed>``, ``run_folder/seeds.json`` names them, and ``run_folder/result.json``
-    gets the summary.
+    gets the summary. They are made one after another; where there are several GPUs, and the device
+    is none of them in particular, each GPU makes a share of them; with ``slurm`` they are an array
+    of jobs, for which the call waits. Data given in Python are for the first of these ways alone.
 
     Args:
         experiment: What is run.
@@ -86,17 +48,23 @@ def run_seeds(
         resume: Go on with the runs that the folder holds; those that have ended stay as they are,
             and a seed that was not begun starts.
         dataset: Data of one's own, or None.
+        slurm: What a job of Slurm asks for, by the names of ``submitit.SlurmExecutor``; None to
+            make the runs here.
 
     Returns:
         For one seed its result, for several their summary.
 
     Raises:
-        ValueError: If there is no seed or a repeated one, or as the run says.
+        ValueError: If there is no seed or a repeated one, there is no Slurm, or as the run says.
+        ModuleNotFoundError: If submitit is not installed, and ``slurm`` is given.
         OSError: If the data are not there, or a file cannot be written; or, under torchrun,
             another process of the run has ended (ConnectionError).
     """
     check_seeds(seeds)
     config, folder = config_of_given(config, dataset), Path(run_folder)
+    if slurm is not None and (len(seeds) == 1 or dataset is not None or processes.count() > 1):
+        message = "slurm: expected none with one seed, data given in Python or torchrun"
+        raise naming(ValueError(f"{message}, got {slurm}"), "slurm")
     if len(seeds) == 1:
         config = replace(config, seed=seeds[0])
         experiment.check(config, folder, resume)
@@ -115,32 +83,31 @@ def run_seeds(
         experiment.check(run.config, run.folder, run.resume)  # all before days go into the first
     ended = [experiment.result.load(run.folder) for run in runs]
     left = [run for run, result in zip(runs, ended, strict=True) if result is None]
-    with processes.joined(resolve_device(config.device)):
+    devices = [] if dataset is not None else open_devices(config.device)
+    executor = None if slurm is None else make_executor(folder, slurm, config.device)
+    away = executor is not None or len(devices) > 1
+    with processes.joined(resolve_device("cpu" if executor is not None else config.device)):
         data = run_data(config, dataset)
-        experiment.prepare(config, data)  # what does not fit leaves no folder
+        # What does not fit leaves no folder.
+        experiment.prepare(replace(config, device="cpu") if away else config, data)
         if processes.is_first():
             folder.mkdir(parents=True, exist_ok=True)
         with sole_run(folder):
             if processes.is_first():
                 write_json(folder / SEEDS_FILE, list(seeds))
-            made = iter(run_in_turn(experiment, data, left))
+            if executor is not None and left:
+                run_on_slurm(experiment, left, executor, folder)
+            elif away:
+                run_on_devices(experiment, left, devices, folder)
+            if away:
+                made = iter([experiment.result.load(run.folder) for run in left])
+            else:
+                made = iter(run_in_turn(experiment, data, left))
             results = [next(made) if result is None else result for result in ended]
             summary = experiment.sum_up(results, folder)
             if processes.is_first():
                 summary.save()
     return summary
-
-
-def run_in_turn(
-    experiment: Experiment, data: ImageDataset, runs: Sequence[SeedRun]
-) -> list[RunResult]:
-    """Make runs one after another; the progress that is shown is over all of them."""
-    epochs = [run.epochs_left() for run in runs]
-    results = []
-    for place, run in enumerate(runs):
-        others = (place * run.config.epochs, sum(epochs[place + 1 :]))
-        results.append(experiment.run(data, run.config, run.folder, run.resume, others))
-    return results
 
 
 def check_seeds(seeds: Sequence[int]) -> None:

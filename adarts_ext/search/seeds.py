@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from adarts_ext.runs.data import Given
 from adarts_ext.runs.seeds import Experiment, run_seeds
@@ -22,6 +23,7 @@ def search_seeds(
     seeds: Sequence[int],
     resume: bool = False,
     dataset: Given | None = None,
+    slurm: dict[str, Any] | None = None,
 ) -> SearchResult | SweepResult:
     """Search once for each seed, and sum the results up.
 
@@ -33,6 +35,7 @@ def search_seeds(
         seeds: The seeds, without repetition.
         resume: Go on with the runs that the folder holds; a seed that was not begun starts.
         dataset: Data of one's own, as :func:`search` takes them.
+        slurm: What a job of Slurm asks for, such as ``{"partition": "gpu"}``; None for no jobs.
 
     Returns:
         For one seed the result of :func:`adarts_ext.search.search`. For several their summary:
@@ -43,4 +46,4 @@ def search_seeds(
         ValueError: If there is no seed or a repeated one, or as :func:`search` says.
         OSError: If the data are not there, or a file cannot be written.
     """
-    return run_seeds(SEARCH, config, run_folder, seeds, resume, dataset)
+    return run_seeds(SEARCH, config, run_folder, seeds, resume, dataset, slurm)

@@ -1,0 +1,44 @@
+"""Programs that stand for Slurm's: ``sbatch`` starts the jobs of an array here, each a process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+PROGRAMS = {
+    "sbatch": r"""
+script=$1
+cp "$script" "$(dirname "$0")/submitted.sh"
+last=$(sed -n 's/^#SBATCH --array=0-\([0-9]*\).*/\1/p' "$script")
+export SLURM_ARRAY_JOB_ID=77
+for task in $(seq 0 "$last"); do
+  SLURM_JOB_ID=$((77 + task)) SLURM_ARRAY_TASK_ID=$task setsid bash "$script" >/dev/null 2>&1 &
+  echo $! >> "$(dirname "$0")/processes"
+done
+echo "Submitted batch job 77"
+""",
+    "srun": r"""
+while [[ $1 == --* ]]; do
+  [[ $1 == --output ]] && output=$2
+  [[ $1 == --error ]] && error=$2
+  [[ $1 == --output || $1 == --error ]] && shift
+  shift
+done
+output=${output//%A/77} error=${error//%A/77}
+output=${output//%a/$SLURM_ARRAY_TASK_ID} error=${error//%a/$SLURM_ARRAY_TASK_ID}
+exec "$@" > "${output//%t/0}" 2> "${error//%t/0}"
+""",
+    "sacct": "echo 'JobID|State|NodeList|'",
+    "scancel": r"""
+echo "$@" >> "$(dirname "$0")/cancelled"
+for process in $(cat "$(dirname "$0")/processes"); do kill -TERM -- "-$process" || true; done
+""",
+}
+
+
+def write_programs(folder: Path) -> None:
+    """Write the programs into a folder, for PATH."""
+    folder.mkdir()
+    for name, text in PROGRAMS.items():
+        path = folder / name
+        path.write_text(f"#!/usr/bin/env bash\n{text.lstrip()}\n")
+        path.chmod(0o755)
