@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 from adarts_ext.arguments import naming
@@ -12,10 +13,10 @@ from adarts_ext.cli.options import OptionParser
 from adarts_ext.cli.runs import default_folder, pop_run, replace_options, running, say_if_ended
 from adarts_ext.files import read_json
 from adarts_ext.retrain import RetrainConfig, RetrainResult, SeedsResult, retrain_seeds
-from adarts_ext.retrain.config import seed_folders
+from adarts_ext.retrain.config import RECIPES, seed_folders
 from adarts_ext.retrain.seeds import seeds_of
 from adarts_ext.runs.folder import CONFIG_FILE
-from adarts_ext.runs.options import GIVEN
+from adarts_ext.runs.options import GIVEN, check_choice
 
 DATASET_OPTIONS = ("dataset", "data_dir", "image_size")
 
@@ -26,7 +27,8 @@ def run(arguments: list[str]) -> None:
         "retrain",
         "Train the network of a genotype from random weights, and test it. The defaults are the "
         "published settings. The data set of a run whose folder is given is that of the run.",
-        "GENOTYPE|RUN [--seeds 0,1,2] [--config FILE] [--out RUN] [--resume] [options]",
+        "GENOTYPE|RUN [--recipe NAME] [--seeds 0,1,2] [--config FILE] [--out RUN] [--resume] "
+        "[options]",
     )
     parser.add_argument(
         "genotype",
@@ -41,6 +43,12 @@ def run(arguments: list[str]) -> None:
         metavar="0,1,2",
         help="one training from each of these seeds (default: 0, with --resume those of the run)",
     )
+    parser.add_option(
+        "recipe",
+        str,
+        metavar="{" + ",".join(RECIPES) + "}",
+        help="published settings, which other options override (default: published)",
+    )
     parser.add_config_file()
     parser.add_run_folder("retrain")
     parser.add_dataclass(RetrainConfig, without=["seed"])
@@ -48,16 +56,23 @@ def run(arguments: list[str]) -> None:
     out, resume = pop_run(parser, given)
     name, text = given.pop("genotype"), given.pop("seeds", None)
     seeds = None if text is None else parse_seeds(parser, str(text))
+    recipe_given, recipe = "recipe" in given, given.pop("recipe", "published")
+    try:
+        check_choice("recipe", recipe, RECIPES)
+    except ValueError as error:
+        parser.refuse(error)
     known = [0]
     if resume:
         begun = next(iter(seed_folders(out)), out)
         base, known = RetrainConfig.load(begun), seeds_of(out)
+        if recipe_given:
+            base = dataset_options(begun, None, RECIPES[recipe])
         name = name or str(begun)
     elif not name:
         parser.error("expected the genotype to train: GENOTYPE|RUN")
     genotype = find_genotype(name)
     if not resume:
-        base = dataset_options(Path(name), given.get("dataset"))
+        base = dataset_options(Path(name), given.get("dataset"), RECIPES[recipe])
     config = replace_options(parser, base, given)
     if config.dataset == GIVEN and not resume:
         raise ValueError(
@@ -80,23 +95,24 @@ def parse_seeds(parser: OptionParser, text: str) -> list[int]:
     return [int(part) for part in parts]
 
 
-def dataset_options(folder: Path, dataset: str | None) -> RetrainConfig:
-    """Take the data set's options from the run in a folder.
+def dataset_options(folder: Path, dataset: str | None, recipe: RetrainConfig) -> RetrainConfig:
+    """Take the data set's options from the run in a folder, and the others from a recipe.
 
     Args:
-        folder: The folder; all defaults where it is none.
-        dataset: The data set asked for; all defaults too where it is not that of the run.
+        folder: The folder; the recipe alone counts where it is none.
+        dataset: The data set asked for; the recipe alone where it is not that of the run, too.
+        recipe: One of :data:`RECIPES`.
 
     Raises:
         ValueError: If the run's options are damaged.
     """
     if not folder.is_dir():
-        return RetrainConfig()
+        return recipe
     path = folder / CONFIG_FILE
     options = read_json(path)
     try:
         found = {name: options[name] for name in DATASET_OPTIONS}
-        return RetrainConfig(**(found if dataset in (None, found["dataset"]) else {}))
+        return replace(recipe, **(found if dataset in (None, found["dataset"]) else {}))
     except (KeyError, TypeError) as error:
         raise ValueError(f"{path}: not the options of a run, or damaged ones") from error
     except ValueError as error:

@@ -35,8 +35,9 @@ def drop_path(x: Tensor, probability: float) -> Tensor:
         raise ValueError(
             f"drop_path: probability must be at least 0 and less than 1, got {probability}"
         )
-    kept = torch.empty(len(x), 1, 1, 1, dtype=x.dtype, device=x.device).bernoulli_(1 - probability)
-    return x * (kept / (1 - probability))
+    # Not bernoulli_, for whose probability torch.compile would compile anew whenever it changes.
+    kept = torch.rand(len(x), 1, 1, 1, device=x.device) >= probability
+    return x * (kept.to(x.dtype) / (1 - probability))
 
 
 class DerivedCell(nn.Module):

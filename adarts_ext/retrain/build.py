@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from adarts_ext.arguments import naming
 from adarts_ext.data import BatchLoader, ImageDataset
@@ -10,6 +11,7 @@ from adarts_ext.genotype import Genotype
 from adarts_ext.nn import DerivedNetwork
 from adarts_ext.retrain.config import RetrainConfig
 from adarts_ext.runs.data import place
+from adarts_ext.runs.precision import set_precision
 
 
 def build_network(
@@ -23,6 +25,31 @@ def build_network(
         layers=config.layers,
         auxiliary=config.auxiliary,
         in_channels=dataset.in_channels,
+    )
+
+
+def place_network(
+    network: DerivedNetwork, config: RetrainConfig, device: torch.device
+) -> DerivedNetwork:
+    """Move a network to a device, and let it compute there as the options say; return it.
+
+    Convolutions with weights in channels_last make feature maps in it of images in any format.
+    """
+    formats = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
+    network.to(device, memory_format=formats[config.memory_format])
+    set_precision(network, config.precision)
+    return network
+
+
+def make_average(config: RetrainConfig, network: DerivedNetwork) -> AveragedModel | None:
+    """Make the moving average of a network's weights and statistics; None without one.
+
+    Statistics are averaged too, as those of the network's own weights would not fit.
+    """
+    if config.ema_decay == 0:
+        return None
+    return AveragedModel(
+        network, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay), use_buffers=True
     )
 
 
