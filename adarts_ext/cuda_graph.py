@@ -110,7 +110,8 @@ class Graphed:
         except Exception as error:
             self._inputs = []
             self._failure = f"it cannot be captured: {error}"
-            name = getattr(self.function, "__qualname__", type(self.function).__name__)
+            called = getattr(self.function, "func", self.function)  # a partial's
+            name = getattr(called, "__qualname__", type(called).__name__)
             warnings.warn(
                 f"graphed: {name} is launched kernel by kernel; {self._failure}", stacklevel=3
             )

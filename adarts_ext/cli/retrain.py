@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 from adarts_ext.cli.genotypes import GENOTYPE_HELP, find_genotype
@@ -18,9 +19,10 @@ from adarts_ext.cli.runs import (
 )
 from adarts_ext.files import read_json
 from adarts_ext.retrain import RetrainConfig, RetrainResult, SeedsResult, retrain_seeds
+from adarts_ext.retrain.config import RECIPES
 from adarts_ext.runs import processes
 from adarts_ext.runs.folder import CONFIG_FILE, seed_folders
-from adarts_ext.runs.options import GIVEN
+from adarts_ext.runs.options import GIVEN, check_choice
 from adarts_ext.runs.seeds import seeds_of
 
 DATASET_OPTIONS = ("dataset", "data_dir", "image_size")
@@ -32,7 +34,8 @@ def run(arguments: list[str]) -> None:
         "retrain",
         "Train the network of a genotype from random weights, and test it. The defaults are the "
         "published settings. The data set of a run whose folder is given is that of the run.",
-        "GENOTYPE|RUN [--seeds 0..7] [--config FILE] [--out RUN] [--resume] [options]",
+        "GENOTYPE|RUN [--recipe NAME] [--seeds 0..7] [--config FILE] [--out RUN] [--resume] "
+        "[options]",
     )
     parser.add_argument(
         "genotype",
@@ -42,6 +45,12 @@ def run(arguments: list[str]) -> None:
         help=f"{GENOTYPE_HELP}; with --resume that of the run if none",
     )
     parser.add_seeds("one training", "0")
+    parser.add_option(
+        "recipe",
+        str,
+        metavar="{" + ",".join(RECIPES) + "}",
+        help="published settings, which other options override (default: published)",
+    )
     parser.add_config_file()
     parser.add_run_folder("retrain")
     parser.add_dataclass(RetrainConfig, without=["seed"])
@@ -49,15 +58,22 @@ def run(arguments: list[str]) -> None:
     out, resume = pop_run(parser, given)
     (seeds, slurm), known = pop_seeds(parser, given), [0]
     name = given.pop("genotype")
+    recipe_given, recipe = "recipe" in given, given.pop("recipe", "published")
+    try:
+        check_choice("recipe", recipe, RECIPES)
+    except ValueError as error:
+        parser.refuse(error)
     if resume:
         begun = next(iter(seed_folders(out)), out)
         base, known = RetrainConfig.load(begun), seeds_of(out, RetrainConfig)
+        if recipe_given:
+            base = dataset_options(begun, None, RECIPES[recipe])
         name = name or str(begun)
     elif not name:
         parser.error("expected the genotype to train: GENOTYPE|RUN")
     genotype = find_genotype(name)
     if not resume:
-        base = dataset_options(Path(name), given.get("dataset"))
+        base = dataset_options(Path(name), given.get("dataset"), RECIPES[recipe])
     config = replace_options(parser, base, given)
     if config.dataset == GIVEN and not resume:
         raise ValueError(
@@ -72,23 +88,24 @@ def run(arguments: list[str]) -> None:
         report(result)
 
 
-def dataset_options(folder: Path, dataset: str | None) -> RetrainConfig:
-    """Take the data set's options from the run in a folder.
+def dataset_options(folder: Path, dataset: str | None, recipe: RetrainConfig) -> RetrainConfig:
+    """Take the data set's options from the run in a folder, and the others from a recipe.
 
     Args:
-        folder: The folder; all defaults where it is none.
-        dataset: The data set asked for; all defaults too where it is not that of the run.
+        folder: The folder; the recipe alone counts where it is none.
+        dataset: The data set asked for; the recipe alone where it is not that of the run, too.
+        recipe: One of :data:`RECIPES`.
 
     Raises:
         ValueError: If the run's options are damaged.
     """
     if not folder.is_dir():
-        return RetrainConfig()
+        return recipe
     path = folder / CONFIG_FILE
     options = read_json(path)
     try:
         found = {name: options[name] for name in DATASET_OPTIONS}
-        return RetrainConfig(**(found if dataset in (None, found["dataset"]) else {}))
+        return replace(recipe, **(found if dataset in (None, found["dataset"]) else {}))
     except (KeyError, TypeError) as error:
         raise ValueError(f"{path}: not the options of a run, or damaged ones") from error
     except ValueError as error:

@@ -38,8 +38,9 @@ def drop_path(x: Tensor, probability: float) -> Tensor:
             f"drop_path: probability must be at least 0 and less than 1, got {probability}"
         )
     images, own = whole_batch(len(x))  # processes that share a batch draw the same numbers for it
-    kept = torch.empty(images, 1, 1, 1, dtype=x.dtype, device=x.device).bernoulli_(1 - probability)
-    return x * (kept[own] / (1 - probability))
+    # Not bernoulli_, for whose probability torch.compile would compile anew whenever it changes.
+    kept = torch.rand(images, 1, 1, 1, device=x.device)[own] >= probability
+    return x * (kept.to(x.dtype) / (1 - probability))
 
 
 class DerivedCell(nn.Module):

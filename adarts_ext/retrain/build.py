@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from adarts_ext.arguments import naming
 from adarts_ext.data import BatchLoader, ImageDataset
@@ -11,6 +12,7 @@ from adarts_ext.nn import DerivedNetwork
 from adarts_ext.retrain.config import RetrainConfig
 from adarts_ext.runs import processes
 from adarts_ext.runs.data import place
+from adarts_ext.runs.precision import set_precision
 
 
 def build_network(
@@ -28,6 +30,31 @@ def build_network(
     )
 
 
+def place_network(
+    network: DerivedNetwork, config: RetrainConfig, device: torch.device
+) -> DerivedNetwork:
+    """Move a network to a device, and let it compute there as the options say; return it.
+
+    Convolutions with weights in channels_last make feature maps in it of images in any format.
+    """
+    formats = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
+    network.to(device, memory_format=formats[config.memory_format])
+    set_precision(network, config.precision)
+    return network
+
+
+def make_average(config: RetrainConfig, network: DerivedNetwork) -> AveragedModel | None:
+    """Make the moving average of a network's weights and statistics; None without one.
+
+    Statistics are averaged too, as those of the network's own weights would not fit.
+    """
+    if config.ema_decay == 0:
+        return None
+    return AveragedModel(
+        network, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay), use_buffers=True
+    )
+
+
 def make_optimizer(config: RetrainConfig, network: DerivedNetwork) -> torch.optim.SGD:
     """Make the optimizer of the weights."""
     return torch.optim.SGD(
@@ -35,6 +62,7 @@ def make_optimizer(config: RetrainConfig, network: DerivedNetwork) -> torch.opti
         lr=config.learning_rate,
         momentum=config.momentum,
         weight_decay=config.weight_decay,
+        fused=True,
     )
 
 

@@ -7,9 +7,10 @@ from typing import ClassVar
 
 from adarts_ext.arguments import naming
 from adarts_ext.nn import DerivedNetwork
-from adarts_ext.runs.options import RunConfig, check_range, defaults_of
+from adarts_ext.runs.options import RunConfig, check_range, defaults_of, one_of
 
 NETWORK = defaults_of(DerivedNetwork)
+MEMORY_FORMATS = ("contiguous", "channels_last")
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,13 @@ class RetrainConfig(RunConfig):
         auxiliary: train with an auxiliary head two thirds of the way through the network.
         auxiliary_weight: weight of the auxiliary head's loss.
         augment: shift, mirror (where the data set allows it) and cut out training images.
+        label_smoothing: part of a label's weight that is spread over all classes in training.
+        ema_decay: decay of a moving average of the weights and statistics, updated after every
+            step, which is then what is tested; 0 for none.
+        memory_format: how feature maps lie in memory: contiguous (NCHW) or channels_last, in which
+            torch's sums in float32 on a CPU are less exact.
+        compile: compile the network by torch.compile, which takes minutes first and needs a C++
+            compiler (on a GPU Triton).
 
     Raises:
         ValueError: If a value is out of its range.
@@ -63,6 +71,10 @@ class RetrainConfig(RunConfig):
     auxiliary: bool = NETWORK["auxiliary"]
     auxiliary_weight: float = 0.4
     augment: bool = True
+    label_smoothing: float = 0.0
+    ema_decay: float = 0.0
+    memory_format: str = one_of("contiguous", MEMORY_FORMATS)
+    compile: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -74,6 +86,11 @@ class RetrainConfig(RunConfig):
             check_range(name, getattr(self, name), 0)
         for name in ("momentum", "drop_path_prob"):
             check_range(name, getattr(self, name), 0, 1)
+        for name in ("label_smoothing", "ema_decay"):
+            value = getattr(self, name)
+            check_range(name, value, 0, 1)
+            if value == 1:
+                raise naming(ValueError(f"{name}: expected less than 1, got {value}"), name)
         if self.cutout is not None:
             check_range("cutout", self.cutout, 0)
         if self.auxiliary and self.batch_size == 1:
@@ -88,3 +105,10 @@ class RetrainConfig(RunConfig):
         if not self.augment and self.cutout:
             found["cutout"] = "training images are taken as they are with augment off"
         return found
+
+
+#: Published settings; what is not named is as in :class:`RetrainConfig`.
+RECIPES = {
+    "published": RetrainConfig(),  # of ADARTS, arXiv 2208.00791
+    "darts": RetrainConfig(drop_path_prob=0.2),  # arXiv 1806.09055, appendix A.2
+}

@@ -11,7 +11,12 @@ from torch import nn
 
 from adarts_ext.genotype import Genotype
 from adarts_ext.memory import is_out_of_memory
-from adarts_ext.retrain.build import build_network, make_test_loader
+from adarts_ext.retrain.build import (
+    build_network,
+    make_average,
+    make_test_loader,
+    place_network,
+)
 from adarts_ext.retrain.config import RetrainConfig
 from adarts_ext.retrain.cost import network_cost
 from adarts_ext.runs.checkpoint import load_newest
@@ -30,6 +35,8 @@ def evaluate(
     dataset: Given | None = None,
 ) -> dict[str, Any]:
     """Test the network of a retrain run as its last checkpoint holds it.
+
+    Of a run with ``ema_decay`` it is the averaged network, as in the run itself.
 
     Args:
         run_folder: The folder of a run of :func:`adarts_ext.retrain.retrain`, ended or not.
@@ -67,8 +74,13 @@ def evaluate(
         raise ValueError(f"{folder}: the run was trained on other data: {changed}")
     if changed:
         warnings.warn(f"{folder}: the run was trained on other data: {changed}", stacklevel=2)
-    network = build_network(genotype, config, data).to(chosen_device)
-    load_weights(network, checkpoint, checkpoint_file)
+    network = place_network(build_network(genotype, config, data), config, chosen_device)
+    average = make_average(config, network)
+    if average is None:
+        load_weights(network, checkpoint, "network", checkpoint_file)
+    else:
+        load_weights(average, checkpoint, "average", checkpoint_file)
+        network = average.module
     test_loader = make_test_loader(config, data, chosen_device)
     test_loss, test_accuracy = evaluate_network(network, test_loader)
     return {
@@ -82,14 +94,14 @@ def evaluate(
     }
 
 
-def load_weights(network: nn.Module, checkpoint: dict[str, Any], path: Path) -> None:
-    """Put a checkpoint's weights into a network.
+def load_weights(network: nn.Module, checkpoint: dict[str, Any], part: str, path: Path) -> None:
+    """Put the weights that a part of a checkpoint holds into a network.
 
     Raises:
         ValueError: If they are not the weights of such a network; the message names ``path``.
     """
     try:
-        network.load_state_dict(checkpoint["network"])
+        network.load_state_dict(checkpoint[part])
     except (KeyError, RuntimeError, TypeError, AttributeError) as error:
         if is_out_of_memory(error):
             raise

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 from adarts_ext.data import BatchLoader, ImageDataset
 from adarts_ext.genotype import Genotype
@@ -15,10 +17,13 @@ from adarts_ext.nn import DerivedNetwork
 from adarts_ext.nn.processes import average_gradients
 from adarts_ext.retrain.build import (
     build_network,
+    make_average,
     make_optimizer,
     make_test_loader,
     make_train_loader,
+    place_network,
 )
+from adarts_ext.retrain.compiled import compile_network
 from adarts_ext.retrain.config import RetrainConfig
 from adarts_ext.retrain.cost import network_cost
 from adarts_ext.retrain.result import RetrainResult
@@ -43,6 +48,7 @@ class RetrainState(RunState):
         network: The network of the genotype.
         optimizer: SGD on its weights.
         loader: Batches of the training images.
+        average: The moving average of the network, where it has one.
     """
 
     kind: ClassVar[str] = "retrain"
@@ -50,6 +56,7 @@ class RetrainState(RunState):
     network: DerivedNetwork
     optimizer: torch.optim.SGD
     loader: BatchLoader
+    average: AveragedModel | None
 
 
 def retrain(
@@ -159,8 +166,11 @@ def prepare(
     test_loader = make_test_loader(config, data, device)
     cost = network_cost(genotype, config, data)
     torch.manual_seed(config.seed)
-    network = build_network(genotype, config, data).to(device)
-    state = RetrainState(network, make_optimizer(config, network), train_loader)
+    network = place_network(build_network(genotype, config, data), config, device)
+    average = make_average(config, network)
+    if config.compile:
+        compile_network(network)
+    state = RetrainState(network, make_optimizer(config, network), train_loader, average)
     return state, test_loader, cost
 
 
@@ -176,10 +186,11 @@ def _retrain(
     other_epochs: tuple[int, int],
 ) -> RetrainResult:
     network, device = state.network, test_loader.device
+    tested = network if state.average is None else state.average.module
     history, under_way = begin_run(config, folder, resume, dataset, device, state)
     if not resume and processes.is_first():
         genotype.save(folder / GENOTYPE_FILE)
-    steps = len(state.loader)
+    steps, forward = len(state.loader), processes.graphed(tested)
     with epochs_left(state, config, folder, steps, history, under_way, other_epochs) as epochs:
         for training in epochs:
             learning_rate = cosine_learning_rate(
@@ -189,8 +200,10 @@ def _retrain(
             network.drop_path_prob = config.drop_path_prob * (training.epoch - 1) / config.epochs
             train_epoch(state, config, training, epochs)
             processes.take_statistics_of_first(network)
+            if tested is not network:
+                processes.take_statistics_of_first(tested)
             test_loss, test_accuracy = evaluate_network(
-                network, epochs.watched(test_loader, training)
+                tested, epochs.watched(test_loader, training), forward
             )
             epochs.clock.lap("evaluation")
             entry = {
@@ -232,11 +245,15 @@ def train_epoch(
         ValueError: If a loss is not finite.
         KeyboardInterrupt, SystemExit, OSError: As :meth:`Epochs.pause` says.
     """
+    # Captured anew in every epoch: the probability to drop a path is a number of its graph.
+    step = processes.graphed(partial(train_step, state, config))
     state.network.train()
     while training.steps_done < training.steps:
         images, labels = state.loader.next()
         epochs.clock.lap("data")
-        loss, logits = train_step(state, config, images, labels)
+        loss, logits = step(images, labels)
+        if state.average is not None:  # not in a graph: whether it is the first asks the host
+            state.average.update_parameters(state.network)
         training.step(loss, logits, labels)
         epochs.clock.lap("weight step")
         epochs.pause(training)
@@ -247,14 +264,14 @@ def train_step(
 ) -> tuple[Tensor, Tensor]:
     """Make one SGD step on a batch; return the main head's loss before it, and its logits."""
     network = state.network
+    cross_entropy = partial(nn.functional.cross_entropy, label_smoothing=config.label_smoothing)
     if config.auxiliary:
         logits, auxiliary_logits = network(images)
-        loss = nn.functional.cross_entropy(logits, labels)
-        auxiliary_loss = nn.functional.cross_entropy(auxiliary_logits, labels)
-        objective = loss + config.auxiliary_weight * auxiliary_loss
+        loss = cross_entropy(logits, labels)
+        objective = loss + config.auxiliary_weight * cross_entropy(auxiliary_logits, labels)
     else:
         logits = network(images)
-        objective = loss = nn.functional.cross_entropy(logits, labels)
+        objective = loss = cross_entropy(logits, labels)
     state.optimizer.zero_grad()
     objective.backward()
     average_gradients(network.parameters())

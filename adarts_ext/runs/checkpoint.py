@@ -26,10 +26,16 @@ class RunState:
     """What changes during a run and is kept in its checkpoint, beside torch's generators.
 
     A kind of run names its own parts: modules, optimizers and loaders, each with ``state_dict`` and
-    ``load_state_dict``. The checkpoint has an entry for each, of the same name.
+    ``load_state_dict``. The checkpoint has an entry for each, of the same name, but for those that
+    are None.
     """
 
     kind: ClassVar[str]
+
+    def parts(self) -> dict[str, Any]:
+        """Return the parts that the run has, by name."""
+        named = {part.name: getattr(self, part.name) for part in fields(self)}
+        return {name: part for name, part in named.items() if part is not None}
 
     def save(
         self,
@@ -53,7 +59,7 @@ class RunState:
         Raises:
             OSError: If the file cannot be written; what was there is kept.
         """
-        parts = {part.name: getattr(self, part.name).state_dict() for part in fields(self)}
+        parts = {name: part.state_dict() for name, part in self.parts().items()}
         state = {"kind": self.kind, **parts, "rng": rng or rng_state()}
         state |= {"history": history, "under_way": under_way}
         if processes.is_first():
@@ -72,8 +78,8 @@ class RunState:
         """
         state, path = processes.from_first(lambda: load_newest(folder, self.kind))
         try:
-            for part in fields(self):
-                getattr(self, part.name).load_state_dict(state[part.name])
+            for name, part in self.parts().items():
+                part.load_state_dict(state[name])
             set_rng_state(state["rng"])
             history, under_way = state["history"], state.get("under_way")
         except (KeyError, RuntimeError, TypeError, ValueError) as error:

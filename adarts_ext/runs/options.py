@@ -16,6 +16,7 @@ from adarts_ext.data.load import check_needed
 from adarts_ext.files import read_json, write_json
 from adarts_ext.nn.checks import can_be_halved_twice
 from adarts_ext.runs.folder import CONFIG_FILE, check_holds_run
+from adarts_ext.runs.precision import PRECISIONS
 
 Config = TypeVar("Config", bound="RunConfig")
 
@@ -54,6 +55,8 @@ class RunConfig:
         train_images: how many of the training images there are, the same ones for every seed,
             with the classes in proportion; all by default.
         device: auto (CUDA where there is one, else the CPU), cpu, cuda or cuda:<number>.
+        precision: fp32, or bf16 (bfloat16 by autocast; weights, statistics, loss and optimizers
+            stay float32).
         seed: seed of the initial weights, the order of the images, augmentation and all else that
             is drawn at random.
         save_every: minutes between two checkpoints within an epoch; 0 for none but after each
@@ -88,6 +91,7 @@ class RunConfig:
     image_size: int | None = None
     train_images: int | None = None
     device: str = "auto"
+    precision: str = one_of("fp32", PRECISIONS)
     seed: int = 0
     save_every: float = 10.0
     workers: int | None = None

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, distributed, nn
 
+from adarts_ext import cuda_graph
 from adarts_ext.arguments import naming
 from adarts_ext.nn.processes import averaged, batch_group, one_batch, whole_batch
 
@@ -167,6 +168,14 @@ def first_on_machine_first() -> Iterator[None]:
     yield
     if local_rank() == 0:
         agree(0)
+
+
+def graphed(function: Callable[..., Any], pool: Any = None) -> Callable[..., Any]:
+    """Do what :func:`adarts_ext.graphed` does, unless there are several processes.
+
+    Their sums over each other were never tried in a CUDA graph.
+    """
+    return cuda_graph.graphed(function, pool) if count() == 1 else function
 
 
 def take_statistics_of_first(network: nn.Module) -> None:

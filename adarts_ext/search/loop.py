@@ -22,6 +22,7 @@ from adarts_ext.runs.folder import (
     sole_run,
 )
 from adarts_ext.runs.metrics import evaluate_network
+from adarts_ext.runs.precision import set_precision
 from adarts_ext.runs.schedule import cosine_learning_rate, set_learning_rate
 from adarts_ext.runs.training import TrainingEpoch
 from adarts_ext.search.architecture import curves, describe_architecture
@@ -130,6 +131,7 @@ def prepare(config: SearchConfig, data: ImageDataset) -> tuple[SearchState, Batc
     train_loader, validation_loader, evaluation_loader = make_loaders(config, data, device)
     torch.manual_seed(config.seed)
     network = build_network(config, data).to(device)
+    set_precision(network, config.precision)
     optimizers = make_optimizers(config, network.flat_parameters(), network.arch_parameters())
     state = SearchState(network, *optimizers, train_loader, validation_loader)
     return state, evaluation_loader

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from adarts_ext.cuda_graph import graphed, shared_memory
+from adarts_ext.cuda_graph import shared_memory
 from adarts_ext.runs import processes
 from adarts_ext.search.config import SearchConfig
 from adarts_ext.search.state import SearchState
@@ -36,14 +36,10 @@ class Passes:
     def __init__(self, state: SearchState, config: SearchConfig, device: torch.device) -> None:
         self.state = state
         self.config = config
-        self.train_weights = self._train_weights
-        self.train_architecture = self._train_architecture
-        self.forward = state.network
-        if processes.count() == 1:  # sums over several were never tried in a graph
-            memory = shared_memory(device)
-            self.train_weights = graphed(self._train_weights, memory)
-            self.train_architecture = graphed(self._train_architecture, memory)
-            self.forward = graphed(state.network, memory)
+        memory = shared_memory(device)
+        self.train_weights = processes.graphed(self._train_weights, memory)
+        self.train_architecture = processes.graphed(self._train_architecture, memory)
+        self.forward = processes.graphed(state.network, memory)
 
     def _train_weights(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         state, batch = self.state, (images, labels)

@@ -3,11 +3,13 @@
     python benchmarks/scripts/compare_convergence.py [--out FOLDER] [--steps 200] [--seeds 0 1]
 
 The search runs on the digits of scikit-learn (enlarged to 16x16) with alphas and betas trained from
-the first step, in float32, from the same weights and on the same batches:
+the first step, in float32 but where it is said, from the same weights and on the same batches:
 
 - ``reference``: plain torch on one thread, what the others are compared with;
 - ``fused``: the fused cells, on one thread;
-- ``two threads``: plain torch on two threads, which adds the same numbers in another order.
+- ``two threads``: plain torch on two threads, which adds the same numbers in another order;
+- ``fused, bf16``: the fused cells with ``--precision bf16``, on one thread;
+- ``reference, bf16``: plain torch likewise.
 
 The search is chaotic: rounding decides where channels' scores nearly tie, and from there on two
 runs see different channels. Two runs of plain torch with different numbers of threads show how
@@ -30,12 +32,19 @@ from adarts_ext.bench import machine
 from adarts_ext.bench.report.markdown import table, write
 from adarts_ext.data import load_dataset
 from adarts_ext.nn import SearchNetwork
+from adarts_ext.runs.precision import set_precision
 from adarts_ext.search import SearchConfig
 from adarts_ext.search.build import build_network, make_loaders, make_optimizers
 from adarts_ext.search.step import architecture_step, first_order_gradient, weight_step
 
-#: Backend and threads.
-RUNS = {"reference": ("reference", 1), "fused": ("fused", 1), "two threads": ("reference", 2)}
+#: Backend, threads and precision.
+RUNS = {
+    "reference": ("reference", 1, "fp32"),
+    "fused": ("fused", 1, "fp32"),
+    "two threads": ("reference", 2, "fp32"),
+    "fused, bf16": ("fused", 1, "bf16"),
+    "reference, bf16": ("reference", 1, "bf16"),
+}
 BASE = "reference"
 LOSSES = ("training", "validation")
 SMOOTH = 10  # steps, in the plot of the differences
@@ -49,6 +58,7 @@ def search(config: SearchConfig, threads: int, steps: int) -> dict[str, list]:
     train_loader, validation_loader, _ = make_loaders(config, dataset, torch.device("cpu"))
     torch.manual_seed(config.seed)
     network = build_network(config, dataset)
+    set_precision(network, config.precision)
     weight_optimizer, arch_optimizer = make_optimizers(
         config, network.flat_parameters(), network.arch_parameters()
     )
@@ -117,21 +127,21 @@ def rows(found: dict[int, dict[str, dict]]) -> list[list[object]]:
 
 
 def verdict(found: dict[int, dict[str, dict]]) -> str:
-    """Say in one sentence how near fused is, and how near the second run of plain torch."""
+    """Say in one sentence how near every run is to the reference."""
     parts = []
     for loss in LOSSES:
         means = {
             name: statistics.mean(
                 compare(runs[name], runs[BASE])[f"{loss} mean"] for runs in found.values()
             )
-            for name in ("fused", "two threads")
+            for name in RUNS
+            if name != BASE
         }
-        times = means["fused"] / max(means["two threads"], 1e-30)
         parts.append(
-            f"in the {loss} loss {times:.2f} times as far from the reference as plain torch on two "
-            f"threads is ({means['fused']:.1e} against {means['two threads']:.1e})"
+            f"in the {loss} loss "
+            + ", ".join(f"{name} {apart:.1e} nats" for name, apart in means.items())
         )
-    return f"In the mean over steps and seeds fused is {' and '.join(parts)}."
+    return f"Distances from the reference, means over steps and seeds: {'; '.join(parts)}."
 
 
 def plot(found: dict[int, dict[str, dict]], out: Path) -> None:
@@ -143,14 +153,16 @@ def plot(found: dict[int, dict[str, dict]], out: Path) -> None:
     panels = figure.subplots(2, len(LOSSES), sharex=True, sharey="row")
     for column, loss in enumerate(LOSSES):
         above, below = panels[:, column]
-        for name, style in zip(RUNS, ("-", "--", ":"), strict=True):
+        for name, style in zip(RUNS, ("-", "--", ":", "-.", "-"), strict=True):
             above.plot(runs[name][loss], style, label=name, linewidth=1.2)
         above.set_title(f"{loss} loss, seed {seed}")
-        for name, color in (("fused", "C1"), ("two threads", "C2")):
+        for color, name in enumerate(RUNS):
+            if name == BASE:
+                continue
             for number, each in enumerate(found.values()):
                 label = f"{name} and {BASE}" if number == 0 else None
                 apart = smooth(differences(each[name][loss], each[BASE][loss]))
-                below.plot(apart, color=color, alpha=0.8, label=label)
+                below.plot(apart, color=f"C{color}", alpha=0.8, label=label)
         below.set_yscale("log")
         below.set_xlabel("step")
         below.grid(alpha=0.3)
@@ -178,10 +190,11 @@ def main(arguments: list[str] | None = None) -> None:
     found = {}
     for seed in options.seeds:
         found[seed] = {}
-        for name, (backend, threads) in RUNS.items():
+        for name, (backend, threads, precision) in RUNS.items():
             config = SearchConfig(
                 seed=seed,
                 backend=backend,
+                precision=precision,
                 batch_size=options.batch,
                 init_channels=options.init_channels,
                 layers=options.layers,
@@ -193,7 +206,7 @@ def main(arguments: list[str] | None = None) -> None:
         f"{machine.line(torch.get_num_threads())}, {date.today()}",
         "",
         f"{options.steps} search steps on the digits, N={options.batch}, "
-        f"C={options.init_channels}, {options.layers} cells, K=4, attention, float32: differences "
+        f"C={options.init_channels}, {options.layers} cells, K=4, attention: differences "
         "between two runs from the same seed. Last is the difference of the means over the last "
         "tenth of the steps; far is the first step whose training losses differ by more than "
         f"{FAR:g} nats; alphas are compared after the softmax, at the end.",

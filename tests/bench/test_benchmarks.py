@@ -91,14 +91,16 @@ def test_convergence(script, tmp_path):
     script("compare_convergence").main(["--out", str(tmp_path), *tiny])
     found = read_rows(tmp_path / "convergence.jsonl")
     assert {row["seed"] for row in found} == {3}
-    assert {row["run"] for row in found} == {"reference", "fused", "two threads"}
+    runs = ("fused", "two threads", "fused, bf16", "reference, bf16")
+    assert {row["run"] for row in found} == {"reference", *runs}
     for loss in ("training", "validation"):
-        losses = [row["values"] for row in found if row["what"] == loss]
-        assert [len(of_run) for of_run in losses] == [1, 1, 1]
-        first = [of_run[0] for of_run in losses]
-        assert max(first) - min(first) < 1e-3, first  # from the same weights, on the same batch
+        losses = {row["run"]: row["values"] for row in found if row["what"] == loss}
+        assert [len(of_run) for of_run in losses.values()] == [1] * 5
+        exact = [of_run[0] for run, of_run in losses.items() if "bf16" not in run]
+        assert max(exact) - min(exact) < 1e-3, exact  # from the same weights, on the same batch
+        assert losses["reference, bf16"] != losses["reference"]
     rows = table_rows((tmp_path / "convergence.md").read_text())
-    assert [row[0] for row in rows[1:]] == ["fused and reference", "two threads and reference"]
+    assert [row[0] for row in rows[1:]] == [f"{run} and reference" for run in runs]
     assert (tmp_path / "convergence.png").stat().st_size > 0
 
 

@@ -161,6 +161,21 @@ def test_drop_path_zeroes_samples_and_keeps_the_expectation():
     assert torch.equal(drop_path(x, 0.0), x)
 
 
+def test_drop_path_is_compiled_once_for_all_probabilities():
+    graphs = []
+
+    def count(graph, inputs):
+        graphs.append(graph)
+        return graph
+
+    compiled = torch.compile(drop_path, backend=count)
+    x = torch.randn(400, 2, 1, 1)
+    for probability in (0.5, 0.1, 0.2, 0.3):
+        dropped = (compiled(x, probability) == 0).all(1).float().mean()
+        assert abs(dropped - probability) < 0.15
+    assert len(graphs) <= 2  # the first takes the probability for a constant
+
+
 @pytest.mark.parametrize("probability", [-0.1, 1.0, float("nan")])
 def test_drop_path_refuses_an_impossible_probability(probability):
     with pytest.raises(ValueError, match="at least 0 and less than 1"):

@@ -176,6 +176,9 @@ def test_retrain_takes_the_data_of_the_search_unless_told_otherwise(searched, im
     assert taken["retrain"][1].data_dir == "elsewhere"
     assert main(["retrain", str(searched), "--dataset", "digits", "--seeds", "0,1,2"]) == 1
     assert taken["retrain"][3] == [0, 1, 2]
+    assert main(["retrain", str(searched), "--recipe", "darts", "--epochs", "9"]) == 1
+    config = taken["retrain"][1]
+    assert (config.data_dir, config.drop_path_prob, config.epochs) == (str(images), 0.2, 9)
     path = searched / "genotypes" / "epoch-0001.json"
     assert main(["retrain", str(path)]) == 1
     assert taken["retrain"][0] == Genotype.load(path)

@@ -201,6 +201,11 @@ def test_a_missing_extra_is_named_with_the_command_that_installs_it():
         (["search", "--config", "none.yaml"], "--config: none.yaml: No such file or directory"),
         (["search", "--config"], "argument --config: expected one argument"),
         (["search", "--resume"], "--resume needs the folder of the run: --out RUN"),
+        (
+            ["retrain", "ADARTS_V1", "--recipe", "best"],
+            "--recipe: expected one of published, darts, got 'best'",
+        ),
+        (["search", "--precision", "half"], "--precision: expected one of fp32, bf16, got 'half'"),
         (["retrain"], "expected the genotype to train: GENOTYPE|RUN"),
         (
             ["retrain", "ADARTS_V1", "--seeds", "1,b"],

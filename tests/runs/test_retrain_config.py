@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from adarts_ext.data import ImageDataset
 from adarts_ext.genotype import ADARTS_V1, ADARTS_V2, PC_DARTS
 from adarts_ext.retrain import RetrainConfig
+from adarts_ext.retrain.config import RECIPES
 from adarts_ext.retrain.cost import network_cost
 
 
@@ -22,6 +25,11 @@ from adarts_ext.retrain.cost import network_cost
         ({"image_size": 0}, "image_size: expected a multiple of 4, at least 16, got 0"),
         ({"seed": -1}, "seed: expected at least 0"),
         ({"layers": True}, "layers: expected a whole number, got True"),
+        ({"label_smoothing": 1.0}, r"label_smoothing: expected less than 1, got 1\.0"),
+        ({"ema_decay": -0.1}, "ema_decay: expected at least 0"),
+        ({"ema_decay": 1.0}, "ema_decay: expected less than 1"),
+        ({"memory_format": "nhwc"}, "memory_format: expected one of contiguous, channels_last"),
+        ({"precision": "fp16"}, "precision: expected one of fp32, bf16, got 'fp16'"),
         ({"batch_size": 1}, "batch_size: expected at least 2 with the auxiliary head, got 1"),
     ],
 )
@@ -36,6 +44,9 @@ def test_defaults_are_the_published_ones():
     assert (config.batch_size, config.learning_rate, config.learning_rate_min) == (96, 0.025, 0)
     assert (config.momentum, config.weight_decay, config.grad_clip) == (0.9, 3e-4, 5)
     assert (config.drop_path_prob, config.auxiliary, config.auxiliary_weight) == (0.3, True, 0.4)
+    assert (config.label_smoothing, config.ema_decay, config.precision) == (0, 0, "fp32")
+    assert RECIPES["published"] == config
+    assert RECIPES["darts"] == replace(config, drop_path_prob=0.2)
 
 
 def count_by_hand(genotype, channels=36, layers=20, classes=10):
