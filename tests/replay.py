@@ -87,12 +87,15 @@ def graphs_on_the_cpu():
     """Have :func:`adarts_ext.graphed` capture and replay on the CPU.
 
     Unlike a GPU, which captures a call without making it, this makes it: the first replay is that.
+    Gives a list that gets the functions that were captured.
     """
+    captured: list[Callable[..., Any]] = []
 
     def capture(function, inputs: Sequence[Tensor], pool: Any) -> tuple[Callable[[], None], Any]:
         recorded, made = Recorded(), []
         with recorded:
             outputs = function(*inputs)
+        captured.append(function)
 
         def replay() -> None:
             if made:
@@ -106,4 +109,4 @@ def graphs_on_the_cpu():
         patch.object(cuda_graph, "warm_up", lambda function, tensors: function(*tensors)),
         patch.object(cuda_graph, "capture", capture),
     ):
-        yield
+        yield captured
