@@ -2,7 +2,8 @@
 
 ``ADARTS_CUDA`` decides over the CUDA library: ``auto`` (default) builds it for the GPU that is
 here, where torch has CUDA and nvcc is found; ``1`` builds it for all architectures on a machine
-without a GPU too, and fails where it cannot be built; ``0`` leaves it out.
+without a GPU too, and fails where it cannot be built; ``0`` leaves it out. ``ADARTS_CPU=0`` leaves
+the CPU library out, for a folder that is lent the one of a wheel.
 """
 
 import glob
@@ -89,20 +90,19 @@ CXX_FLAGS = [
 ]
 NVCC_FLAGS = ["-O3", "-std=c++20", "--expt-relaxed-constexpr", "-DUSE_CUDA", TARGET]
 
-extensions = [
-    CppExtension(
-        "adarts_ext._cpu",
-        sorted(
-            [
-                "csrc/torch/library.cpp",
-                *glob.glob("csrc/torch/cpu/*.cpp"),
-                *glob.glob("csrc/cpu/**/*.cpp", recursive=True),
-            ]
-        ),
-        extra_compile_args={"cxx": CXX_FLAGS},
-        py_limited_api=True,
-    )
-]
+cpu_library = CppExtension(
+    "adarts_ext._cpu",
+    sorted(
+        [
+            "csrc/torch/library.cpp",
+            *glob.glob("csrc/torch/cpu/*.cpp"),
+            *glob.glob("csrc/cpu/**/*.cpp", recursive=True),
+        ]
+    ),
+    extra_compile_args={"cxx": CXX_FLAGS},
+    py_limited_api=True,
+)
+extensions = [] if os.environ.get("ADARTS_CPU") == "0" else [cpu_library]
 if with_cuda:
     extensions.append(
         CUDAExtension(

@@ -7,18 +7,16 @@ need agree: all networks get the choice of the float64 one.
 
 from __future__ import annotations
 
-import copy
 import re
 
 import pytest
 import torch
-from acceleration_case import STYLES, convert, images, make, results
+from acceleration_case import STYLES, convert, images, make, make_accelerated, results
 from comparison import Errors, assert_exact
 from old_code import adarts
 from pinned_selection import pin_selection
 from torch import Tensor, nn
 
-from adarts_ext import accelerate
 from adarts_ext.compat import acceleration_report
 from adarts_ext.nn import fused
 
@@ -62,10 +60,9 @@ def kind_of(name: str) -> str:
 def assert_exact_over_draws(style: str, batch: int, steps: int = 2, training: bool = True) -> None:
     """Assert that accelerated networks, in both memory modes, are as exact as the plain one."""
     errors = Errors()
-    drawn = make(style, steps=steps)
-    exact = convert(copy.deepcopy(drawn), torch.float64)
+    exact = convert(make(style, steps=steps), torch.float64)
     ours, recomputing = (
-        accelerate(copy.deepcopy(drawn), memory=memory) for memory in ("store", "recompute")
+        make_accelerated(style, steps=steps, memory=memory) for memory in ("store", "recompute")
     )
     x = images(style, batch)
     for seed in errors.until_clear():
@@ -100,15 +97,16 @@ def test_more_images_than_a_block_and_four_nodes():
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("style", STYLES)
 def test_in_double_precision_the_difference_is_rounding(style, training):
-    network = make(style, dtype=torch.float64).train(training)
-    ours = accelerate(copy.deepcopy(network))
+    network, ours = (
+        each(style, dtype=torch.float64).train(training) for each in (make, make_accelerated)
+    )
     x = images(style, dtype=torch.float64)
     assert_exact(results(ours, x), results(network, x))
 
 
 @pytest.mark.parametrize("style", STYLES)
 def test_every_cell_runs_on_the_fused_kernels(style, monkeypatch):
-    network = accelerate(make(style))
+    network = make_accelerated(style)
     report = acceleration_report(network)
     assert report.levels() == {"cell": 3}
     assert all(not entry.reason for entry in report.entries)

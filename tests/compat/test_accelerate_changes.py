@@ -6,7 +6,7 @@ import re
 
 import pytest
 import torch
-from acceleration_case import STYLES, cells, convert, images, make, results
+from acceleration_case import STYLES, cells, convert, images, make, make_accelerated, results
 from cell_changes import CHANGES, WITHOUT_EFFECT, add_bias
 from comparison import assert_exact
 from old_code.operations import DilConv
@@ -47,7 +47,7 @@ OF_OTHER_CODE = [
 )
 def test_a_changed_cell_runs_its_own_code_and_is_listed(change, reason):
     unchanged, plain = make("adarts", dtype=DOUBLE), make("adarts", dtype=DOUBLE)
-    network = accelerate(make("adarts", dtype=DOUBLE))
+    network = make_accelerated("adarts", dtype=DOUBLE)
     for each in (network, plain):
         torch.manual_seed(1)
         change(each.cells[2])
@@ -83,7 +83,7 @@ def test_a_change_of_a_lone_mixed_operation_is_noticed():
 
 @pytest.mark.slow
 def test_all_norms_may_share_other_settings():
-    network, plain = accelerate(make("darts", dtype=DOUBLE)), make("darts", dtype=DOUBLE)
+    network, plain = make_accelerated("darts", dtype=DOUBLE), make("darts", dtype=DOUBLE)
     for module in [*network.modules(), *plain.modules()]:
         if isinstance(module, nn.BatchNorm2d):
             module.eps, module.momentum = 1e-2, 0.5
@@ -93,7 +93,7 @@ def test_all_norms_may_share_other_settings():
 
 
 def test_accelerating_again_takes_the_changes_in():
-    network, plain = accelerate(make("darts", dtype=DOUBLE)), make("darts", dtype=DOUBLE)
+    network, plain = make_accelerated("darts", dtype=DOUBLE), make("darts", dtype=DOUBLE)
     for each in (network, plain):
         each.cells[2]._multiplier = 1
         each.classifier = nn.Linear(16, 4, dtype=DOUBLE)
@@ -111,7 +111,7 @@ def test_accelerating_again_takes_the_changes_in():
 @pytest.mark.parametrize("style", STYLES)
 def test_another_dtype(style, dtype):
     """The architecture parameters stay in float32, where ``network.to(dtype)`` leaves them."""
-    network, plain = accelerate(make(style)).to(dtype), make(style).to(dtype)
+    network, plain = make_accelerated(style).to(dtype), make(style).to(dtype)
     x = images(style, dtype=dtype)
     logits, expected = network.eval()(x), plain.eval()(x)
     assert logits.dtype == expected.dtype == dtype
@@ -132,7 +132,7 @@ def test_odd_sizes_raise_what_the_code_raises(style):
     short = 16 if style == "pc_darts_imagenet" else 2
     x = images(style)[..., :-short, :-short]
     messages = []
-    for network in (make(style), accelerate(make(style))):
+    for network in (make(style), make_accelerated(style)):
         with pytest.raises(RuntimeError, match="Sizes of tensors must match") as raised:
             network(x)
         messages.append(str(raised.value))
@@ -171,13 +171,13 @@ def test_inputs_that_do_not_fit_raise_what_the_code_raises(call):
     with pytest.raises((RuntimeError, IndexError, TypeError)) as expected:
         call(make("pc_darts").cells[0], *inputs)
     with pytest.raises(expected.type, match=re.escape(str(expected.value))):
-        call(accelerate(make("pc_darts")).cells[0], *inputs)
+        call(make_accelerated("pc_darts").cells[0], *inputs)
 
 
 @pytest.mark.parametrize(
     "weights", [torch.rand(5, 1, dtype=DOUBLE), torch.rand(5, 9, dtype=DOUBLE)]
 )
 def test_weights_of_another_shape_that_the_code_takes_go_through_it(weights):
-    network, plain = accelerate(make("darts", dtype=DOUBLE)), make("darts", dtype=DOUBLE)
+    network, plain = make_accelerated("darts", dtype=DOUBLE), make("darts", dtype=DOUBLE)
     inputs = *torch.randn(2, 3, 12, 8, 8, dtype=DOUBLE), weights
     assert torch.equal(network.cells[0](*inputs), plain.cells[0](*inputs))

@@ -11,7 +11,7 @@ import pickle
 
 import pytest
 import torch
-from acceleration_case import STYLES, cells, images, make, results
+from acceleration_case import STYLES, cells, images, make, make_accelerated, results
 from comparison import assert_exact
 from torch import Tensor, nn
 from torch.nn import functional
@@ -49,7 +49,7 @@ def test_objects_names_and_classes_stay(style):
 
 @pytest.mark.parametrize("style", STYLES)
 def test_the_genotype_stays_and_new_makes_an_accelerated_network(style):
-    plain, network = make(style), accelerate(make(style))
+    plain, network = make(style), make_accelerated(style)
     assert network.genotype() == plain.genotype()
     made = network.new()
     assert is_accelerated(made)
@@ -62,7 +62,7 @@ def test_the_genotype_stays_and_new_makes_an_accelerated_network(style):
 
 
 def test_new_keeps_the_memory_mode_and_copies_belong_to_themselves():
-    network = accelerate(make("darts"), memory="recompute")
+    network = make_accelerated("darts", memory="recompute")
     made = network.new()
     assert [cell._acceleration.store for cell in made.cells] == [False] * 3
     assert not {id(p) for p in made.parameters()} & {id(p) for p in network.parameters()}
@@ -93,10 +93,10 @@ def train(network: nn.Module, style: str, optimizers: list[torch.optim.Optimizer
 
 @pytest.mark.parametrize("style", STYLES)
 def test_optimisers_made_before_or_after_go_the_same_way(style):
-    plain, early, late = (make(style, dtype=DOUBLE) for _ in range(3))
+    plain, early = make(style, dtype=DOUBLE), make(style, dtype=DOUBLE)
+    late = make_accelerated(style, dtype=DOUBLE)
     of_early = optimisers(early)
     accelerate(early)
-    accelerate(late)
     found = [
         train(early, style, of_early),
         train(late, style, optimisers(late)),
@@ -121,7 +121,7 @@ def saved(network: nn.Module) -> nn.Module:
 @pytest.mark.parametrize("duplicate", [copy.deepcopy, pickled, saved])
 @pytest.mark.parametrize("style", ["darts", "pc_darts_imagenet", "adarts"])
 def test_copies_are_accelerated_and_independent(style, duplicate):
-    network = accelerate(make(style, dtype=DOUBLE))
+    network = make_accelerated(style, dtype=DOUBLE)
     made = duplicate(network)
     assert type(made) is type(network)
     assert is_accelerated(made)
@@ -143,11 +143,11 @@ def test_copies_are_accelerated_and_independent(style, duplicate):
 
 @pytest.mark.parametrize("style", STYLES)
 def test_a_state_dict_goes_to_a_file_and_into_either_network(style):
-    network = accelerate(make(style, dtype=DOUBLE))
+    network = make_accelerated(style, dtype=DOUBLE)
     network(images(style, dtype=DOUBLE))
     file = io.BytesIO()
     torch.save(network.state_dict(), file)
-    others = [make(style, 1, DOUBLE), accelerate(make(style, 1, DOUBLE))]
+    others = [make(style, 1, DOUBLE), make_accelerated(style, 1, DOUBLE)]
     expected = network.eval()(images(style, dtype=DOUBLE))
     for other in others:
         file.seek(0)
@@ -158,7 +158,7 @@ def test_a_state_dict_goes_to_a_file_and_into_either_network(style):
 
 
 def test_an_output_of_a_cell_is_saved_as_any_tensor():
-    cell = accelerate(make("darts")).cells[0]
+    cell = make_accelerated("darts").cells[0]
     with torch.no_grad():
         output = cell(*torch.randn(2, 3, 12, 8, 8), torch.rand(5, 8))
     file = io.BytesIO()
@@ -188,7 +188,7 @@ def test_restore_undoes_all_of_it(style):
 
 
 def test_the_description_tells_how_a_cell_is_computed():
-    network = accelerate(make("darts"))
+    network = make_accelerated("darts")
     assert "accelerated=cell" in repr(network.cells[0])
     network.cells[0].train()._ops[0]._ops[1][1].eval()
     assert "accelerated=no (the BatchNorms differ)" in repr(network.cells[0])
@@ -204,7 +204,7 @@ def test_a_part_of_a_model_may_be_accelerated_alone():
 
 
 def test_arguments_may_be_given_by_name():
-    network, plain = accelerate(make("pc_darts", dtype=DOUBLE)), make("pc_darts", dtype=DOUBLE)
+    network, plain = make_accelerated("pc_darts", dtype=DOUBLE), make("pc_darts", dtype=DOUBLE)
     s0, s1 = torch.randn(2, 3, 24, 8, 8, dtype=DOUBLE)
     weights = {"weights": torch.rand(5, 8, dtype=DOUBLE), "weights2": torch.rand(5, dtype=DOUBLE)}
     for arguments in ({"s1": s1, **weights}, {**weights, "s1": s1}):
@@ -216,7 +216,7 @@ def test_arguments_may_be_given_by_name():
 
 @pytest.mark.parametrize("style", ["pc_darts", "adarts"])
 def test_parts_may_be_frozen(style):
-    network, plain = accelerate(make(style, dtype=DOUBLE)), make(style, dtype=DOUBLE)
+    network, plain = make_accelerated(style, dtype=DOUBLE), make(style, dtype=DOUBLE)
     for each in (network, plain):
         for name, parameter in each.named_parameters():
             parameter.requires_grad_(not (".op.1." in name or "stem" in name or "fc1" in name))
@@ -234,7 +234,7 @@ def test_parts_may_be_frozen(style):
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
 @pytest.mark.parametrize("style", STYLES)
 def test_without_gradients(style, mode):
-    network = accelerate(make(style, dtype=DOUBLE))
+    network = make_accelerated(style, dtype=DOUBLE)
     x = images(style, dtype=DOUBLE)
     expected: Tensor = network(x)
     with mode():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from acceleration_case import STYLES, cells, images, make, results
+from acceleration_case import STYLES, cells, images, make, make_accelerated, results
 from comparison import assert_exact
 from torch import Tensor, nn
 
@@ -18,7 +18,7 @@ CLOSE = {"rtol": 1e-8, "atol": 1e-10}
 
 def both(style: str) -> tuple[nn.Module, nn.Module]:
     """An accelerated network and the same one plain."""
-    return accelerate(make(style, dtype=DOUBLE)), make(style, dtype=DOUBLE)
+    return make_accelerated(style, dtype=DOUBLE), make(style, dtype=DOUBLE)
 
 
 def assert_same(network: nn.Module, plain: nn.Module, style: str) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from acceleration_case import STYLES, convert, images, make, results, scramble
+from acceleration_case import STYLES, convert, images, make, make_accelerated, results, scramble
 from comparison import assert_exact
 from old_code import darts
 from torch import Tensor, nn
@@ -62,7 +62,7 @@ def unrolled_step(network: nn.Module, style: str, rate: float = 0.1) -> list[Ten
 
 @pytest.mark.parametrize("style", STYLES)
 def test_a_second_order_step(style):
-    plain, network = make(style, dtype=DOUBLE), accelerate(make(style, dtype=DOUBLE))
+    plain, network = make(style, dtype=DOUBLE), make_accelerated(style, dtype=DOUBLE)
     expected, actual = (unrolled_step(each, style) for each in (plain, network))
     for mine, theirs in zip(actual, expected, strict=True):
         torch.testing.assert_close(mine, theirs, **CLOSE)
@@ -137,7 +137,7 @@ def replicate(network: nn.Module) -> nn.Module:
 
 @pytest.mark.parametrize("style", STYLES)
 def test_replicas_of_data_parallel(style):
-    plain, network = make(style, dtype=DOUBLE), accelerate(make(style, dtype=DOUBLE))
+    plain, network = make(style, dtype=DOUBLE), make_accelerated(style, dtype=DOUBLE)
     state = copy.deepcopy(network.state_dict())
     x = images(style, dtype=DOUBLE)
     replica = replicate(network)
@@ -170,7 +170,7 @@ def change_layer(network: nn.Module) -> None:
 
 @pytest.mark.parametrize("change", [add_bias, add_hook, change_layer])
 def test_replicas_of_a_changed_network(change):
-    plain, network = make("darts", dtype=DOUBLE), accelerate(make("darts", dtype=DOUBLE))
+    plain, network = make("darts", dtype=DOUBLE), make_accelerated("darts", dtype=DOUBLE)
     for each in (plain, network):
         change(each)
     x = images("darts", dtype=DOUBLE)
@@ -192,7 +192,7 @@ def test_autocast_to_bfloat16(style):
     outputs, squares = [], {kind: [0.0, 0.0] for kind in ("logits", "arch", "weights")}
     for seed in range(2):
         plain = make(style, seed)
-        network, exact = accelerate(copy.deepcopy(plain)), copy.deepcopy(plain)
+        network, exact = make_accelerated(style, seed), copy.deepcopy(plain)
         truth = parts(convert(exact, DOUBLE), images(style, 5, DOUBLE))
         for place, each in enumerate((network, plain)):
             cell = list(getattr(each, "cells", None) or each.blocks)[1]
@@ -208,8 +208,7 @@ def test_autocast_to_bfloat16(style):
 
 @pytest.mark.parametrize("style", ["darts", "adarts"])
 def test_torch_compile(style):
-    network, expected = accelerate(make(style, layers=1, steps=1)), make(style, layers=1, steps=1)
-    expected = accelerate(expected)
+    network, expected = (make_accelerated(style, layers=1, steps=1) for _ in range(2))
     compiled = torch.compile(network, backend="aot_eager", fullgraph=True)
     x = images(style)
     logits, eager = compiled(x), expected(x)
@@ -244,7 +243,7 @@ def test_less_memory_is_kept_for_backward(style):
     x = images(style, batch=16)
     plain = kept_bytes(make(style, layers=1, steps=3), x)
     store, recompute = (
-        kept_bytes(accelerate(make(style, layers=1, steps=3), memory=memory), x)
+        kept_bytes(make_accelerated(style, layers=1, steps=3, memory=memory), x)
         for memory in ("store", "recompute")
     )
     assert store < plain / 4
