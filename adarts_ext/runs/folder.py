@@ -37,11 +37,14 @@ def check_run_folder(path: str | os.PathLike[str], resume: bool) -> Path:
         resume: Whether the run that the folder holds is to go on.
 
     Raises:
-        ValueError: If the folder already holds a run, and ``resume`` is not set.
+        ValueError: If the folder already holds a run, and ``resume`` is not set; or if it holds
+            those of several seeds.
         FileNotFoundError: If ``resume`` is set, and the folder holds no checkpoint.
         OSError: If the folder cannot be made or written to.
     """
     folder = Path(path)
+    if seed_folders(folder):
+        raise ValueError(f"{folder}: holds a run for each of several seeds, expected one or none")
     if resume and not holds_checkpoint(folder):
         message = (
             f"{folder}: no {CHECKPOINT_FILE} to resume from; start the run without resume=True"

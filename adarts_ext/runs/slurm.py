@@ -96,16 +96,20 @@ def run_on_slurm(
         folder: The folder of all runs.
 
     Raises:
-        ValueError: If a run did not come to its end.
+        ValueError: If Slurm does not take the jobs, or a run did not come to its end.
         KeyboardInterrupt, SystemExit: On Ctrl-C and on SIGTERM.
     """
-    with executor.batch():
-        jobs = [executor.submit(SeedJob(experiment, run)) for run in runs]
+    try:
+        with executor.batch():
+            jobs = [executor.submit(SeedJob(experiment, run)) for run in runs]
+    except RuntimeError as error:  # what sbatch said, as submitit tells it
+        message = f"slurm: the jobs were not taken: {' '.join(str(error).split())}"
+        raise naming(ValueError(message), "slurm") from error
     with stop_on_request() as stop:
         while not all(job.done() for job in jobs):
             if stop.received is not None:
                 for job in jobs:
-                    job.cancel()
+                    job.cancel(check=False)  # some may have ended
                 break
             time.sleep(SECONDS_BETWEEN_LOOKS)
     missing = [run for run in runs if experiment.result.load(run.folder) is None]

@@ -98,6 +98,13 @@ def test_one_seed_is_a_run_of_its_own(swept, config, tmp_path):
         search_seeds(config, tmp_path / "run", SEEDS)
 
 
+@pytest.mark.parametrize("resume", [False, True])
+def test_one_seed_is_not_mixed_with_several(swept, config, resume):
+    with pytest.raises(ValueError, match="a run for each of several seeds, expected one or none"):
+        search(config, swept[0], resume)
+    assert not (swept[0] / "config.json").exists()
+
+
 def test_what_has_ended_stays_and_the_rest_goes_on(swept, config, tmp_path, stops_in):
     folder = tmp_path / "sweep"
     stops_in(10, 2)

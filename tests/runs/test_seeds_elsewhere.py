@@ -178,6 +178,18 @@ def test_what_is_wrong_with_slurm(arguments, message, capsys, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_jobs_that_slurm_does_not_take(config, tmp_path, fake_slurm, capsys):
+    (fake_slurm / "sbatch").write_text(
+        "#!/usr/bin/env bash\necho 'sbatch: error: invalid partition specified: tpu' >&2; exit 1\n"
+    )
+    arguments = ["search", *options(config), "--seeds", "0,1", "--out", str(tmp_path / "run")]
+    arguments += ["--epochs", "1", "--warmup-epochs", "0"]
+    assert main([*arguments, "--slurm", "partition=tpu"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()[-1:]
+    assert line.startswith("adarts search: error: --slurm: the jobs were not taken: ")
+    assert "sbatch: error: invalid partition specified: tpu" in line
+
+
 def test_slurm_that_is_not_there(config, tmp_path, fake_slurm, monkeypatch, capsys):
     arguments = ["search", *options(config), "--seeds", "0,1", "--out", str(tmp_path / "run")]
     assert main([*arguments, "--slurm", "colour=red"]) == 1
