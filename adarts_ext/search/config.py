@@ -121,6 +121,12 @@ class SearchConfig(RunConfig):
                 f"{self.warmup_epochs}; alphas and betas would never be trained"
             )
             raise naming(ValueError(message), "warmup_epochs")
+        if self.unrolled and self.precision != "fp32":
+            message = (
+                f"precision: expected fp32 with unrolled, got {self.precision}; weights are compared "
+                "that are closer than bfloat16 tells apart"
+            )
+            raise naming(ValueError(message), "precision", "unrolled")
         if self.unrolled and self.selection == "random":
             message = (
                 "unrolled: expected another selection than random, which would give each of the "

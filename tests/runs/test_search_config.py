@@ -91,6 +91,10 @@ def test_the_choices_are_those_of_the_network(name, choices):
         ({"warmup_epochs": -1}, "warmup_epochs: expected at least 0, got -1"),
         ({"epochs": 10}, "warmup_epochs: expected less than the 10 epochs, got 15"),
         ({"unrolled": True, "selection": "random"}, "unrolled: .* selection than random"),
+        (
+            {"unrolled": True, "precision": "bf16"},
+            "precision: expected fp32 with unrolled, got bf16",
+        ),
     ],
 )
 def test_a_bad_value_is_one_clear_line(options, message):
