@@ -87,9 +87,9 @@ def run_seeds(
     executor = None if slurm is None else make_executor(folder, slurm, config.device)
     away = executor is not None or len(devices) > 1
     with processes.joined(resolve_device("cpu" if executor is not None else config.device)):
-        data = run_data(config, dataset)
-        # What does not fit leaves no folder.
-        experiment.prepare(replace(config, device="cpu") if away else config, data)
+        data = run_data(config, dataset) if left else None
+        if left:  # what does not fit leaves no folder
+            experiment.prepare(replace(config, device="cpu") if away else config, data)
         if processes.is_first():
             folder.mkdir(parents=True, exist_ok=True)
         with sole_run(folder):

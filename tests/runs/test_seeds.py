@@ -12,6 +12,7 @@ from run_state import assert_same_run
 from adarts_ext.cli import main
 from adarts_ext.files import read_json, write_json
 from adarts_ext.genotype import Genotype, random_genotype
+from adarts_ext.runs import seeds as seeds_module
 from adarts_ext.runs.seeds import parse_seeds
 from adarts_ext.search import SearchConfig, SearchResult, SweepResult, loop, search, search_seeds
 from adarts_ext.search.result import agreement, count
@@ -122,6 +123,12 @@ def test_what_has_ended_stays_and_the_rest_goes_on(swept, config, tmp_path, stop
         assert_same_run(folder / f"seed-{seed}", swept[0] / f"seed-{seed}")
     with pytest.raises(ValueError, match="begun with epochs 2, cannot go on with 3"):
         search_seeds(replace(config, epochs=3), folder, SEEDS, resume=True)
+
+
+def test_what_has_ended_needs_no_data(swept, config, monkeypatch):
+    folder, summary = swept
+    monkeypatch.setattr(seeds_module, "run_data", None)
+    assert search_seeds(config, folder, SEEDS, resume=True) == summary
 
 
 def test_a_result_that_another_version_wrote_is_written_anew(swept, config):
