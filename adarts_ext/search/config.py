@@ -123,8 +123,8 @@ class SearchConfig(RunConfig):
             raise naming(ValueError(message), "warmup_epochs")
         if self.unrolled and self.precision != "fp32":
             message = (
-                f"precision: expected fp32 with unrolled, got {self.precision}; what is compared there "
-                "is closer than bfloat16 tells apart"
+                f"precision: expected fp32 with unrolled, got {self.precision}, which cannot tell "
+                "apart what is compared there"
             )
             raise naming(ValueError(message), "precision", "unrolled")
         if self.unrolled and self.selection == "random":
