@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from adarts_ext.arguments import naming
@@ -36,24 +35,12 @@ def place_network(
 ) -> DerivedNetwork:
     """Move a network to a device, and let it compute there as the options say; return it.
 
-    Convolutions with weights in channels_last make feature maps in it of images in any format. On
-    the CPU BatchNorms take theirs channels first in any case: with channels last torch sums their
-    statistics in float32, and ten to twenty times as wrong.
+    Convolutions with weights in channels_last make feature maps in it of images in any format.
     """
-    auto = "channels_last" if device.type == "cpu" else "contiguous"
-    name = auto if config.memory_format == "auto" else config.memory_format
     formats = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
-    network.to(device, memory_format=formats[name])
-    if device.type == "cpu" and name == "channels_last":
-        for module in network.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                module.register_forward_pre_hook(_channels_first)
+    network.to(device, memory_format=formats[config.memory_format])
     set_precision(network, config.precision)
     return network
-
-
-def _channels_first(norm: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
-    return (inputs[0].contiguous(),)
 
 
 def make_average(config: RetrainConfig, network: DerivedNetwork) -> AveragedModel | None:

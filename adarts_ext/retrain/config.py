@@ -10,7 +10,7 @@ from adarts_ext.nn import DerivedNetwork
 from adarts_ext.runs.options import RunConfig, check_range, defaults_of, one_of
 
 NETWORK = defaults_of(DerivedNetwork)
-MEMORY_FORMATS = ("auto", "contiguous", "channels_last")
+MEMORY_FORMATS = ("contiguous", "channels_last")
 
 
 @dataclass(frozen=True)
@@ -38,9 +38,8 @@ class RetrainConfig(RunConfig):
         label_smoothing: part of a label's weight that is spread over all classes in training.
         ema_decay: decay of a moving average of the weights and statistics, updated after every
             step, which is then what is tested; 0 for none.
-        memory_format: how weights and feature maps of convolutions lie in memory: contiguous
-            (NCHW), channels_last, or auto, which is channels_last on the CPU and contiguous on a
-            GPU.
+        memory_format: how feature maps lie in memory: contiguous (NCHW) or channels_last, in which
+            torch's sums in float32 on a CPU are less exact.
         compile: compile the network by torch.compile, which takes minutes first and needs a C++
             compiler (on a GPU Triton).
 
@@ -74,7 +73,7 @@ class RetrainConfig(RunConfig):
     augment: bool = True
     label_smoothing: float = 0.0
     ema_decay: float = 0.0
-    memory_format: str = one_of("auto", MEMORY_FORMATS)
+    memory_format: str = one_of("contiguous", MEMORY_FORMATS)
     compile: bool = False
 
     def __post_init__(self) -> None:

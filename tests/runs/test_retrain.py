@@ -236,7 +236,6 @@ def test_one_step_is_that_of_the_formula(config, tmp_path, auxiliary):
         auxiliary=auxiliary,
         grad_clip=1e9,
         weight_decay=0.01,
-        memory_format="contiguous",
     )
     retrain(ADARTS_V1, one, tmp_path)
     trained = load_checkpoint(tmp_path / "checkpoint.pt")["network"]

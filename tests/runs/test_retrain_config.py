@@ -28,10 +28,7 @@ from adarts_ext.retrain.cost import network_cost
         ({"label_smoothing": 1.0}, r"label_smoothing: expected less than 1, got 1\.0"),
         ({"ema_decay": -0.1}, "ema_decay: expected at least 0"),
         ({"ema_decay": 1.0}, "ema_decay: expected less than 1"),
-        (
-            {"memory_format": "nhwc"},
-            "memory_format: expected one of auto, contiguous, channels_last",
-        ),
+        ({"memory_format": "nhwc"}, "memory_format: expected one of contiguous, channels_last"),
         ({"precision": "fp16"}, "precision: expected one of fp32, bf16, got 'fp16'"),
         ({"batch_size": 1}, "batch_size: expected at least 2 with the auxiliary head, got 1"),
     ],
