@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import is_
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +12,9 @@ from adarts_ext.ops.common import accumulate_dtype
 
 #: BatchNorms and the statistics of the batch they have seen, (norms, 3, C).
 Updates = list[tuple[Sequence[nn.BatchNorm2d], Tensor]]
+
+RUNNING = ("running_mean", "running_var")
+BUFFERS = (*RUNNING, "num_batches_tracked")
 
 
 def _buffers(name: str, norms: Sequence[nn.BatchNorm2d]) -> list[Tensor]:
@@ -40,6 +44,50 @@ def given_statistics(norms: Sequence[nn.BatchNorm2d]) -> Tensor | None:
     return torch.stack([mean, (variance + norms[0].eps).rsqrt(), variance], dim=1)
 
 
+class Norms(list):
+    """BatchNorms of as many channels, whose running statistics may lie end to end.
+
+    Example:
+        >>> norms = Norms(nn.BatchNorm2d(2, affine=False) for _ in range(3))
+        >>> norms.flatten()
+        >>> update_running_statistics([(norms, torch.ones(3, 3, 2))])
+        >>> norms[1].running_mean, norms[1].num_batches_tracked
+        (tensor([0.1000, 0.1000]), tensor(1))
+    """
+
+    _flat: tuple[Tensor, Tensor] | None = None
+    _views: list[list[Tensor]]
+
+    def flatten(self) -> None:
+        """Lay the running statistics end to end; those of the BatchNorms become views.
+
+        They lie like the statistics of a batch, (norms, 3, C), with a place that nobody reads
+        between mean and variance.
+        """
+        counts = _buffers("num_batches_tracked", self)
+        if any([count is None for count in counts]):
+            return
+        mean, variance = (torch.stack(_buffers(name, self)) for name in RUNNING)
+        running, tracked = torch.stack([mean, mean, variance], dim=1), torch.stack(counts)
+        self._flat = running, tracked
+        self._views = [list(running[:, place].unbind()) for place in (0, 2)]
+        self._views.append(list(tracked.unbind()))
+        for norm, *views in zip(self, *self._views, strict=True):
+            norm._buffers.update(zip(BUFFERS, views, strict=True))
+
+    def flat(self) -> tuple[Tensor, Tensor] | None:
+        """Return running statistics and counts of batches, where those of all norms lie so."""
+        if self._flat is None:
+            return None
+        for name, views in zip(BUFFERS, self._views, strict=True):
+            if not all(map(is_, _buffers(name, self), views)):
+                return None
+        return self._flat
+
+    def __reduce__(self) -> tuple[type[Norms], tuple[list[nn.BatchNorm2d]]]:
+        return Norms, (list(self),)  # copies are without
+
+
 def update_running_statistics(updates: Updates) -> None:
     """Move running statistics towards the batch's as BatchNorm does, all in a few kernels.
 
@@ -49,18 +97,21 @@ def update_running_statistics(updates: Updates) -> None:
     """
     with torch.no_grad():
         for momentum in {some[0].momentum for some, _ in updates}:
-            norms, running, batch = [], [], []
+            running, batch, counts = [], [], []
             for some, statistics in updates:
                 if some[0].momentum != momentum:
                     continue
-                norms.extend(some)
-                mean, _, variance = statistics.to(some[0].running_mean.dtype).unbind(1)
-                running += _buffers("running_mean", some)
-                batch.extend(mean.unbind())
-                running += _buffers("running_var", some)
-                batch.extend(variance.unbind())
+                statistics = statistics.to(some[0].running_mean.dtype)
+                flat = some.flat() if isinstance(some, Norms) else None
+                if flat is not None:
+                    running.append(flat[0])
+                    batch.append(statistics)
+                    counts.append(flat[1])
+                    continue
+                for name, of_batch in zip(RUNNING, statistics.unbind(1)[::2], strict=True):
+                    running += _buffers(name, some)
+                    batch.extend(of_batch.unbind())
+                counts += [one for one in _buffers(BUFFERS[-1], some) if one is not None]
             torch._foreach_lerp_(running, batch, momentum)
-            counts = _buffers("num_batches_tracked", norms)
-            counts = [count for count in counts if count is not None]
             if counts:
                 torch._foreach_add_(counts, 1)

@@ -13,7 +13,12 @@ from torch import Tensor, nn
 from adarts_ext.genotype import PRIMITIVES, incoming_edges
 from adarts_ext.nn import fused
 from adarts_ext.nn.backend import BACKENDS
-from adarts_ext.nn.batch_norms import Updates, reason_against_norms, update_running_statistics
+from adarts_ext.nn.batch_norms import (
+    Norms,
+    Updates,
+    reason_against_norms,
+    update_running_statistics,
+)
 from adarts_ext.nn.checks import check_at_least, check_choice
 from adarts_ext.nn.flat import attach, flatten, is_attached
 from adarts_ext.nn.image_blocks import ImageBlocks, feature_map, lay_out
@@ -127,7 +132,8 @@ class SearchCell(nn.Module):
         self._layers0 = fused.Layers.below([self.preprocess0])
         self._layers1 = fused.Layers.below([self.preprocess1])
         self.selected_channels = self._ops[0].selected_channels
-        self._candidates = fused.Layers.join(edge.fused_layers for edge in self._ops)
+        candidates = fused.Layers.join(edge.fused_layers for edge in self._ops)
+        self._candidates = candidates._replace(norms=Norms(candidates.norms))
         self._flat: Tensor | None = None  # the weights of the candidates, see flatten
         several = (self._layers0, self._layers1, self._candidates)
         self._norms = fused.Layers.join(several).norms
@@ -195,10 +201,12 @@ class SearchCell(nn.Module):
         """Lay the weights of all mixed operations end to end in one leaf tensor, and return it.
 
         From then on the cell takes them from there, and their gradients arrive there; the weights
-        are views of it, and so are their gradients. Copies of the cell are without it.
+        are views of it, and so are their gradients. So do the running statistics lie, in another
+        tensor. Copies of the cell are without both.
         """
         if self._flat is None:
             self._flat = flatten(self.candidate_weights())
+            self._candidates.norms.flatten()
         return self._flat
 
     def candidate_weights(self) -> list[nn.Parameter]:
@@ -212,6 +220,7 @@ class SearchCell(nn.Module):
             self._flat.data, self._flat.grad = fn(self._flat.data), None
             self._flat.grad = None if grad is None else fn(grad)
             attach(self._flat, self.candidate_weights())
+            self._candidates.norms.flatten()
         return self
 
     def __getstate__(self) -> dict[str, Any]:

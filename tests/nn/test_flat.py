@@ -116,3 +116,57 @@ def test_weights_that_were_exchanged_are_refused():
     net.load_state_dict(network().state_dict(), assign=True)
     with pytest.raises(RuntimeError, match=r"the weights were exchanged after flatten\(\)"):
         net(IMAGES)
+
+
+def statistics(net: SearchNetwork) -> dict[str, torch.Tensor]:
+    return {name: tensor.clone() for name, tensor in net.named_buffers()}
+
+
+def norms_of(net: SearchNetwork):
+    return [cell._candidates.norms for cell in net.cells]
+
+
+def test_running_statistics_lie_end_to_end_and_are_what_they_were():
+    plain, flat = network(), network()
+    flat.flat_parameters()
+    assert all(norms.flat() is not None for norms in norms_of(flat))
+    assert all(norms.flat() is None for norms in norms_of(plain))
+    for net in (plain, flat):
+        net(IMAGES)
+        net.double()(IMAGES.double())
+    assert all(norms.flat() is not None for norms in norms_of(flat))
+    for name, expected in statistics(plain).items():
+        assert torch.equal(statistics(flat)[name], expected), name
+        assert expected.dtype in (torch.float64, torch.int64)
+    flat.load_state_dict(network().double().state_dict())
+    assert all(norms.flat() is not None for norms in norms_of(flat))
+    flat(IMAGES.double())
+    assert torch.equal(flat.cells[0]._ops[0]._ops[1][1].num_batches_tracked, torch.tensor(1))
+
+
+@pytest.mark.parametrize("name", ["running_mean", "running_var", "num_batches_tracked"])
+def test_a_running_statistic_that_was_exchanged_is_still_updated(name):
+    plain, flat = network(), network()
+    flat.flat_parameters()
+    for net in (plain, flat):
+        norm = net.cells[1]._ops[1]._ops[4].op[3]
+        setattr(norm, name, torch.zeros_like(getattr(norm, name)))
+        net(IMAGES)
+    for buffer, expected in statistics(plain).items():
+        assert torch.equal(statistics(flat)[buffer], expected), buffer
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda net: pickle.loads(pickle.dumps(net))])
+def test_copies_have_running_statistics_of_their_own(copied):
+    net = network()
+    net.flat_parameters()
+    net(IMAGES)
+    other = copied(net)
+    before = statistics(net)
+    other(IMAGES)
+    net_after, other_after = statistics(net), statistics(other)
+    for name, tensor in before.items():
+        assert torch.equal(net_after[name], tensor), name
+        assert not torch.equal(other_after[name], tensor) or tensor.numel() == 0, name
+    other.flat_parameters()
+    assert all(norms.flat() is not None for norms in norms_of(other))
