@@ -20,6 +20,8 @@ from adarts_ext.arguments import naming
 MOST_WORKERS = 8  # that are taken unless more are asked for
 CHUNK = 64  # images that are read at a time where no batch says it
 
+_ENDED = ("DataLoader worker", "Pin memory thread")  # how torch's errors begin then
+
 Images = TypeVar("Images", bound="StoredImages")
 
 
@@ -100,13 +102,16 @@ class StoredImages(ABC):
         )
         with _undisturbed():
             batches = iter(loader)
+        images: Tensor | Exception | None = None
         try:
             for images in batches:
                 if isinstance(images, Exception):
                     raise images
                 yield images
-        except RuntimeError as error:
-            if not str(error).startswith("DataLoader worker"):
+        except (RuntimeError, OSError, EOFError) as error:
+            # One that dies while it hands a batch over breaks the connection, in several ways.
+            ended = not isinstance(error, RuntimeError) or str(error).startswith(_ENDED)
+            if error is images or not ended:
                 raise
             message = "a process that reads images has ended, perhaps for lack of memory; fewer of "
             message += f"them take less: workers (there were {loader.num_workers}): {error}"

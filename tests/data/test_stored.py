@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass, replace
+from multiprocessing import resource_sharer
 
 import pytest
 import torch
@@ -126,6 +127,27 @@ def test_a_worker_that_dies_is_an_error_in_one_line():
         make_loader(images).next()
     assert "\n" not in str(caught.value)
     assert signal.getsignal(signal.SIGCHLD) is handler
+
+
+@dataclass(frozen=True, eq=False)
+class Dying(StoredImages):
+    """Images whose third batch lets go of the second, as if who reads them were being killed."""
+
+    def read_at(self, index):
+        if index[0] == 2:
+            time.sleep(0.3)  # until the second is on its way
+            resource_sharer.stop()
+            time.sleep(2)
+            os.kill(os.getpid(), signal.SIGKILL)
+        return torch.zeros(1, 1, 4, 4, dtype=torch.uint8)
+
+
+def test_a_batch_that_went_with_its_worker_is_the_same_error():
+    batches = Dying(torch.arange(9), (1, 4, 4), workers=1).batches(torch.arange(9).split(1))
+    next(batches)
+    time.sleep(1)
+    with pytest.raises(ChildProcessError, match=r"^a process that reads images has ended, perhaps"):
+        next(batches)
 
 
 @pytest.fixture
