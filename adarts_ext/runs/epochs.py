@@ -21,7 +21,7 @@ from adarts_ext.runs.machine_record import save_machine_record, warn_of_other_ma
 from adarts_ext.runs.monitor import Monitor
 from adarts_ext.runs.options import RunConfig
 from adarts_ext.runs.progress import Progress
-from adarts_ext.runs.stop import Stop, stop_on_request
+from adarts_ext.runs.stop import Stop, stop_by, stop_on_request
 from adarts_ext.runs.training import TrainingEpoch
 
 
@@ -104,10 +104,12 @@ class Epochs:
             OSError: If the checkpoint cannot be written; the one before it is kept.
         """
         minutes = (time.monotonic() - self._saved) / 60
-        if self._agree(0 < self.config.save_every <= minutes):
+        received, save = self._agreed(0 < self.config.save_every <= minutes)
+        if received or save:
             training.check_finite()
             self._save({**training.state_dict(), "seconds": self.clock.seconds}, rng)
-        self.stop.check()
+        if received:
+            stop_by(received)
 
     def watched(
         self, batches: Iterable[tuple[Tensor, Tensor]], training: TrainingEpoch
@@ -142,14 +144,17 @@ class Epochs:
         self.clock.lap("other")
         self._save(None)
         self.progress.end_epoch(entry["epoch"], entry["seconds"], line)
-        self._agree(False)
-        self.stop.check()
+        received, _ = self._agreed(False)
+        if received:
+            stop_by(received)
 
-    def _agree(self, save: bool) -> bool:
-        """Return whether any of the processes is to save or to stop: this one is to do so too."""
+    def _agreed(self, save: bool) -> tuple[int, bool]:
+        """Return by which signal any of the processes is to stop, or 0, and whether any is to save.
+
+        A request that comes later counts the next time, in all of them.
+        """
         received, saves = processes.agree(self.stop.received or 0, save)
-        self.stop.received = received or None
-        return bool(received or saves)
+        return int(received), bool(saves)
 
     def _save(self, under_way: dict[str, Any] | None, rng: dict[str, Any] | None = None) -> None:
         self.state.save(self.folder, self.monitor.history, under_way, rng)

@@ -30,7 +30,8 @@ exec "$@" > "${output//%t/0}" 2> "${error//%t/0}"
     "sacct": "echo 'JobID|State|NodeList|'",
     "scancel": r"""
 echo "$@" >> "$(dirname "$0")/cancelled"
-for process in $(cat "$(dirname "$0")/processes"); do kill -TERM -- "-$process" || true; done
+task=${1#*_}
+kill -TERM -- "-$(sed -n "$((task + 1))p" "$(dirname "$0")/processes")"
 """,
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import contextlib
 import os
 import signal
 import threading
@@ -54,7 +55,11 @@ def fake_slurm(monkeypatch, tmp_path):
     write_programs(programs)
     monkeypatch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setattr(slurm, "SECONDS_BETWEEN_LOOKS", 0.05)
-    return programs
+    yield programs
+    processes = programs / "processes"
+    for process in processes.read_text().split() if processes.is_file() else ():
+        with contextlib.suppress(ProcessLookupError):  # as most have ended
+            os.killpg(int(process), signal.SIGKILL)
 
 
 def test_which_gpus_are_open(monkeypatch, two_gpus):

@@ -15,7 +15,7 @@ from image_folder import write_images
 from run_state import assert_same_run
 
 from adarts_ext import files
-from adarts_ext.runs import epochs
+from adarts_ext.runs import epochs, processes
 from adarts_ext.runs.checkpoint import load_checkpoint
 from adarts_ext.runs.stop import stop_on_request
 from adarts_ext.search import SearchConfig, loop, passes, search
@@ -122,6 +122,26 @@ def test_a_signal_between_the_steps_of_two_epochs(
         with pytest.raises(SystemExit):
             search(config, tmp_path)
     assert come(tmp_path) == where
+    search(config, tmp_path, resume=True)
+    assert_same_run(tmp_path, whole)
+
+
+def test_a_signal_while_the_processes_agree_counts_the_next_time(
+    config, whole, tmp_path, monkeypatch
+):
+    calls = []
+
+    def agree(*numbers):
+        calls.append(None)
+        if len(calls) == 2:
+            signal.raise_signal(signal.SIGTERM)
+        return list(numbers)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(processes, "agree", agree)
+        with pytest.raises(SystemExit):
+            search(config, tmp_path)
+    assert come(tmp_path) == (0, 3)
     search(config, tmp_path, resume=True)
     assert_same_run(tmp_path, whole)
 
