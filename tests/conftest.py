@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from contextlib import contextmanager, nullcontext
@@ -118,6 +119,14 @@ def pytest_generate_tests(metafunc):
 @pytest.fixture(autouse=True)
 def _seed():
     torch.manual_seed(seed_of_run())
+
+
+@pytest.fixture(autouse=True)
+def _interruptible():
+    """Take SIGINT, which is ignored in the background of a shell, and so by commands begun there."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @contextmanager

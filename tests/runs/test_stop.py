@@ -52,14 +52,6 @@ def whole(config, tmp_path_factory):
     return folder
 
 
-@pytest.fixture(autouse=True)
-def _default_handlers():
-    """Tests in the background of a shell ignore SIGINT."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 def at_step(number, act, monkeypatch, name="weight_step"):
     """Let ``act`` run within a step, or within any function of the search, at its call number."""
     module = passes if hasattr(passes, name) else loop
