@@ -123,7 +123,7 @@ def _seed():
 
 @pytest.fixture(autouse=True)
 def _interruptible():
-    """Take SIGINT, which is ignored in the background of a shell, and so by commands begun there."""
+    """Take SIGINT; in the background of a shell it is ignored, also by what is begun there."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
