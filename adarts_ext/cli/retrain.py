@@ -10,9 +10,11 @@ from adarts_ext.cli.genotypes import GENOTYPE_HELP, find_genotype
 from adarts_ext.cli.numbers import describe_cost, describe_time
 from adarts_ext.cli.options import OptionParser
 from adarts_ext.cli.runs import (
+    add_settings,
     default_folder,
     pop_run,
     pop_seeds,
+    pop_settings,
     replace_options,
     running,
     say_if_ended,
@@ -22,7 +24,7 @@ from adarts_ext.retrain import RetrainConfig, RetrainResult, SeedsResult, retrai
 from adarts_ext.retrain.config import RECIPES
 from adarts_ext.runs import processes
 from adarts_ext.runs.folder import CONFIG_FILE, seed_folders
-from adarts_ext.runs.options import GIVEN, check_choice
+from adarts_ext.runs.options import GIVEN
 from adarts_ext.runs.seeds import seeds_of
 
 DATASET_OPTIONS = ("dataset", "data_dir", "image_size")
@@ -45,12 +47,7 @@ def run(arguments: list[str]) -> None:
         help=f"{GENOTYPE_HELP}; with --resume that of the run if none",
     )
     parser.add_seeds("one training", "0")
-    parser.add_option(
-        "recipe",
-        str,
-        metavar="{" + ",".join(RECIPES) + "}",
-        help="published settings, which other options override (default: published)",
-    )
+    add_settings(parser, "recipe", RECIPES, "published")
     parser.add_config_file()
     parser.add_run_folder("retrain")
     parser.add_dataclass(RetrainConfig, without=["seed"])
@@ -58,22 +55,19 @@ def run(arguments: list[str]) -> None:
     out, resume = pop_run(parser, given)
     (seeds, slurm), known = pop_seeds(parser, given), [0]
     name = given.pop("genotype")
-    recipe_given, recipe = "recipe" in given, given.pop("recipe", "published")
-    try:
-        check_choice("recipe", recipe, RECIPES)
-    except ValueError as error:
-        parser.refuse(error)
+    recipe = pop_settings(parser, given, "recipe", RECIPES)
     if resume:
         begun = next(iter(seed_folders(out)), out)
         base, known = RetrainConfig.load(begun), seeds_of(out, RetrainConfig)
-        if recipe_given:
-            base = dataset_options(begun, None, RECIPES[recipe])
+        if recipe is not None:
+            base = dataset_options(begun, None, recipe)
         name = name or str(begun)
     elif not name:
         parser.error("expected the genotype to train: GENOTYPE|RUN")
     genotype = find_genotype(name)
     if not resume:
-        base = dataset_options(Path(name), given.get("dataset"), RECIPES[recipe])
+        recipe = recipe or RECIPES["published"]
+        base = dataset_options(Path(name), given.get("dataset"), recipe)
     config = replace_options(parser, base, given)
     if config.dataset == GIVEN and not resume:
         raise ValueError(

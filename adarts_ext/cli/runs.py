@@ -8,7 +8,7 @@ import shlex
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -18,7 +18,7 @@ from adarts_ext.arguments import naming
 from adarts_ext.cli.options import OptionParser
 from adarts_ext.runs import processes
 from adarts_ext.runs.folder import CHECKPOINT_FILES, RESULT_FILE
-from adarts_ext.runs.options import RunConfig
+from adarts_ext.runs.options import RunConfig, check_choice
 from adarts_ext.runs.seeds import parse_seeds
 from adarts_ext.runs.slurm import parse_slurm
 from adarts_ext.runs.stop import stop_by
@@ -48,6 +48,32 @@ def pop_seeds(
         )
     except ValueError as error:
         parser.refuse(error)
+
+
+def add_settings(
+    parser: OptionParser, name: str, settings: Mapping[str, RunConfig], default: str
+) -> None:
+    """Add the option that chooses among published settings, such as ``--preset``."""
+    parser.add_option(
+        name,
+        str,
+        metavar="{" + ",".join(settings) + "}",
+        help=f"published settings, which other options override (default: {default})",
+    )
+
+
+def pop_settings(
+    parser: OptionParser, given: dict[str, Any], name: str, settings: Mapping[str, Config]
+) -> Config | None:
+    """Take that option out of the given ones: the settings chosen, None if none are."""
+    if name not in given:
+        return None
+    chosen = given.pop(name)
+    try:
+        check_choice(name, chosen, settings)
+    except ValueError as error:
+        parser.refuse(error)
+    return settings[chosen]
 
 
 def replace_options(parser: OptionParser, base: Config, given: dict[str, Any]) -> Config:

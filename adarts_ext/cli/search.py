@@ -8,9 +8,11 @@ from adarts_ext.arguments import naming
 from adarts_ext.cli.numbers import describe_time
 from adarts_ext.cli.options import OptionParser
 from adarts_ext.cli.runs import (
+    add_settings,
     default_folder,
     pop_run,
     pop_seeds,
+    pop_settings,
     replace_options,
     running,
     say_if_ended,
@@ -18,7 +20,6 @@ from adarts_ext.cli.runs import (
 from adarts_ext.genotype import state_name
 from adarts_ext.runs import processes
 from adarts_ext.runs.folder import GENOTYPE_FILE, TENSORBOARD_FOLDER, seed_folders
-from adarts_ext.runs.options import check_choice
 from adarts_ext.runs.progress import duration
 from adarts_ext.runs.seeds import seeds_of
 from adarts_ext.search import PRESETS, SearchConfig, SearchResult, SweepResult, search_seeds
@@ -32,12 +33,7 @@ def run(arguments: list[str]) -> None:
         "supernet. The defaults shown are those of the preset adarts, the published settings.",
         "[--preset NAME] [--seeds 0..7] [--config FILE] [--out RUN] [--resume] [options]",
     )
-    parser.add_option(
-        "preset",
-        str,
-        metavar="{" + ",".join(PRESETS) + "}",
-        help="published settings, which other options override (default: adarts)",
-    )
+    add_settings(parser, "preset", PRESETS, "adarts")
     parser.add_seeds("one search", "that of --seed")
     parser.add_config_file()
     parser.add_run_folder("search")
@@ -45,17 +41,11 @@ def run(arguments: list[str]) -> None:
     given = parser.given(arguments)
     out, resume = pop_run(parser, given)
     (seeds, slurm), known = pop_seeds(parser, given), []
-    preset_given = "preset" in given
-    preset = given.pop("preset", "adarts")
-    try:
-        check_choice("preset", preset, PRESETS)
-    except ValueError as error:
-        parser.refuse(error)
-    base = PRESETS[preset]
+    base = pop_settings(parser, given, "preset", PRESETS)
     if resume:
         begun, known = next(iter(seed_folders(out)), out), seeds_of(out, SearchConfig)
-        base = base if preset_given else SearchConfig.load(begun)
-    config = replace_options(parser, base, given)
+        base = base or SearchConfig.load(begun)
+    config = replace_options(parser, base or PRESETS["adarts"], given)
     seeds = seeds or (known if len(known) > 1 else [config.seed])
     if "seed" in given and seeds != [config.seed]:
         names = ", ".join(map(str, seeds))

@@ -10,17 +10,16 @@ import torch
 from comparison import Errors
 from image_folder import write_images
 from run_state import assert_same_run, interrupted_in
+from small_runs import small_retrain, small_search
 
 from adarts_ext.files import read_json
 from adarts_ext.genotype import ADARTS_V1
 from adarts_ext.nn import DerivedNetwork, SearchNetwork
-from adarts_ext.retrain import RetrainConfig, evaluate, retrain
+from adarts_ext.retrain import evaluate, retrain
 from adarts_ext.retrain import loop as retrain_loop
 from adarts_ext.runs.checkpoint import load_checkpoint
 from adarts_ext.runs.precision import set_precision
-from adarts_ext.search import SearchConfig, loop, search
-
-SMALL = {"dataset": "folder", "device": "cpu", "init_channels": 4, "layers": 3, "epochs": 2}
+from adarts_ext.search import loop, search
 
 
 @pytest.fixture(scope="module")
@@ -29,15 +28,9 @@ def images(tmp_path_factory):
     return write_images(tmp_path_factory.mktemp("images"), 16, 4, channels=3)
 
 
-def search_config(images, **changes):
-    return SearchConfig(
-        **SMALL, data_dir=str(images), warmup_epochs=0, steps=2, batch_size=8, **changes
-    )
-
-
 @pytest.fixture(scope="module")
 def config(images):
-    return RetrainConfig(**SMALL, data_dir=str(images), batch_size=8, precision="bf16")
+    return small_retrain(images, precision="bf16")
 
 
 def floating_dtypes(state):
@@ -56,7 +49,7 @@ def test_a_search_in_bfloat16_ends_and_keeps_its_state_in_float32(images, tmp_pa
     folders = {}
     for precision in ("fp32", "bf16"):
         folders[precision] = tmp_path / precision
-        config = search_config(images, precision=precision)
+        config = small_search(images, proportion=4, precision=precision)
         search(config, folders[precision])
     state = load_checkpoint(folders["bf16"] / "checkpoint.pt", "search")
     for part in ("network", "weight_optimizer", "arch_optimizer"):
@@ -66,7 +59,7 @@ def test_a_search_in_bfloat16_ends_and_keeps_its_state_in_float32(images, tmp_pa
 
 
 def test_a_search_in_bfloat16_goes_on_bit_for_bit(images, tmp_path):
-    config = search_config(images, precision="bf16")
+    config = small_search(images, proportion=4, precision="bf16")
     search(config, tmp_path / "whole")
     with interrupted_in(2, loop), pytest.raises(KeyboardInterrupt):
         search(config, tmp_path / "broken")

@@ -12,6 +12,7 @@ import pytest
 import torch
 from image_folder import write_images
 from run_state import MEASURED, assert_equal_state, assert_same_run
+from small_runs import small_retrain
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from adarts_ext.data import load_dataset
@@ -35,16 +36,7 @@ def images(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def config(images):
-    return RetrainConfig(
-        dataset="folder",
-        data_dir=str(images),
-        device="cpu",
-        init_channels=4,
-        layers=3,
-        epochs=3,
-        batch_size=16,
-        learning_rate=0.1,
-    )
+    return small_retrain(images, epochs=3, batch_size=16, learning_rate=0.1)
 
 
 @pytest.fixture(scope="module")

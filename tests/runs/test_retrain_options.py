@@ -11,6 +11,7 @@ import torch
 from comparison import assert_exact
 from image_folder import write_images
 from run_state import assert_equal_state, assert_same_run, interrupted_in
+from small_runs import small_retrain
 from torch import nn
 
 from adarts_ext.data import load_dataset
@@ -34,16 +35,7 @@ def images(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def config(images):
-    return RetrainConfig(
-        dataset="folder",
-        data_dir=str(images),
-        device="cpu",
-        init_channels=4,
-        layers=3,
-        epochs=2,
-        batch_size=8,
-        learning_rate=0.1,
-    )
+    return small_retrain(images, learning_rate=0.1)
 
 
 def test_the_average_is_that_of_the_formula_and_is_what_is_tested(config, tmp_path, monkeypatch):

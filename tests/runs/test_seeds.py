@@ -8,13 +8,14 @@ from dataclasses import replace
 import pytest
 from image_folder import write_images
 from run_state import assert_same_run
+from small_runs import small_search
 
 from adarts_ext.cli import main
 from adarts_ext.files import read_json, write_json
 from adarts_ext.genotype import Genotype, random_genotype
 from adarts_ext.runs import seeds as seeds_module
 from adarts_ext.runs.seeds import parse_seeds
-from adarts_ext.search import SearchConfig, SearchResult, SweepResult, loop, search, search_seeds
+from adarts_ext.search import SearchResult, SweepResult, loop, search, search_seeds
 from adarts_ext.search.result import agreement, count
 
 SEEDS = [2, 10, 1]
@@ -24,21 +25,8 @@ CELL = ("skip_connect", 0), ("max_pool_3x3", 1), ("sep_conv_3x3", 2), ("avg_pool
 @pytest.fixture(scope="module")
 def config(tmp_path_factory):
     """A search on 16 small images that takes parts of a second."""
-    return SearchConfig(
-        dataset="folder",
-        data_dir=str(write_images(tmp_path_factory.mktemp("images"), 8, 2)),
-        device="cpu",
-        backend="reference",
-        init_channels=4,
-        layers=3,
-        steps=2,
-        proportion=2,
-        batch_size=8,
-        epochs=2,
-        warmup_epochs=0,
-        learning_rate=0.1,
-        arch_learning_rate=0.1,
-    )
+    images = write_images(tmp_path_factory.mktemp("images"), 8, 2)
+    return small_search(images, backend="reference", learning_rate=0.1, arch_learning_rate=0.1)
 
 
 @pytest.fixture(scope="module")

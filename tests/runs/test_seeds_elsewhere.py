@@ -50,7 +50,6 @@ def two_gpus(monkeypatch):
 @pytest.fixture
 def fake_slurm(monkeypatch, tmp_path):
     """Programs that stand for Slurm's; give their folder."""
-    pytest.importorskip("submitit", reason="needs the extra slurm")
     programs = tmp_path / "programs"
     write_programs(programs)
     monkeypatch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")

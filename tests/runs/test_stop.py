@@ -13,12 +13,13 @@ import pytest
 import torch
 from image_folder import write_images
 from run_state import assert_same_run
+from small_runs import small_search
 
 from adarts_ext import files
 from adarts_ext.runs import epochs, processes
 from adarts_ext.runs.checkpoint import load_checkpoint
 from adarts_ext.runs.stop import stop_on_request
-from adarts_ext.search import SearchConfig, loop, passes, search
+from adarts_ext.search import loop, passes, search
 
 STEPS = 4  # of an epoch
 OFTEN = 1e-9  # minutes: a checkpoint after every step
@@ -27,16 +28,9 @@ OFTEN = 1e-9  # minutes: a checkpoint after every step
 @pytest.fixture(scope="module")
 def config(tmp_path_factory):
     images = write_images(tmp_path_factory.mktemp("images"), 32, 2)
-    return SearchConfig(
-        dataset="folder",
-        data_dir=str(images),
-        device="cpu",
-        init_channels=4,
-        layers=3,
-        steps=2,
-        proportion=2,
+    return small_search(
+        images,
         selection="random",  # so that the generators matter
-        batch_size=8,
         epochs=3,
         warmup_epochs=1,
         learning_rate=0.1,

@@ -12,6 +12,7 @@ from dataclasses import asdict, replace
 import pytest
 from image_folder import write_images
 from run_state import assert_equal_state, assert_same_run, interrupted_in
+from small_runs import small_search
 
 from adarts_ext.data import load_dataset
 from adarts_ext.files import read_json, write_json
@@ -20,7 +21,7 @@ from adarts_ext.retrain import RetrainConfig, evaluate, retrain
 from adarts_ext.runs.checkpoint import load_checkpoint
 from adarts_ext.runs.data_record import changed_data, save_data_record
 from adarts_ext.runs.folder import holds_checkpoint
-from adarts_ext.search import SearchConfig, loop, search
+from adarts_ext.search import loop, search
 
 
 @pytest.fixture(scope="module")
@@ -30,19 +31,7 @@ def images(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def config(images):
-    return SearchConfig(
-        dataset="folder",
-        data_dir=str(images),
-        device="cpu",
-        init_channels=4,
-        layers=3,
-        steps=2,
-        proportion=2,
-        selection="random",  # so that torch's generators matter
-        batch_size=8,
-        epochs=2,
-        warmup_epochs=0,
-    )
+    return small_search(images, selection="random")  # so that torch's generators matter
 
 
 @pytest.fixture(scope="module")
