@@ -17,6 +17,7 @@ COMMANDS = {
     "search": "find a genotype, the structure of the cells that a network is made of",
     "retrain": "train the network of a genotype from random weights, and test it",
     "evaluate": "test a retrained network again",
+    "compare": "search by several methods from several seeds, and say how they differ",
     "profile": "say how large, how fast and how hungry the network of a genotype is here",
     "draw": "draw the cells of a genotype, and the history of a search",
     "bench": "measure against plain torch, or find the largest batch that fits",
@@ -34,6 +35,7 @@ PACKAGES = {
     "PIL": "pillow",
     "jsonargparse": "jsonargparse",
     "matplotlib": "matplotlib",
+    "scipy": "scipy",
     "sklearn": "scikit-learn",
     "submitit": "submitit",
     "tensorboard": "tensorboard",
@@ -46,6 +48,7 @@ PACKAGES = {
 LESS_MEMORY = {
     "search": "a smaller --batch-size, --memory recompute or a smaller --image-size",
     "retrain": "a smaller --batch-size or a smaller --image-size",
+    "compare": "a smaller batch_size, or memory: recompute for the searches",
     "profile": "a smaller --batch-size",
     "bench": "smaller --batches",
 }
