@@ -23,6 +23,8 @@ def to_bytes(network: nn.Module, images: Tensor, metadata: dict[str, str]) -> by
         output_names=[OUTPUT],
         verbose=False,
     )
+    for node in program.model.graph.all_nodes():
+        node.metadata_props.pop("pkg.torch.onnx.stack_trace", None)  # the paths of this machine
     program.model.metadata_props.update(metadata)
     return program.model_proto.SerializeToString()
 

@@ -14,6 +14,8 @@ def to_bytes(network: nn.Module, images: Tensor, metadata: dict[str, str]) -> by
     program = torch.export.export(
         network, (images,), dynamic_shapes=({0: torch.export.Dim("batch")},)
     )
+    for node in program.graph.nodes:
+        node.meta.pop("stack_trace", None)  # the paths of this machine
     file = io.BytesIO()
     torch.export.save(program, file, extra_files=metadata)
     return file.getvalue()

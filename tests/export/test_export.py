@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib.util
 import json
+import os
 import shutil
 import sys
 
@@ -17,6 +18,7 @@ from PIL import Image
 from small_runs import small_retrain
 from torch.nn import functional
 
+import adarts_ext
 from adarts_ext.cli import main
 from adarts_ext.export import InputImages, export_network, export_run
 from adarts_ext.export import torch_program as torch_program_module
@@ -114,6 +116,11 @@ def test_the_file_alone_gives_the_accuracy_of_the_run(exported, trained, images)
     assert (logits.argmax(1) == labels).float().mean().item() == expected["test_accuracy"]
     loss = functional.cross_entropy(logits, labels).item()
     assert loss == pytest.approx(expected["test_loss"], rel=1e-5)
+
+
+@pytest.mark.parametrize("to", FORMATS)
+def test_a_file_says_nothing_of_where_it_was_made(write, to):
+    assert os.path.dirname(adarts_ext.__file__).encode() not in write(to).read_bytes()
 
 
 def test_a_batch_has_any_number_of_images(exported):
