@@ -143,7 +143,4 @@ def _check_same(what: str, begun: Config, now: Config) -> None:
     for option in fields(now):
         old, new = getattr(begun, option.name), getattr(now, option.name)
         if old != new and option.name not in (*now.free_options, "seed"):
-            raise ValueError(
-                f"{what} was begun with {option.name} {old}, cannot go on with {new}"
-            )
-
+            raise ValueError(f"{what} was begun with {option.name} {old}, cannot go on with {new}")

@@ -15,7 +15,7 @@ from adarts_ext.files import write_atomic
 
 REPORT_FILE = "comparison.md"
 PICTURE_FILE = "comparison.svg"
-EMPTY = "–"
+EMPTY = "-"
 
 
 def write_report(plan: Plan, rows: Sequence[Row], folder: Path) -> None:
@@ -74,7 +74,9 @@ def _took(arm: ArmSummary) -> list[str]:
 def _notes(plan: Plan, arms: Sequence[ArmSummary]) -> list[str]:
     seeds = ", ".join(map(str, plan.seeds))
     edges = arms[0].edges if arms else 0
-    notes = [f"Mean and sample deviation over the seeds {seeds}; of {edges} operations skips and poolings."]
+    notes = [
+        f"Mean and sample deviation over the seeds {seeds}; skips and poolings of {edges} operations."
+    ]
     if plan.retrain is not None:
         notes.append(
             "Test error after the last epoch. `over random of its size`: less that of the mean "
@@ -85,8 +87,8 @@ def _notes(plan: Plan, arms: Sequence[ArmSummary]) -> list[str]:
             "number of arms."
         )
     notes.append(
-        "Agreement: what part of their edges two genotypes have in common. Kept: what a forward pass "
-        "of the supernet keeps for backward."
+        "Agreement: what part of their edges two genotypes have in common. Kept: what a forward "
+        "pass of the supernet keeps for backward."
     )
     return notes
 
@@ -96,7 +98,7 @@ def spread(numbers: Numbers | None, digits: int, sign: str = "") -> str:
 
     Example:
         >>> spread(Numbers((1.0, 3.0)), 1), spread(Numbers((2.5,)), 1, "+"), spread(None, 1)
-        ('2.0 ± 1.4', '+2.5', '–')
+        ('2.0 ± 1.4', '+2.5', '-')
     """
     if numbers is None:
         return EMPTY

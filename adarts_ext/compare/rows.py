@@ -1,7 +1,7 @@
 """The file that keeps what the runs of a comparison came to, a line a run.
 
-A row has the ``arm``, the ``seed``, the ``genotype`` that was found or drawn, and the records of its
-search and its training, as ``result.json`` has them, or None for what was not made. That of the
+A row has the ``arm``, the ``seed``, the ``genotype`` that was found or drawn, and the records of
+its search and its training, as ``result.json`` has them, or None for what was not made. That of the
 search also has ``kept_bytes``, what a forward pass of the supernet keeps for backward.
 """
 

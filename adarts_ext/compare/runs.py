@@ -5,18 +5,17 @@ from __future__ import annotations
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from adarts_ext.arguments import naming
 from adarts_ext.bench.parts.memory import kept_bytes
+from adarts_ext.bench.rows import rounded
 from adarts_ext.compare.plan import PLAN_FILE, Plan
 from adarts_ext.compare.report import write_report
 from adarts_ext.compare.rows import ROWS_FILE, Row, read_runs, save_runs
-from adarts_ext.bench.rows import rounded
 from adarts_ext.data import ImageDataset
-from adarts_ext.genotype import Genotype, random_genotype
+from adarts_ext.genotype import random_genotype
 from adarts_ext.retrain.seeds import training_of
 from adarts_ext.runs import processes
 from adarts_ext.runs.data import run_data

@@ -123,7 +123,9 @@ def _sum_up_arm(rows: Sequence[Row], first: Sequence[Row], line: SizeLine | None
     sizes = [row["retrain"]["parameters"] for row in rows] if trained else []
     above, outside, differences = None, 0, []
     if trained and line is not None:
-        above = Numbers(tuple(error_of(row) - line.error(row["retrain"]["parameters"]) for row in rows))
+        above = Numbers(
+            tuple(error_of(row) - line.error(row["retrain"]["parameters"]) for row in rows)
+        )
         outside = sum(not line.smallest <= size <= line.largest for size in sizes)
     if trained and arm not in (RANDOM, first[0]["arm"] if first else RANDOM):
         known = {row["seed"]: error_of(row) for row in first}

@@ -216,7 +216,10 @@ def test_names_and_selected_channels(selection):
         ((16, 3), "stride must be 1 or 2, got 3"),
         ((16, 1, 0), "proportion must be at least 1, got 0"),
         ((0, 1), "channels must be at least 1, got 0"),
-        ((16, 1, 4, "last"), "selection must be one of attention, first, random, all, .*, got 'last'"),
+        (
+            (16, 1, 4, "last"),
+            "selection must be one of attention, first, random, all, .*, got 'last'",
+        ),
         ((16, 1, 4, "all", "cuda"), "backend must be one of fused, reference, got 'cuda'"),
     ],
 )
