@@ -11,11 +11,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from adarts_ext.draw.figure import FAINT, INK
-from adarts_ext.draw.lines import Look, legend_line, style_axes, y_range
+from adarts_ext.draw.lines import MARGIN, Look, legend_line, style_axes, y_range
 
 # Inches: as wide as a telephone's screen, or half of it.
 CURVE_SIZE, MAP_WIDTH, BAR_WIDTH, SCALE_SIZE = (3.7, 2.2), 1.85, 3.7, (3.7, 0.42)
-MAP_ROW, MAP_MARGIN, LABEL_WIDTH = 0.125, 0.22, 0.66
+MAP_ROW, MAP_MARGIN, LABEL_WIDTH = 0.125, 0.22, 0.76
 BAR_ROW, LEGEND_ROW, SEED_WIDTH = 0.26, 0.19, 0.6
 MAP_COLORS = "viridis"
 PART_COLORS = ("#8c5a2b", "#1d5fa8", "#6aa9dd", "#11795c", "#e8a33d", "#9aa3ad")
@@ -34,14 +34,19 @@ def curve_figure(curves: Mapping[str, Curve], least: float, warmup_end: int = 0)
     width, height = CURVE_SIZE
     rows = -(-len(curves) // 3) if len(curves) > 1 else 0
     figure = Figure(figsize=(width, height + rows * LEGEND_ROW))
-    low, top = (0.3 + rows * LEGEND_ROW) / figure.get_figheight(), 0.96
-    axes = figure.add_axes((0.14, low, 0.83, top - low))
+    bottom = (0.3 + rows * LEGEND_ROW) / figure.get_figheight()
+    axes = figure.add_axes((0.14, bottom, 0.83, 0.96 - bottom))
     for label, (look, values) in curves.items():
         axes.add_line(look.line(list(values), list(values.values()), label))
     epochs = sorted({epoch for _, values in curves.values() for epoch in values})
     style_axes(axes, "", epochs, warmup_end)
     axes.ticklabel_format(axis="y", useOffset=False)
-    axes.set_ylim(*y_range([list(values.values()) for _, values in curves.values()], least))
+    values = [list(values.values()) for _, values in curves.values()]
+    low, high = y_range(values, least)
+    if all(isinstance(value, int) and value >= 0 for line in values for value in line):
+        axes.yaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
+        low = max(low, -MARGIN * high)
+    axes.set_ylim(low, high)
     if rows:
         handles = [legend_line(look, label) for label, (look, _) in curves.items()]
         figure.legend(handles=handles, loc="lower center", ncols=3, **_SMALL_LEGEND)

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from adarts_ext.draw.figure import figure_svg
 
 _DROPPED = ("metadata", "style")  # the page has the one rule that every figure brings
-_SMALLEST, _LARGEST = 0.55, 1.4  # how much smaller and larger than it was made a drawing may be
+_SMALLEST, _LARGEST = 0.5, 1.2  # how much smaller and larger than it was made a drawing may be
 _REFERENCE = re.compile(r'(url\(#|href="#)([\w-]+)')
 
 
