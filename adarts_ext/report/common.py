@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from adarts_ext.arguments import as_option
 from adarts_ext.cli.numbers import describe_time
 from adarts_ext.draw.cell import single_cell_figure
 from adarts_ext.draw.lines import FIRST, SECOND, Look, source_look
@@ -15,6 +16,7 @@ from adarts_ext.report.options import options_table, show
 from adarts_ext.report.page import Picture, Pictures, Section, Table, Text
 from adarts_ext.report.record import RunRecord
 from adarts_ext.runs.clock import sum_up_times
+from adarts_ext.runs.options import GIVEN, RunConfig
 
 CELLS = {"normal": "normal cell", "reduce": "reduction cell"}
 LEAST_RANGE = 0.1  # of losses and accuracies, below which an axis does not magnify
@@ -147,6 +149,30 @@ def command(*words: str | Path) -> str:
         "adarts draw 'runs/my search'"
     """
     return shlex.join(["adarts", *map(str, words)])
+
+
+def going_on(record: RunRecord) -> list[tuple[str, str]]:
+    """Return the command that goes on with a run; none on data that were given in Python."""
+    if record.config.dataset == GIVEN:
+        return []
+    kind, folder = record.config.kind, record.folder
+    return [(command(kind, "--resume", "--out", folder), "go on with it")]
+
+
+def data_options(config: RunConfig) -> list[str]:
+    """Return the options of a command that name the data set of a run.
+
+    Example:
+        >>> from adarts_ext.retrain import RetrainConfig
+        >>> data_options(RetrainConfig(dataset="folder", data_dir="photos"))
+        ['--dataset', 'folder', '--data-dir', 'photos']
+    """
+    return [
+        word
+        for name in ("dataset", "data_dir", "image_size")
+        if getattr(config, name) is not None
+        for word in (as_option(name), str(getattr(config, name)))
+    ]
 
 
 def minutes(seconds: float) -> str:

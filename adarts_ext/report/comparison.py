@@ -2,44 +2,48 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from adarts_ext.compare.plan import RANDOM, Plan
 from adarts_ext.compare.report import notes, tables
-from adarts_ext.compare.rows import ROWS_FILE, Row, read_runs
+from adarts_ext.compare.rows import Row
 from adarts_ext.compare.summary import SizeLine, sum_up
 from adarts_ext.draw.comparison import comparison_figure
 from adarts_ext.genotype import Genotype
 from adarts_ext.report.common import cell_pictures, command
 from adarts_ext.report.options import arms_table
 from adarts_ext.report.page import Commands, Facts, Page, Picture, Pictures, Section, Table, Text
+from adarts_ext.runs.folder import CONFIG_FILE
 
 
-def comparison_page(folder: Path) -> Page:
+def comparison_page(folder: Path, plan: Plan, rows: Sequence[Row]) -> Page:
     """Make the page of a comparison, as far as it has come.
 
-    Raises:
-        ValueError: If a file is damaged; the message names it.
+    Args:
+        folder: Its folder.
+        plan: What is compared.
+        rows: The runs that have been made.
     """
-    plan = Plan.load(folder)
-    path = folder / ROWS_FILE
-    rows = [row for row in read_runs(path) if (row["arm"], row["seed"]) in set(plan.runs())]
-    try:
-        sections = [result_section(plan, rows)]
-        if len(rows) < len(plan.runs()):
-            lines = [(command("compare", "--resume", "--out", folder), "go on with it")]
-            sections.append(Section("What to do next", [Commands(lines)]))
-        if any(row["arm"] != RANDOM for row in rows):
-            sections.append(cells_section(plan, rows))
-    except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
-        raise ValueError(f"{path}: damaged, or of another version: {error}") from error
+    rows = [row for row in rows if (row["arm"], row["seed"]) in set(plan.runs())]
+    sections = [result_section(plan, rows)]
+    lines = []
+    if len(rows) < len(plan.runs()):
+        lines.append((command("compare", "--resume", "--out", folder), "go on with it"))
+    run = next(folder.glob(f"*/seed-*/search/{CONFIG_FILE}"), None)
+    if run is not None:
+        lines.append((command("report", run.parent), "all that is known of one run"))
+    if lines:
+        sections.append(Section("What to do next", [Commands(lines)]))
+    if any(row["arm"] != RANDOM for row in rows):
+        sections.append(cells_section(plan, rows))
     sections.append(options_section(plan))
     dataset = next(iter(plan.arms.values())).dataset
     lead = f"{len(rows)} of {len(plan.runs())} runs made; folder `{folder}`"
     return Page(f"Comparison on {dataset}", lead, sections)
 
 
-def result_section(plan: Plan, rows: list[Row]) -> Section:
+def result_section(plan: Plan, rows: Sequence[Row]) -> Section:
     """Show the tables and the picture."""
     facts = [
         ("arms", str(len(plan.arms))),
@@ -59,7 +63,7 @@ def result_section(plan: Plan, rows: list[Row]) -> Section:
     return Section("Result", [*blocks, *map(Text, notes(plan, arms))])
 
 
-def cells_section(plan: Plan, rows: list[Row]) -> Section:
+def cells_section(plan: Plan, rows: Sequence[Row]) -> Section:
     """Draw the cells that every arm found."""
     blocks = []
     for arm in plan.arms:

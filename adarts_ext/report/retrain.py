@@ -6,6 +6,7 @@ from adarts_ext.cli.numbers import short_number
 from adarts_ext.report.common import (
     cell_pictures,
     command,
+    going_on,
     minutes,
     options_section,
     other_pictures,
@@ -56,11 +57,11 @@ def next_section(record: RunRecord) -> Section:
     """Say what to do with the training now."""
     folder = record.folder
     if not record.ended:
-        lines = [(command("retrain", "--resume", "--out", folder), "go on with it")]
+        lines = going_on(record)
     else:
-        out = folder / "network.onnx"
+        onnx = command("export", folder, "--to", "onnx", "--out", folder / "network.onnx")
         lines = [
             (command("evaluate", folder), "test it again"),
-            (command("export", folder, "--to", "onnx", "--out", out), "run it elsewhere"),
+            (onnx, "write the network for other programs"),
         ]
     return Section("What to do next", [Commands(lines)])

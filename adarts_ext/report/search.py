@@ -13,6 +13,8 @@ from adarts_ext.report.common import (
     cell_pictures,
     command,
     curves,
+    data_options,
+    going_on,
     minutes,
     options_section,
     other_pictures,
@@ -25,6 +27,7 @@ from adarts_ext.report.page import Commands, Facts, Page, Picture, Pictures, Sec
 from adarts_ext.report.record import RunRecord
 from adarts_ext.retrain.config import RetrainConfig
 from adarts_ext.retrain.cost import network_cost
+from adarts_ext.runs.options import GIVEN
 from adarts_ext.search.result import POOLINGS, count
 
 MOST_CHOSEN = 4  # epochs whose cells are shown
@@ -79,16 +82,19 @@ def derived_costs(record: RunRecord, genotype: Genotype) -> list[tuple[str, str]
 def next_section(record: RunRecord) -> Section:
     """Say what to do with the search now."""
     folder = record.folder
+    profile = (command("profile", folder), "time the derived network on this machine")
     if not record.ended:
-        lines = [(command("search", "--resume", "--out", folder), "go on with it")]
+        lines = going_on(record)
+    elif record.config.dataset == GIVEN:  # trained where its data are: in Python
+        lines = [profile]
     else:
         lines = [
             (command("retrain", folder), "train the network that was found, and test it"),
-            (command("profile", folder), "time it on this machine"),
             (
-                command("retrain", "random:0", "--dataset", record.config.dataset),
+                command("retrain", "random:0", *data_options(record.config)),
                 "train a genotype at random the same way: what the search has to beat",
             ),
+            profile,
         ]
     text = (
         "Parameters and MACs are those of the network that `adarts retrain` trains by default, "
@@ -156,7 +162,7 @@ def weights_section(record: RunRecord, cell: str, warmup_end: int) -> Section:
     epochs = [entry["epoch"] for entry in record.history]
     alphas = [entry[f"alphas_{cell}"] for entry in record.history]
     betas = [entry[f"betas_{cell}"] for entry in record.history]
-    kept = getattr(record.genotype, cell)
+    kept = getattr(record.genotype, cell, ())
     limits = y_range([edge for epoch in alphas for edge in epoch], LEAST_WEIGHTS)
     operations, edges_into = [], []
     for node, edges in enumerate(incoming_edges(record.config.steps)):

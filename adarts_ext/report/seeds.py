@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from adarts_ext.compare.report import percent
@@ -19,40 +20,41 @@ from adarts_ext.report.common import (
 )
 from adarts_ext.report.page import Commands, Facts, Link, Page, Pictures, Section, Table, Text
 from adarts_ext.report.record import RunRecord
-from adarts_ext.runs.folder import seed_folders
-from adarts_ext.runs.seeds import seeds_of
+from adarts_ext.runs.options import GIVEN
 from adarts_ext.search.result import agreement
 
 TESTED = {"search": "validation", "retrain": "test"}
 FACTS = {"search": search.facts, "retrain": retrain.facts}
 
 
-def seeds_page(folder: Path) -> Page:
+def seeds_page(folder: Path, records: Sequence[RunRecord], seeds: Sequence[int]) -> Page:
     """Make the page of runs from several seeds, as far as they have come.
 
-    Raises:
-        ValueError: If none has begun, or a file is damaged; the message names it.
+    Args:
+        folder: The folder of all.
+        records: The runs that have begun, at least one.
+        seeds: The seeds of all, those not begun included.
     """
-    records = [RunRecord.load(path) for path in seed_folders(folder)]
-    if not records:
-        raise ValueError(f"{folder}: no run of its seeds has begun yet")
     runs = {f"Seed {record.config.seed}": record for record in records}
     first = records[0]
-    seeds = seeds_of(folder, type(first.config))
     sections = [
         Section("Result", [Facts(summary(records, seeds)), seeds_table(runs, seeds)]),
         next_section(folder, records, seeds),
     ]
     if any(record.history for record in records):
         sections += [over_seeds_section(runs), time_section(runs)]
+    if first.config.kind == "retrain" and first.genotype is not None:
+        sections.append(Section("Cells", [Pictures(cell_pictures(first.genotype), "cell")]))
     sections += [seed_section(title, record) for title, record in runs.items()]
-    sections.append(options_section(first))
+    options = options_section(first)
+    note = Text(f"Those of seed {first.config.seed}; the runs differ in nothing but their seeds.")
+    sections.append(Section(options.title, [note, *options.blocks]))
     what = {"search": "Searches", "retrain": "Trainings"}[first.config.kind]
     title = f"{what} on {first.config.dataset} from {len(seeds)} seeds"
     return Page(title, f"{progress(records)}; folder `{folder}`", sections)
 
 
-def summary(records: list[RunRecord], seeds: list[int]) -> list[tuple[str, str]]:
+def summary(records: Sequence[RunRecord], seeds: Sequence[int]) -> list[tuple[str, str]]:
     """Return mean and deviation over the seeds, and how far genotypes agree."""
     kind = records[0].config.kind
     ended = [record for record in records if record.ended]
@@ -67,7 +69,7 @@ def summary(records: list[RunRecord], seeds: list[int]) -> list[tuple[str, str]]
     return found
 
 
-def seeds_table(runs: dict[str, RunRecord], seeds: list[int]) -> Table:
+def seeds_table(runs: dict[str, RunRecord], seeds: Sequence[int]) -> Table:
     """Make the table of the runs, with links to what the page says of each."""
     facts = {title: dict(FACTS[run.config.kind](run)) for title, run in runs.items()}
     columns = list(dict.fromkeys(name for one in facts.values() for name in one))
@@ -82,18 +84,17 @@ def seeds_table(runs: dict[str, RunRecord], seeds: list[int]) -> Table:
     return Table(("run", *columns), rows)
 
 
-def next_section(folder: Path, records: list[RunRecord], seeds: list[int]) -> Section:
+def next_section(folder: Path, records: Sequence[RunRecord], seeds: Sequence[int]) -> Section:
     """Say what to do with the runs now."""
-    kind = records[0].config.kind
+    kind, one = records[0].config.kind, records[0].folder
+    lines = [(command("report", one), "all that is known of one seed")]
     if len(records) < len(seeds) or not all(record.ended for record in records):
-        lines = [(command(kind, "--resume", "--out", folder), "go on with them")]
+        if records[0].config.dataset != GIVEN:
+            lines.append((command(kind, "--resume", "--out", folder), "go on with them"))
     elif kind == "search":
-        lines = [
-            (command("retrain", records[0].folder), "train what a seed found; which is your choice")
-        ]
+        lines.append((command("retrain", one), "train what a seed found; which is your choice"))
     else:
-        lines = [(command("evaluate", records[0].folder), "test the network of a seed again")]
-    lines.append((command("report", records[0].folder), "all that is known of one seed"))
+        lines.append((command("evaluate", one), "test the network of a seed again"))
     return Section("What to do next", [Commands(lines)])
 
 
@@ -110,10 +111,10 @@ def over_seeds_section(runs: dict[str, RunRecord]) -> Section:
 
 
 def seed_section(title: str, record: RunRecord) -> Section:
-    """Draw the curves of one seed, and the cells."""
+    """Draw the curves of one seed, and the cells that a search found."""
     blocks = [Text(f"{progress([record])}; run folder `{record.folder}`")]
     if record.history:
         blocks.append(Pictures(training_pictures(record, TESTED[record.config.kind]), "curve"))
-    if record.genotype is not None:
+    if record.config.kind == "search" and record.genotype is not None:
         blocks.append(Pictures(cell_pictures(record.genotype), "cell"))
     return Section(title, blocks)
