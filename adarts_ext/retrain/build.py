@@ -27,6 +27,7 @@ def build_network(
         auxiliary=config.auxiliary,
         in_channels=dataset.in_channels,
         sync_batch_norm=config.sync_batch_norm,
+        stem=config.stem,
     )
 
 

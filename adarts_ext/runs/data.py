@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 from adarts_ext.arguments import naming
 from adarts_ext.data import ImageDataset, image_dataset, load_dataset
 from adarts_ext.data.split import stratified_indices
-from adarts_ext.nn.checks import can_be_halved_twice
+from adarts_ext.nn.stem import STEMS
 from adarts_ext.runs import processes
 from adarts_ext.runs.device import resolve_device
 from adarts_ext.runs.options import GIVEN, RunConfig
@@ -113,7 +113,7 @@ def run_data(config: RunConfig, dataset: Given | None) -> ImageDataset:
     Raises:
         TypeError, ValueError: If the data are damaged, or were given in Python and now are not;
             or there is only one class, a class has no training image, or a side of the images is
-            no multiple of 4 or below 16 pixels.
+            one that the network does not take.
         FileNotFoundError: If the data are not there.
     """
     data = load_data(config, dataset)
@@ -128,11 +128,12 @@ def run_data(config: RunConfig, dataset: Given | None) -> ImageDataset:
     if 0 in counts:
         name = data.class_names[counts.index(0)]
         raise ValueError(f"{where}: the class {name!r} has no training image")
-    if not all(map(can_be_halved_twice, data.image_size)):
+    sides = STEMS[config.stem]
+    if not all(map(sides.take, data.image_size)):
         height, width = data.image_size
         message = (
-            f"{where}: height and width of the images must be multiples of 4 and at least 16, got "
-            f"{height}x{width}"
+            f"{where}: height and width of the images must be multiples of {sides.multiple_of} and "
+            f"at least {sides.least}, got {height}x{width}"
         )
         if config.dataset == "folder":
             message += "; image_size gives them another size"
