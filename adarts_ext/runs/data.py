@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
+from functools import partial
 from typing import TypeAlias, TypeVar
 
 import torch
@@ -32,7 +33,7 @@ def config_of_given(config: Config, dataset: Given | None) -> Config:
     if dataset is None:
         return config
     defaults = {field.name: field.default for field in fields(RunConfig)}
-    for name in ("dataset", "data_dir", "download", "image_size"):
+    for name in ("dataset", "data_dir", "download", "image_size", "augmentation"):
         value = getattr(config, name)
         if value not in (defaults[name], GIVEN):
             raise ValueError(
@@ -100,11 +101,19 @@ def _all_data(config: RunConfig, dataset: Given | None) -> ImageDataset:
     if config.dataset == GIVEN:
         message = "the data of the run were given in Python; give them there again, as dataset=..."
         raise ValueError(message)
-    where = (config.data_dir, config.download, config.image_size, config.workers)
+    load = partial(
+        load_dataset,
+        config.dataset,
+        config.data_dir,
+        config.download,
+        config.image_size,
+        config.workers,
+        config.augmentation,
+    )
     if not config.download:
-        return load_dataset(config.dataset, *where)
+        return load()
     with processes.first_on_machine_first():  # the others find what it fetched
-        return load_dataset(config.dataset, *where)
+        return load()
 
 
 def run_data(config: RunConfig, dataset: Given | None) -> ImageDataset:

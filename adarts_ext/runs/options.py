@@ -12,7 +12,7 @@ from typing import Any, ClassVar, TypeVar, get_type_hints
 
 from adarts_ext.arguments import naming, suggestion
 from adarts_ext.data import DATASETS
-from adarts_ext.data.load import check_needed
+from adarts_ext.data.load import AUGMENTATIONS, check_needed
 from adarts_ext.files import read_json, write_json
 from adarts_ext.nn.stem import STEMS
 from adarts_ext.runs.folder import CONFIG_FILE, check_holds_run
@@ -52,6 +52,8 @@ class RunConfig:
         download: fetch a published data set when it is not in its folder.
         image_size: side of the images in pixels, for digits (16 by default) and folder (as they are
             by default): a multiple of 4 and at least 16, with stem imagenet of 32 and at least 64.
+        augmentation: shift (small images, shifted by up to an eighth) or imagenet (random crops of
+            the large images of a folder, scaled to image_size; tests are of the middle of images).
         train_images: how many of the training images there are, the same ones for every seed,
             with the classes in proportion; all by default.
         device: auto (CUDA where there is one, else the CPU), cpu, cuda or cuda:<number>.
@@ -91,6 +93,7 @@ class RunConfig:
     data_dir: str | None = None
     download: bool = False
     image_size: int | None = None
+    augmentation: str = one_of("shift", AUGMENTATIONS)
     train_images: int | None = None
     device: str = "auto"
     precision: str = one_of("fp32", PRECISIONS)
@@ -119,7 +122,7 @@ class RunConfig:
             check_range("workers", self.workers, 0)
         if self.train_images is not None:
             check_range("train_images", self.train_images, 1)
-        check_needed(self.dataset, self.data_dir, self.download, self.image_size)
+        check_needed(self.dataset, self.data_dir, self.download, self.image_size, self.augmentation)
 
     def without_effect(self) -> dict[str, str]:
         """Return the options that others leave without an effect, each with the reason.
