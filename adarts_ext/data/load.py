@@ -103,7 +103,7 @@ def check_needed(
             f"augmentation: expected shift with {name}, as imagenet takes crops of the images of a "
             "folder, got imagenet"
         )
-        raise naming(ValueError(message), "augmentation", "dataset")
+        raise naming(ValueError(message), "augmentation")
     if augmentation == "imagenet" and image_size is None:
         message = "image_size: expected a size, to which augmentation imagenet crops, got none"
         raise naming(ValueError(message), "image_size", "augmentation")

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
+from adarts_ext.arguments import naming
 from adarts_ext.nn.checks import check_choice, check_feature_map
 from adarts_ext.ops.operator import check_tensor
 
@@ -60,9 +61,8 @@ class StemmedNetwork(nn.Module):
         owner = type(self).__name__
         check_choice(owner, "stem", stem, tuple(STEMS))
         if stem == "imagenet" and init_channels % 2:
-            raise ValueError(
-                f"{owner}: init_channels must be even with stem imagenet, got {init_channels}"
-            )
+            message = f"{owner}: init_channels must be even with stem imagenet, got {init_channels}"
+            raise naming(ValueError(message), "init_channels")
         self.in_channels = in_channels
         self._sides = STEMS[stem]
         self._parts = ("stem",) if stem == "cifar" else ("stem0", "stem1")
