@@ -1,26 +1,31 @@
-"""Genotypes as DARTS-family code prints them: read from any text, and written."""
+"""Genotypes as text: read from any that they are written in, and written for other code."""
 
 from __future__ import annotations
 
 import ast
+import json
 import re
+from collections.abc import Callable
 from typing import Any
 
 from adarts_ext.genotype import Genotype
+from adarts_ext.nasbench301 import PREFIX, from_nasbench301, to_nasbench301
 
 MOST_CHARACTERS = 1_000_000  # of a file with a genotype; logs are longer, but not much
 _FIELDS = tuple(Genotype.__dataclass_fields__)
 
 
 def parse_genotype(text: str) -> Genotype:
-    """Read a genotype from what DARTS prints, or from JSON.
+    """Read a genotype from what DARTS prints, from JSON, or from a NAS-Bench-301 configuration.
 
-    It is the last ``Genotype(...)`` in the text: alone, or in the log of a search. Nothing is
-    evaluated: there may be strings, whole numbers, lists, tuples and ``range`` only. The pairs
-    (operation, source) may stand in a list for each node.
+    Of what DARTS prints it is the last ``Genotype(...)`` in the text: alone, or in the log of a
+    search. Nothing is evaluated: there may be strings, whole numbers, lists, tuples and ``range``
+    only. The pairs (operation, source) may stand in a list for each node.
 
     Args:
-        text: Anything that ends with a genotype.
+        text: Anything that ends with a genotype as DARTS prints it; what :meth:`Genotype.to_json
+            <adarts_ext.genotype.Genotype.to_json>` returns; or the JSON of a configuration as
+            :func:`~adarts_ext.nasbench301.from_nasbench301` takes it.
 
     Raises:
         ValueError: If there is no genotype, or one of another format.
@@ -38,7 +43,7 @@ def parse_genotype(text: str) -> Genotype:
         )
     start = text.rfind("Genotype(")
     if start < 0:
-        return Genotype.from_json(text)
+        return _from_nasbench301(text) if PREFIX in text else Genotype.from_json(text)
     call = _parse(text[start:])
     if len(call.args) > len(_FIELDS):
         raise ValueError(f"genotype: expected {', '.join(_FIELDS)}, got {len(call.args)} values")
@@ -73,6 +78,36 @@ def format_darts(genotype: Genotype) -> str:
             value = range(value[0], value[-1] + 1)
         values.append(f"{name}={value!r}")
     return f"Genotype({', '.join(values)})"
+
+
+def format_nasbench301(genotype: Genotype) -> str:
+    """Write a genotype as the JSON of a configuration of NAS-Bench-301.
+
+    Raises:
+        ValueError: If NAS-Bench-301 has no such cells.
+
+    Example:
+        >>> from adarts_ext.genotype import random_genotype
+        >>> print(format_nasbench301(random_genotype(0)))  # doctest: +ELLIPSIS
+        {
+          "NetworkSelectorDatasetInfo:darts:edge_normal_...
+    """
+    return json.dumps(to_nasbench301(genotype), indent=2)
+
+
+#: How a genotype is written for other code, by the name of the format.
+FORMATS: dict[str, Callable[[Genotype], str]] = {
+    "darts": format_darts,
+    "nasbench301": format_nasbench301,
+}
+
+
+def _from_nasbench301(text: str) -> Genotype:
+    try:
+        config = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"genotype: not JSON: {error}") from error
+    return from_nasbench301(config)
 
 
 def _parse(text: str) -> ast.Call:

@@ -36,6 +36,11 @@ CALLS = {
     "adarts_ext.search.search_seeds": "config, run_folder, seeds, resume=False, dataset=None",
     "adarts_ext.retrain.retrain_seeds": "genotype, config, run_folder, seeds, resume=False",
     "adarts_ext.data.image_dataset": "train, test=None, flip=False",
+    "adarts_ext.export.InputImages": "image_size, mean, std, class_names=()",
+    "adarts_ext.export.export_network": "network, images, to, path",
+    "adarts_ext.export.export_run": "run_folder, to, path",
+    "adarts_ext.nasbench301.from_nasbench301": "config",
+    "adarts_ext.nasbench301.to_nasbench301": "genotype",
 }
 REFERENCE = ("channel_attention", "select_channels", "gather_channels", "scatter_channels")
 CALLS |= {
@@ -48,7 +53,7 @@ CALLS |= {
     for name, first in {"MixedOp": "C, stride", "Cell": "steps, multiplier", "Network": "C"}.items()
 }
 NAMES = ("PRIMITIVES", "ADARTS_V1", "ADARTS_V2", "PC_DARTS")
-COMMANDS = ("search", "retrain", "evaluate", "profile", "draw", "bench", "info")
+COMMANDS = ("search", "retrain", "evaluate", "export", "profile", "draw", "bench", "info")
 
 
 def get(path: str):

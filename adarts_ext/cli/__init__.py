@@ -10,6 +10,7 @@ import warnings
 from typing import NoReturn
 
 from adarts_ext.arguments import as_option, in_words
+from adarts_ext.extras import MissingExtraError
 
 # Each is a module of this package with a function run(arguments), imported when chosen; it
 # may return an exit status.
@@ -17,6 +18,8 @@ COMMANDS = {
     "search": "find a genotype, the structure of the cells that a network is made of",
     "retrain": "train the network of a genotype from random weights, and test it",
     "evaluate": "test a retrained network again",
+    "compare": "search by several methods from several seeds, and say how they differ",
+    "export": "write a retrained network as ONNX or torch.export, to run without adarts_ext",
     "profile": "say how large, how fast and how hungry the network of a genotype is here",
     "draw": "draw the cells of a genotype, and the history of a search",
     "bench": "measure against plain torch, or find the largest batch that fits",
@@ -34,6 +37,7 @@ PACKAGES = {
     "PIL": "pillow",
     "jsonargparse": "jsonargparse",
     "matplotlib": "matplotlib",
+    "scipy": "scipy",
     "sklearn": "scikit-learn",
     "submitit": "submitit",
     "tensorboard": "tensorboard",
@@ -46,6 +50,7 @@ PACKAGES = {
 LESS_MEMORY = {
     "search": "a smaller --batch-size, --memory recompute or a smaller --image-size",
     "retrain": "a smaller --batch-size or a smaller --image-size",
+    "compare": "a smaller batch_size, or memory: recompute for the searches",
     "profile": "a smaller --batch-size",
     "bench": "smaller --batches",
 }
@@ -130,6 +135,8 @@ def _run(command: str, arguments: list[str]) -> int:
         return importlib.import_module(f"adarts_ext.cli.{command}").run(arguments) or 0
     except KeyboardInterrupt:
         return _complain(command, "interrupted", 130)
+    except MissingExtraError as error:
+        return _complain(command, str(error), 1)
     except ModuleNotFoundError as error:
         package = PACKAGES.get((error.name or "").partition(".")[0])
         if package is None:

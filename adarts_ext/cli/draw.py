@@ -7,7 +7,7 @@ from pathlib import Path
 from adarts_ext.cli.genotypes import GENOTYPE_HELP, find_genotype, latest_genotype_file
 from adarts_ext.cli.options import OptionParser
 from adarts_ext.draw import draw_genotype, draw_history
-from adarts_ext.genotype_text import format_darts
+from adarts_ext.genotype_text import FORMATS
 from adarts_ext.runs.folder import GENOTYPE_FILE, GENOTYPES_FOLDER
 
 
@@ -16,7 +16,7 @@ def run(arguments: list[str]) -> None:
     parser = OptionParser(
         "draw",
         "Draw the cells of a genotype or a run, and the history of a search, ended or not.",
-        "GENOTYPE|RUN [--out FILE] [--format darts]",
+        "GENOTYPE|RUN [--out FILE] [--format {darts,nasbench301}]",
     )
     parser.add_argument("genotype", metavar="GENOTYPE|RUN", type=str, help=GENOTYPE_HELP)
     parser.add_argument(
@@ -29,8 +29,9 @@ def run(arguments: list[str]) -> None:
     parser.add_argument(
         "--format",
         type=str,
-        choices=("darts",),
-        help="print the genotype as DARTS does, Genotype(normal=[...], ...), and draw nothing",
+        choices=tuple(FORMATS),
+        help="print the genotype as DARTS does, Genotype(normal=[...], ...), or as the JSON of a "
+        "NAS-Bench-301 configuration, and draw nothing",
     )
     given = parser.given(arguments)
     if {"format", "out"} <= given.keys():
@@ -41,7 +42,7 @@ def run(arguments: list[str]) -> None:
     latest = None if ended else latest_genotype_file(folder)
     genotype = find_genotype(str(latest or name))
     if given.get("format"):
-        print(format_darts(genotype))
+        print(FORMATS[given["format"]](genotype))
         return
     out = Path(given.get("out") or default_picture(name))
     draw_genotype(genotype, out)

@@ -10,8 +10,9 @@ from adarts_ext.runs.folder import GENOTYPE_FILE, GENOTYPES_FOLDER, check_holds_
 
 GENOTYPE_HELP = (
     f"a genotype: one of {', '.join(KNOWN)}, random:SEED for one drawn at random, the folder of a "
-    "run, a file (JSON, or any text that ends with a genotype as DARTS prints it, such as the log "
-    "of a search), or such a text itself: 'Genotype(normal=...)'"
+    "run, a file (JSON, also that of a NAS-Bench-301 configuration, or any text that ends with a "
+    "genotype as DARTS prints it, such as the log of a search), or such a text itself: "
+    "'Genotype(normal=...)'"
 )
 
 
@@ -55,8 +56,6 @@ def _load(path: Path) -> Genotype:
     size = path.stat().st_size
     if size > MOST_CHARACTERS:
         raise ValueError(f"{path}: too large for a genotype: {size} bytes, of {MOST_CHARACTERS}")
-    if path.suffix == ".json":
-        return Genotype.load(path)
     try:
         return parse_genotype(path.read_text(encoding="utf-8", errors="replace"))
     except ValueError as error:

@@ -74,7 +74,7 @@ def run(arguments: list[str]) -> None:
         raise ValueError(
             f"{name}: its data were given in Python; retrain there, or name data with --dataset"
         )
-    seeds, folder = seeds or known, out or default_folder(config)
+    seeds, folder = seeds or known, out or default_folder(config.kind, config.dataset)
     with running("retrain", arguments, folder):
         if resume and set(seeds) <= set(known):
             say_if_ended(folder)

@@ -89,10 +89,10 @@ def replace_options(parser: OptionParser, base: Config, given: dict[str, Any]) -
     return config
 
 
-def default_folder(config: RunConfig) -> Path:
-    """Return the name of the folder of a run that was not given one: no two runs get the same."""
+def default_folder(kind: str, dataset: str) -> Path:
+    """Return the name of a folder for what was not given one: no two get the same."""
     started = f"{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
-    return Path("runs") / f"{config.kind}-{config.dataset}-{started}"
+    return Path("runs") / f"{kind}-{dataset}-{started}"
 
 
 def say_if_ended(folder: Path) -> None:

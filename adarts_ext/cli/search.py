@@ -51,7 +51,7 @@ def run(arguments: list[str]) -> None:
         names = ", ".join(map(str, seeds))
         message = f"seed: expected none, as the seeds are {names}, got {config.seed}"
         parser.refuse(naming(ValueError(message), "seed"))
-    folder = out or default_folder(config)
+    folder = out or default_folder(config.kind, config.dataset)
     with running("search", arguments, folder):
         if resume and set(seeds) <= set(known):
             say_if_ended(folder)

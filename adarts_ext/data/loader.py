@@ -150,6 +150,9 @@ class BatchLoader:
         self._position += 1
         if self.augment and not isinstance(self.images, ViewsOfFiles):
             images = self._shift_and_flip(images, plan)
+        # Strides of one layout only: those of one channel may be those of channels_last too, and
+        # torch's sums would end in other bits.
+        images = images.flatten().view(images.shape)
         images = images.float().sub_(self._mean).div_(self._std)
         if self.augment and self.cutout > 0:
             images.masked_fill_(self._cutout_mask(plan), 0)

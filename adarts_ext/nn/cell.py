@@ -26,6 +26,7 @@ from adarts_ext.nn.mixed_op import MIXED_OP_SETTINGS, PartialMixedOp
 from adarts_ext.nn.operations import FactorizedReduce, ReLUConvBN
 from adarts_ext.nn.processes import in_group
 from adarts_ext.nn.recompute import MEMORY_MODES, recompute
+from adarts_ext.nn.selection import SELECTIONS
 from adarts_ext.nn.synchronised import shared_batch
 from adarts_ext.nn.unchanged import AsBuilt, constant_when_compiled
 from adarts_ext.ops.operator import check_tensor
@@ -261,8 +262,8 @@ class SearchCell(nn.Module):
     ) -> Tensor:
         if self.memory == "store":
             return function(*inputs)
-        function = in_group(function)
-        return recompute(function, modules, *inputs, random=self.selection == "random")
+        function, random = in_group(function), SELECTIONS[self.selection].channels == "random"
+        return recompute(function, modules, *inputs, random=random)
 
     def _check_states(
         self,

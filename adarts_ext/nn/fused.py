@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from adarts_ext import _library
 from adarts_ext.nn.batch_norms import Updates, given_statistics
 from adarts_ext.nn.image_blocks import ImageBlocks, compute_dtype
+from adarts_ext.nn.selection import SELECTIONS
 from adarts_ext.ops.common import CELL_DTYPES
 from adarts_ext.ops.preprocess_cell import preprocess_cell
 from adarts_ext.ops.processes import ALONE, SharedBatch
@@ -110,12 +111,7 @@ class EdgeKind(NamedTuple):
 
     def draw_index(self, edges: int, device: torch.device) -> Tensor | None:
         """Choose the channels of each edge, (edges, c), where no scores choose them."""
-        if self.selection == "attention":
-            return None
-        if self.selection == "random":
-            order = torch.rand(edges, self.channels, device=device).argsort(dim=1)
-            return order[:, : self.selected]
-        return torch.arange(self.selected, device=device).expand(edges, -1)
+        return SELECTIONS[self.selection].draw_index(edges, self.channels, self.selected, device)
 
 
 def complete_edges(steps: int, inputs: int = 2) -> list[tuple[int, int]]:
@@ -173,16 +169,16 @@ def mix(
     """
     sources, targets = zip(*edges, strict=True)
     batch, nodes = states[0].batch, targets[-1] + 1
-    attention = kind.selection == "attention"
+    selection = SELECTIONS[kind.selection]
     layout = CellLayout(
         batch,
         kind.stride,
         kind.selected,
-        layers.convolutions[0].out_channels if attention else 0,
+        layers.convolutions[0].out_channels if selection.attention else 0,
         nodes,
         sources,
         targets,
-        kind.selection == "first",
+        selection.shuffle,
     )
     out = search_cell(
         [state.blocks for state in states],

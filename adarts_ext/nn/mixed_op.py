@@ -18,11 +18,11 @@ from adarts_ext.nn.checks import check_at_least, check_choice, check_even_size, 
 from adarts_ext.nn.image_blocks import feature_map, lay_out
 from adarts_ext.nn.operations import build_operation
 from adarts_ext.nn.processes import total_scores
+from adarts_ext.nn.selection import SELECTIONS
 from adarts_ext.nn.synchronised import shared_batch
 from adarts_ext.nn.unchanged import AsBuilt, constant_when_compiled
 from adarts_ext.ops.operator import check_tensor
 
-SELECTIONS = ("attention", "first", "random", "all")
 MIXED_OP_SETTINGS = attrgetter("channels", "stride", "proportion", "selection", "backend")
 
 
@@ -41,6 +41,9 @@ class PartialMixedOp(nn.Module):
       so that the next edge takes others.
     - ``"random"``: c channels drawn anew at each call, by torch's generator of the device.
     - ``"all"`` (DARTS, arXiv 1806.09055): every channel; K is not used.
+    - ``"first-unshuffled"``, ``"attention-random"`` and ``"attention-all"`` take these apart, to
+      see what each part does: the first c channels and no shuffle; x multiplied by M, and then
+      random channels, or all.
 
     The candidates come in the order of :data:`adarts_ext.genotype.PRIMITIVES`, their BatchNorms
     without scale and shift; a BatchNorm follows each pooling.
@@ -49,7 +52,7 @@ class PartialMixedOp(nn.Module):
         channels: Channels C of input and output.
         stride: 1, or 2 to halve height and width.
         proportion: K, a divisor of C.
-        selection: ``"attention"``, ``"first"``, ``"random"`` or ``"all"``.
+        selection: Which of these, by its name.
         backend: ``"fused"`` for the compiled operators, ``"reference"`` for plain torch. What the
             fused kernels serve, and what runs operator by operator, is told at
             :class:`SearchCell`; :meth:`kernels` and the repr say which it is.
@@ -77,11 +80,11 @@ class PartialMixedOp(nn.Module):
         backend: str = "fused",
     ) -> None:
         super().__init__()
-        check_choice("PartialMixedOp", "selection", selection, SELECTIONS)
+        check_choice("PartialMixedOp", "selection", selection, tuple(SELECTIONS))
         check_backend("PartialMixedOp", backend)
         check_at_least("PartialMixedOp", 1, channels=channels, proportion=proportion)
         selected = channels
-        if selection != "all":
+        if SELECTIONS[selection].channels != "all":
             if channels % proportion:
                 raise ValueError(
                     f"PartialMixedOp: channels must be divisible by proportion {proportion}, "
@@ -94,7 +97,7 @@ class PartialMixedOp(nn.Module):
         self.selection = selection
         self.backend = backend
         self.selected_channels = selected
-        if selection == "attention":
+        if SELECTIONS[selection].attention:
             self.ca = ChannelAttention(channels, backend=backend)
         self._ops = nn.ModuleList()
         for name in PRIMITIVES:
@@ -144,15 +147,14 @@ class PartialMixedOp(nn.Module):
         )
 
     def _forward_by_operator(self, x: Tensor, weights: Tensor) -> Tensor:
-        if self.selection in ("first", "all"):
+        selection, functions = SELECTIONS[self.selection], BACKENDS[self.backend]
+        if not selection.attention and selection.channels != "random":
             every = self.selected_channels == self.channels
             return self._mix(x, weights) if every else self._mix_first(x, weights)
-        functions = BACKENDS[self.backend]
-        if self.selection == "attention":
-            scale = self.ca(x)
+        scale = self.ca(x) if selection.attention else None
+        if selection.channels == "attended":
             index = functions.select_channels(total_scores(scale), self.selected_channels)
         else:
-            scale = None
             (index,) = self.edge_kind.draw_index(1, x.device)
         mixed = self._mix(functions.gather_channels(x, index, scale), weights)
         return functions.scatter_channels(x, index, mixed, scale, self.stride)
@@ -171,6 +173,8 @@ class PartialMixedOp(nn.Module):
         if self.stride == 2:
             others = functional.max_pool2d(others, 2)
         y = torch.cat([mixed, others], dim=1)
+        if not SELECTIONS[self.selection].shuffle:
+            return y
         groups = (self.proportion, self.selected_channels)
         return y.unflatten(1, groups).transpose(1, 2).flatten(1, 2)
 

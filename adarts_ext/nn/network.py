@@ -47,8 +47,8 @@ class SearchNetwork(StemmedNetwork):
         num_classes: Number of logits.
         layers: Number of cells, at least 3, so that there are normal and reduction cells.
         proportion: K: the candidate operations see 1/K of the channels.
-        selection: How those channels are chosen: ``"attention"``, ``"first"``, ``"random"`` or
-            ``"all"``; see :class:`PartialMixedOp`.
+        selection: How those channels are chosen, ``"attention"``, ``"first"`` and so on; see
+            :class:`PartialMixedOp`.
         edge_normalization: Whether the edges into a node are weighted by a softmax over the betas.
         backend: ``"fused"`` for the compiled operators, ``"reference"`` for plain torch.
         memory: ``"store"``, or ``"recompute"`` for less memory and more time; see

@@ -39,6 +39,7 @@ class RetrainConfig(RunConfig):
         drop_path_prob: probability to drop a path at the end of training; it rises linearly from 0.
         auxiliary: train with an auxiliary head two thirds of the way through the network.
         auxiliary_weight: weight of the auxiliary head's loss.
+        test_every: test the network after every so many epochs, and after the last one.
         augment: shift, mirror (where the data set allows it) and cut out training images; with
             augmentation imagenet crop and mirror them, and change their colours.
         label_smoothing: part of a label's weight that is spread over all classes in training.
@@ -78,6 +79,7 @@ class RetrainConfig(RunConfig):
     drop_path_prob: float = 0.3
     auxiliary: bool = NETWORK["auxiliary"]
     auxiliary_weight: float = 0.4
+    test_every: int = 1
     augment: bool = True
     label_smoothing: float = 0.0
     ema_decay: float = 0.0
@@ -86,7 +88,7 @@ class RetrainConfig(RunConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("init_channels", "layers", "epochs", "batch_size"):
+        for name in ("init_channels", "layers", "epochs", "batch_size", "test_every"):
             check_range(name, getattr(self, name), 1)
         for name in ("learning_rate", "grad_clip"):
             check_range(name, getattr(self, name), 0, above=True)

@@ -7,18 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
 from adarts_ext.genotype import Genotype
-from adarts_ext.memory import is_out_of_memory
-from adarts_ext.retrain.build import (
-    build_network,
-    make_average,
-    make_test_loader,
-    place_network,
-)
+from adarts_ext.retrain.build import make_test_loader
 from adarts_ext.retrain.config import RetrainConfig
 from adarts_ext.retrain.cost import network_cost
+from adarts_ext.retrain.trained import trained_network
 from adarts_ext.runs.checkpoint import load_newest
 from adarts_ext.runs.data import Given, load_data
 from adarts_ext.runs.data_record import CLASSES_CHANGED, changed_data
@@ -74,13 +67,7 @@ def evaluate(
         raise ValueError(f"{folder}: the run was trained on other data: {changed}")
     if changed:
         warnings.warn(f"{folder}: the run was trained on other data: {changed}", stacklevel=2)
-    network = place_network(build_network(genotype, config, data), config, chosen_device)
-    average = make_average(config, network)
-    if average is None:
-        load_weights(network, checkpoint, "network", checkpoint_file)
-    else:
-        load_weights(average, checkpoint, "average", checkpoint_file)
-        network = average.module
+    network = trained_network(genotype, config, data, chosen_device, checkpoint, checkpoint_file)
     test_loader = make_test_loader(config, data, chosen_device)
     test_loss, test_accuracy = evaluate_network(network, test_loader)
     return {
@@ -92,19 +79,3 @@ def evaluate(
         "test_loss": test_loss,
         **network_cost(genotype, config, data),
     }
-
-
-def load_weights(network: nn.Module, checkpoint: dict[str, Any], part: str, path: Path) -> None:
-    """Put the weights that a part of a checkpoint holds into a network.
-
-    Raises:
-        ValueError: If they are not the weights of such a network; the message names ``path``.
-    """
-    try:
-        network.load_state_dict(checkpoint[part])
-    except (KeyError, RuntimeError, TypeError, AttributeError) as error:
-        if is_out_of_memory(error):
-            raise
-        raise ValueError(
-            f"{path}: its weights do not fit the genotype, the options and the data set of the run"
-        ) from error

@@ -200,10 +200,12 @@ def _retrain(
             processes.take_statistics_of_first(network)
             if tested is not network:
                 processes.take_statistics_of_first(tested)
-            test_loss, test_accuracy = evaluate_network(
-                tested, epochs.watched(test_loader, training), forward
-            )
-            epochs.clock.lap("evaluation")
+            test_loss = test_accuracy = None
+            if training.epoch % config.test_every == 0 or training.epoch == config.epochs:
+                test_loss, test_accuracy = evaluate_network(
+                    tested, epochs.watched(test_loader, training), forward
+                )
+                epochs.clock.lap("evaluation")
             entry = {
                 "epoch": training.epoch,
                 "learning_rate": learning_rate,
@@ -213,10 +215,15 @@ def _retrain(
                 **time_record(epochs.clock.take(), steps, steps * config.batch_size),
                 "peak_memory_bytes": peak_memory(device),
             }
-            numbers = {name: entry[name] for name in entry if name not in ("epoch", "time")}
+            numbers = {
+                name: value
+                for name, value in entry.items()
+                if name not in ("epoch", "time") and value is not None
+            }
             epochs.end(entry, numbers, summary(entry, config))
 
-    best = max(history, key=lambda entry: entry["test_accuracy"])
+    tests = [entry for entry in history if entry["test_accuracy"] is not None]
+    best = max(tests, key=lambda entry: entry["test_accuracy"])
     result = RetrainResult(
         folder=folder,
         genotype=genotype,
@@ -297,8 +304,10 @@ def check_same_genotype(folder: Path, genotype: Genotype) -> None:
 
 def summary(entry: dict[str, Any], config: RetrainConfig) -> str:
     """Describe an epoch in one line."""
-    return (
+    line = (
         f"seed {config.seed}, epoch {entry['epoch']}/{config.epochs}: "
-        f"train loss {entry['train_loss']:.4f}, train accuracy {entry['train_accuracy']:.4f}, "
-        f"test accuracy {entry['test_accuracy']:.4f}"
+        f"train loss {entry['train_loss']:.4f}, train accuracy {entry['train_accuracy']:.4f}"
     )
+    if entry["test_accuracy"] is None:
+        return line
+    return f"{line}, test accuracy {entry['test_accuracy']:.4f}"

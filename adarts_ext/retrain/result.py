@@ -23,7 +23,7 @@ class RetrainResult(RunResult):
         macs: Multiply-adds in the forward pass of one image, as papers report them.
         flops: Multiplications and additions in it: twice ``macs``.
         test_accuracy_last: Accuracy on the test images after the last epoch, in [0, 1].
-        test_accuracy_best: Accuracy on them after the best epoch.
+        test_accuracy_best: Accuracy on them after the best of the epochs that were tested after.
         best_epoch: That epoch, counted from 1.
         seconds: Time of all epochs.
         time: Where it went, and ``images_per_second`` and ``peak_memory_bytes``: as in

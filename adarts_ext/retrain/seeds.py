@@ -45,11 +45,17 @@ def retrain_seeds(
         ValueError: If there is no seed or a repeated one, or as :func:`retrain` says.
         OSError: If the data are not there, or a file cannot be written.
     """
-    training = Experiment(
+    training = training_of(genotype)
+    return run_seeds(training, config, run_folder, seeds, resume, dataset, slurm)
+
+
+def training_of(genotype: Genotype) -> Experiment:
+    """Return the training of a genotype, as what is run from each of several seeds."""
+    return Experiment(
         check=partial(check_run, genotype),
         prepare=partial(prepare, genotype),
         run=partial(retrain_on, genotype),
         result=RetrainResult,
         sum_up=SeedsResult.of,
+        genotype=genotype,
     )
-    return run_seeds(training, config, run_folder, seeds, resume, dataset, slurm)

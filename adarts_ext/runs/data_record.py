@@ -54,7 +54,35 @@ def save_data_record(folder: Path, dataset: ImageDataset) -> None:
     Raises:
         OSError: If the file cannot be written.
     """
-    write_json(folder / DATASET_FILE, describe_data(dataset))
+    write_json(folder / DATASET_FILE, describe_data(dataset) | _describe_images(dataset))
+
+
+def load_images_record(folder: Path) -> dict[str, Any]:
+    """Read what images the network of a run takes, from the record of its data.
+
+    Returns:
+        Its entries ``image_size``, ``mean``, ``std`` and ``class_names``, which are lists.
+
+    Raises:
+        ValueError: If they are not there: the record is damaged, or of an earlier version.
+    """
+    path = folder / DATASET_FILE
+    record = read_json(path) if path.is_file() else None
+    names = ("image_size", "mean", "std", "class_names")
+    if not isinstance(record, dict) or not all(isinstance(record.get(n), list) for n in names):
+        raise ValueError(
+            f"{path}: expected {', '.join(names)}; it is damaged, or the run was begun by an "
+            "earlier version, which did not write them down"
+        )
+    return {name: record[name] for name in names}
+
+
+def _describe_images(dataset: ImageDataset) -> dict[str, Any]:
+    return {
+        "image_size": list(dataset.image_size),
+        "mean": list(dataset.mean),
+        "std": list(dataset.std),
+    }
 
 
 def changed_data(folder: Path, dataset: ImageDataset) -> str | None:
@@ -67,8 +95,9 @@ def changed_data(folder: Path, dataset: ImageDataset) -> str | None:
     if not path.is_file():  # a run of an earlier version
         return None
     begun, now = read_json(path), describe_data(dataset)
-    if not isinstance(begun, dict) or begun.keys() | {"files"} != now.keys():
-        raise ValueError(f"{path}: damaged")  # files are not in the record of an earlier version
+    # Files are not in the record of an earlier version.
+    if not isinstance(begun, dict) or not now.keys() - {"files"} <= begun.keys():
+        raise ValueError(f"{path}: damaged")
     if begun["class_names"] != now["class_names"]:
         return (
             f"{CLASSES_CHANGED} were {', '.join(begun['class_names'])}; they are "

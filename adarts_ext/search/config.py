@@ -8,8 +8,8 @@ from typing import ClassVar
 from adarts_ext.arguments import naming
 from adarts_ext.nn import SearchNetwork
 from adarts_ext.nn.backend import BACKENDS
-from adarts_ext.nn.mixed_op import SELECTIONS
 from adarts_ext.nn.recompute import MEMORY_MODES
+from adarts_ext.nn.selection import SELECTIONS
 from adarts_ext.runs.options import RunConfig, check_range, defaults_of, one_of
 
 NETWORK = defaults_of(SearchNetwork)
@@ -26,9 +26,10 @@ class SearchConfig(RunConfig):
         layers: number of cells, at least 3; those at a third and at two thirds are reduction cells.
         steps: nodes of a cell.
         proportion: one of this many channels goes through the candidate operations, K; not used
-            with selection all.
-        selection: which channels go through them: attention (the most attended), first, random
-            or all.
+            where the selection is of all channels.
+        selection: which channels go through them: attention (the most attended), first (and
+            shuffled after it), random, all, first-unshuffled, and attention-random and
+            attention-all, where the attention weighs the channels but does not choose them.
         edge_normalization: weigh the edges into a node by betas.
         backend: fused (the compiled operators) or reference (plain torch).
         memory: store what the backward pass needs, or recompute it, which is slower and takes
@@ -93,8 +94,9 @@ class SearchConfig(RunConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        selection = SELECTIONS[self.selection]
         # The attention has half as many channels within as it weighs.
-        check_range("init_channels", self.init_channels, 2 if self.selection == "attention" else 1)
+        check_range("init_channels", self.init_channels, 2 if selection.attention else 1)
         for name in ("steps", "proportion", "epochs", "batch_size"):
             check_range(name, getattr(self, name), 1)
         check_range("layers", self.layers, 3)
@@ -110,7 +112,7 @@ class SearchConfig(RunConfig):
             check_range(name, value, 0, 1, above=name == "train_portion")
             if value == 1:
                 raise naming(ValueError(f"{name}: expected less than 1, got {value}"), name)
-        if self.selection != "all" and self.init_channels % self.proportion:
+        if selection.channels != "all" and self.init_channels % self.proportion:
             message = (
                 f"proportion: expected a divisor of init_channels {self.init_channels}, got "
                 f"{self.proportion}"
@@ -128,17 +130,17 @@ class SearchConfig(RunConfig):
                 "apart what is compared there"
             )
             raise naming(ValueError(message), "precision", "unrolled")
-        if self.unrolled and self.selection == "random":
+        if self.unrolled and selection.channels == "random":
             message = (
-                "unrolled: expected another selection than random, which would give each of the "
-                "passes that are compared a network of its own"
+                f"unrolled: expected another selection than {self.selection}, which would give "
+                "each of the passes that are compared a network of its own"
             )
             raise naming(ValueError(message), "unrolled", "selection")
 
     def without_effect(self) -> dict[str, str]:
         """Return the options that others leave without an effect, each with the reason."""
-        if self.selection == "all" and self.proportion != 1:
-            return {"proportion": "selection all takes all channels"}
+        if SELECTIONS[self.selection].channels == "all" and self.proportion != 1:
+            return {"proportion": f"selection {self.selection} takes all channels"}
         return {}
 
 

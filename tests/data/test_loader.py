@@ -175,6 +175,17 @@ def test_without_shuffling_images_come_as_they_lie():
         assert torch.equal(torch.cat([labels for _, labels in loader]), torch.arange(48))
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("augment", [False, True])
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_batches_have_the_strides_of_a_fresh_tensor(channels, augment, channels_last):
+    images = make_images(channels=channels)
+    if channels_last:
+        images = images.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
+    batch, _ = make_loader(images, augment=augment).next()
+    assert batch.stride() == torch.empty(batch.shape).stride()
+
+
 @pytest.mark.parametrize(("drop_last", "sizes"), [(True, [8] * 6), (False, [8] * 6 + [2])])
 def test_last_batch(drop_last, sizes):
     loader = make_loader(drop_last=drop_last)

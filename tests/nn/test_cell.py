@@ -11,7 +11,7 @@ from torch import Tensor
 from adarts_ext.nn import SearchCell
 from adarts_ext.nn.operations import FactorizedReduce, ReLUConvBN
 
-SELECTIONS = ["attention", "first", "random", "all"]
+SELECTIONS = ["attention", "first", "random", "all", "attention-random", "attention-all"]
 
 
 def make(reduction=False, reduction_previous=False, steps=2, **choices) -> SearchCell:

@@ -14,26 +14,34 @@ from adarts_ext.genotype import PRIMITIVES
 from adarts_ext.nn import PartialMixedOp
 
 BACKENDS = ["fused", "reference"]
-SELECTIONS = ["attention", "first", "random", "all"]
+SELECTIONS = [
+    "attention",
+    "first",
+    "random",
+    "all",
+    "first-unshuffled",
+    "attention-random",
+    "attention-all",
+]
 CHANNELS, PROPORTION = 12, 3
 
 
 def restate_edge(edge: PartialMixedOp, x: Tensor, weights: Tensor) -> Tensor:
     """The output of one edge, channel by channel."""
     channels = x.shape[1]
-    count = channels if edge.selection == "all" else channels // edge.proportion
+    count = channels if edge.selection.endswith("all") else channels // edge.proportion
     parameters = dict(edge.named_parameters())
-    if edge.selection == "attention":
+    chosen = list(range(count))
+    if edge.selection.startswith("attention"):
         w1, w2 = (parameters[f"ca.{name}.weight"].flatten(1) for name in ("fc1", "fc2"))
         hidden = (x.mean((2, 3)) @ w1.T).relu(), (x.amax((2, 3)) @ w1.T).relu()
         scores = torch.sigmoid(hidden[0] @ w2.T + hidden[1] @ w2.T)
         total = scores.sum(0).tolist()
-        chosen = sorted(range(channels), key=lambda channel: (-total[channel], channel))[:count]
+        if edge.selection == "attention":
+            chosen = sorted(range(channels), key=lambda channel: (-total[channel], channel))[:count]
         x = x * scores[:, :, None, None]
-    elif edge.selection == "random":
+    if edge.selection.endswith("random"):
         chosen = torch.rand(channels).argsort()[:count].tolist()
-    else:
-        chosen = list(range(count))
 
     part = torch.stack([x[:, channel] for channel in chosen], 1)
     mixed = 0
@@ -68,7 +76,7 @@ def restate_edge(edge: PartialMixedOp, x: Tensor, weights: Tensor) -> Tensor:
 
 def make(selection: str, stride: int, backend: str, dtype=torch.float64) -> PartialMixedOp:
     edge = PartialMixedOp(CHANNELS, stride, PROPORTION, selection, backend).to(dtype)
-    if selection == "attention":
+    if selection.startswith("attention"):
         with torch.no_grad():  # scores far from each other, so that rounding selects no others
             for parameter in edge.ca.parameters():
                 parameter.mul_(8)
@@ -190,12 +198,12 @@ def test_with_a_proportion_of_one_first_is_all(selection, stride):
 def test_names_and_selected_channels(selection):
     edge = PartialMixedOp(16, 2, selection=selection)
     state = edge.state_dict()
-    selected = 16 if selection == "all" else 4
+    selected = 16 if selection.endswith("all") else 4
     assert state["_ops.4.op.1.weight"].shape == (selected, 1, 3, 3)
     assert state["_ops.1.1.running_mean"].shape == (selected,)
     assert state["_ops.3.conv_2.weight"].shape == (selected // 2, selected, 1, 1)
     assert not any(key.startswith("_ops.0") for key in state)
-    assert ("ca.fc1.weight" in state) == (selection == "attention")
+    assert ("ca.fc1.weight" in state) == selection.startswith("attention")
     assert f"selection={selection}, backend=fused" in repr(edge)
 
 
@@ -208,7 +216,10 @@ def test_names_and_selected_channels(selection):
         ((16, 3), "stride must be 1 or 2, got 3"),
         ((16, 1, 0), "proportion must be at least 1, got 0"),
         ((0, 1), "channels must be at least 1, got 0"),
-        ((16, 1, 4, "last"), "selection must be one of attention, first, random, all, got 'last'"),
+        (
+            (16, 1, 4, "last"),
+            "selection must be one of attention, first, random, all, .*, got 'last'",
+        ),
         ((16, 1, 4, "all", "cuda"), "backend must be one of fused, reference, got 'cuda'"),
     ],
 )

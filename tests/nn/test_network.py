@@ -10,6 +10,7 @@ from torch import Tensor
 
 from adarts_ext.genotype import PRIMITIVES, derive
 from adarts_ext.nn import SearchNetwork
+from adarts_ext.nn.selection import SELECTIONS
 
 METHODS = {
     "adarts": {},
@@ -94,7 +95,7 @@ def run(network: SearchNetwork, x: Tensor) -> tuple[Tensor, list[Tensor], list[T
     return logits, list(gradients), list(network.buffers())
 
 
-@pytest.mark.parametrize("selection", ["attention", "first", "random", "all"])
+@pytest.mark.parametrize("selection", list(SELECTIONS))
 def test_backend_and_memory_change_no_result(selection):
     first = small(selection=selection, backend="reference")
     x = images()
@@ -165,7 +166,7 @@ def test_images_that_do_not_fit_are_refused(x, error, message):
 @pytest.mark.parametrize(
     ("choices", "message"),
     [
-        ({"selection": "last"}, "one of attention, first, random, all, got 'last'"),
+        ({"selection": "last"}, "one of attention, first, random, all, .*, got 'last'"),
         ({"backend": "cuda"}, "one of fused, reference, got 'cuda'"),
         ({"memory": "disk"}, "one of store, recompute, got 'disk'"),
         ({"init_channels": 6}, "divisible by proportion 4, got 6"),

@@ -197,7 +197,7 @@ def test_retrain_takes_the_data_of_the_search_unless_told_otherwise(searched, im
         (["draw", "ADARTS_V1", "--out", "none/cells.svg"], "No such file or directory"),
         (["draw", "random:x"], "a whole number, after random:, got 'x'"),
         (["draw", "empty"], "empty: not the folder of a run, it holds no config.json"),
-        (["draw", "damaged.json"], "damaged.json: damaged, or not JSON"),
+        (["draw", "damaged.json"], "damaged.json: genotype: not JSON"),
         (["retrain", "begun"], "begun: the search has not ended"),
         (["evaluate", "begun"], "begun: expected the run of a retrain, got one of a search"),
         (["evaluate", "empty"], "empty: not the folder of a run"),

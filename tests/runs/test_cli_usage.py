@@ -19,6 +19,7 @@ from adarts_ext.cli import COMMANDS, FIRST_STEPS, main
 from adarts_ext.cli.options import argument_help
 from adarts_ext.data import DATASETS
 from adarts_ext.genotype import ADARTS_V2
+from adarts_ext.nn.selection import SELECTIONS
 from adarts_ext.retrain import RetrainConfig
 from adarts_ext.search import PRESETS, SearchConfig
 
@@ -138,7 +139,7 @@ def known_values(config, name):
 
 
 def test_the_values_of_a_few_are_found_where_they_are_checked():
-    assert known_values(SearchConfig, "selection") == ["attention", "first", "random", "all"]
+    assert known_values(SearchConfig, "selection") == list(SELECTIONS)
     assert known_values(RetrainConfig, "dataset") == list(DATASETS)
     assert known_values(SearchConfig, "epochs") == known_values(SearchConfig, "resume") == []
 

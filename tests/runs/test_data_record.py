@@ -8,7 +8,13 @@ import pytest
 import torch
 
 from adarts_ext.data import ImageDataset
-from adarts_ext.runs.data_record import changed_data, check_same_data, save_data_record
+from adarts_ext.files import read_json, write_json
+from adarts_ext.runs.data_record import (
+    changed_data,
+    check_same_data,
+    load_images_record,
+    save_data_record,
+)
 
 
 def make(**changes) -> ImageDataset:
@@ -40,6 +46,25 @@ def test_other_data_are_refused(tmp_path, changes, message):
     with pytest.raises(ValueError, match="was begun with other data") as caught:
         check_same_data(tmp_path, make(**changes))
     assert message in str(caught.value)
+
+
+def test_the_record_says_what_images_the_network_takes(tmp_path):
+    save_data_record(tmp_path, make())
+    mean, std = make().mean, make().std
+    expected = {"image_size": [4, 4], "mean": [*mean], "std": [*std], "class_names": ["a", "b"]}
+    assert load_images_record(tmp_path) == expected
+
+
+def test_a_run_of_an_earlier_version_goes_on_but_does_not_say_what_images_it_takes(tmp_path):
+    save_data_record(tmp_path, make())
+    record = read_json(tmp_path / "dataset.json")
+    earlier = {n: v for n, v in record.items() if n not in ("image_size", "mean", "std", "files")}
+    write_json(tmp_path / "dataset.json", earlier)
+    check_same_data(tmp_path, make())
+    with pytest.raises(
+        ValueError, match=r"dataset\.json: expected image_size, mean, std, class_na"
+    ):
+        load_images_record(tmp_path)
 
 
 def test_a_damaged_record_is_named(tmp_path):

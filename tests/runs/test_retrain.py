@@ -101,6 +101,15 @@ def test_result_names_the_last_and_the_best_epoch(finished):
     assert result.seconds == sum(entry["seconds"] for entry in history)
 
 
+def test_tests_may_be_some_epochs_apart(config, tmp_path):
+    result = retrain(ADARTS_V1, replace(config, epochs=3, test_every=2), tmp_path)
+    history = read_json(tmp_path / "history.json")
+    tested = [entry["test_accuracy"] for entry in history]
+    assert [accuracy is None for accuracy in tested] == [True, False, False]
+    assert result.test_accuracy_last == tested[2]
+    assert result.test_accuracy_best == max(tested[1:])
+
+
 def test_learning_rate_falls_on_a_cosine(finished, config):
     history = read_json(finished[0] / "history.json")
     rates = [entry["learning_rate"] for entry in history]

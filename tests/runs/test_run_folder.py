@@ -9,7 +9,6 @@ import pytest
 from adarts_ext.cli.runs import default_folder
 from adarts_ext.files import write_json
 from adarts_ext.runs.folder import open_run_folder, sole_run
-from adarts_ext.search import SearchConfig
 
 
 def test_run_folder_is_made_with_its_parents(tmp_path):
@@ -84,4 +83,4 @@ def test_a_run_removes_what_a_killed_one_left(tmp_path):
 
 
 def test_runs_that_start_in_one_second_have_folders_of_their_own():
-    assert len({default_folder(SearchConfig()) for _ in range(3)}) == 3
+    assert len({default_folder("search", "digits") for _ in range(3)}) == 3

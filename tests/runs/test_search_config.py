@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from adarts_ext.nn.selection import SELECTIONS
 from adarts_ext.search import PRESETS, SearchConfig
 
 
@@ -47,7 +48,7 @@ def test_the_presets_are_the_published_settings():
 @pytest.mark.parametrize(
     ("name", "choices"),
     [
-        ("selection", ("attention", "first", "random", "all")),
+        ("selection", tuple(SELECTIONS)),
         ("backend", ("fused", "reference")),
         ("memory", ("store", "recompute")),
     ],
@@ -91,6 +92,7 @@ def test_the_choices_are_those_of_the_network(name, choices):
         ({"warmup_epochs": -1}, "warmup_epochs: expected at least 0, got -1"),
         ({"epochs": 10}, "warmup_epochs: expected less than the 10 epochs, got 15"),
         ({"unrolled": True, "selection": "random"}, "unrolled: .* selection than random"),
+        ({"unrolled": True, "selection": "attention-random"}, "unrolled: .* than attention-random"),
         (
             {"unrolled": True, "precision": "bf16"},
             "precision: expected fp32 with unrolled, got bf16",
