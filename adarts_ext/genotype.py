@@ -227,6 +227,24 @@ PC_DARTS = Genotype(
     reduce_concat=(2, 3, 4, 5),
 )
 
+#: Found by PC-DARTS (arXiv 1907.05737) on ImageNet.
+PC_DARTS_IMAGENET = Genotype(
+    normal=(
+        ("skip_connect", 1), ("sep_conv_3x3", 0),
+        ("sep_conv_3x3", 0), ("skip_connect", 1),
+        ("sep_conv_3x3", 1), ("sep_conv_3x3", 3),
+        ("sep_conv_3x3", 1), ("dil_conv_5x5", 4),
+    ),
+    normal_concat=(2, 3, 4, 5),
+    reduce=(
+        ("sep_conv_3x3", 0), ("skip_connect", 1),
+        ("dil_conv_5x5", 2), ("max_pool_3x3", 1),
+        ("sep_conv_3x3", 2), ("sep_conv_3x3", 1),
+        ("sep_conv_5x5", 0), ("sep_conv_3x3", 3),
+    ),
+    reduce_concat=(2, 3, 4, 5),
+)
+
 #: Found by first-order DARTS (arXiv 1806.09055) on CIFAR-10.
 DARTS_V1 = Genotype(
     normal=(
@@ -270,6 +288,7 @@ KNOWN = {
     "ADARTS_V1": ADARTS_V1,
     "ADARTS_V2": ADARTS_V2,
     "PC_DARTS": PC_DARTS,
+    "PC_DARTS_IMAGENET": PC_DARTS_IMAGENET,
     "DARTS_V1": DARTS_V1,
     "DARTS_V2": DARTS_V2,
 }

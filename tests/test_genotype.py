@@ -16,6 +16,7 @@ from adarts_ext.genotype import (
     DARTS_V2,
     KNOWN,
     PC_DARTS,
+    PC_DARTS_IMAGENET,
     PRIMITIVES,
     Genotype,
     derive,
@@ -54,6 +55,7 @@ def test_known_genotypes_have_four_nodes_and_their_names():
         "ADARTS_V1": ADARTS_V1,
         "ADARTS_V2": ADARTS_V2,
         "PC_DARTS": PC_DARTS,
+        "PC_DARTS_IMAGENET": PC_DARTS_IMAGENET,
         "DARTS_V1": DARTS_V1,
         "DARTS_V2": DARTS_V2,
     }

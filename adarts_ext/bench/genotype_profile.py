@@ -11,11 +11,12 @@ from adarts_ext.bench import machine
 from adarts_ext.bench.parts.memory import kept_bytes
 from adarts_ext.bench.timing import interleave, stopwatch
 from adarts_ext.genotype import Genotype
+from adarts_ext.nn.stem import STEMS
 from adarts_ext.retrain.build import build_network
 from adarts_ext.retrain.config import NETWORK, RetrainConfig
 from adarts_ext.retrain.cost import ImageKind, network_cost
 from adarts_ext.runs.device import resolve_device
-from adarts_ext.runs.options import check_image_size, check_range
+from adarts_ext.runs.options import check_choice, check_image_size, check_range, one_of
 
 
 @dataclass(frozen=True)
@@ -27,10 +28,12 @@ class ProfileConfig:
         layers: number of cells.
         num_classes: number of logits.
         in_channels: channels of an image.
-        image_size: side of an image in pixels, a multiple of 4 and at least 16.
+        image_size: side of an image in pixels: a multiple of 4 and at least 16, with stem imagenet
+            of 32 and at least 64.
         batch_size: images in a batch.
         device: auto (CUDA where there is one, else the CPU), cpu, cuda or cuda:<number>.
         rounds: how often each time is taken.
+        stem: the layers before the first cell, cifar or imagenet.
 
     Raises:
         ValueError: If a value is out of its range.
@@ -44,12 +47,14 @@ class ProfileConfig:
     batch_size: int = RetrainConfig.batch_size
     device: str = "auto"
     rounds: int = 5
+    stem: str = one_of(NETWORK["stem"], STEMS)
 
     def __post_init__(self) -> None:
         for name in ("init_channels", "layers", "in_channels", "batch_size", "rounds"):
             check_range(name, getattr(self, name), 1)
         check_range("num_classes", self.num_classes, 2)
-        check_image_size(self.image_size)
+        check_choice("stem", self.stem, STEMS)
+        check_image_size(self.image_size, self.stem)
 
 
 def profile_genotype(genotype: Genotype, config: ProfileConfig) -> dict[str, Any]:
@@ -71,7 +76,9 @@ def profile_genotype(genotype: Genotype, config: ProfileConfig) -> dict[str, Any
     """
     device = resolve_device(config.device)
     images = ImageKind(config.in_channels, (config.image_size,) * 2, config.num_classes)
-    whole = RetrainConfig(init_channels=config.init_channels, layers=config.layers)
+    whole = RetrainConfig(
+        init_channels=config.init_channels, layers=config.layers, stem=config.stem
+    )
     plain = replace(whole, auxiliary=False)
     torch.manual_seed(0)
     networks = [build_network(genotype, plain, images).to(device) for _ in range(2)]

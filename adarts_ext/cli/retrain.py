@@ -28,6 +28,7 @@ from adarts_ext.runs.options import GIVEN
 from adarts_ext.runs.seeds import seeds_of
 
 DATASET_OPTIONS = ("dataset", "data_dir", "image_size")
+LARGE_IMAGE_OPTIONS = ("augmentation", "stem")  # which runs of earlier versions lack
 
 
 def run(arguments: list[str]) -> None:
@@ -85,6 +86,8 @@ def run(arguments: list[str]) -> None:
 def dataset_options(folder: Path, dataset: str | None, recipe: RetrainConfig) -> RetrainConfig:
     """Take the data set's options from the run in a folder, and the others from a recipe.
 
+    What the recipe says of the data set, as that for ImageNet does, counts before the run's.
+
     Args:
         folder: The folder; the recipe alone counts where it is none.
         dataset: The data set asked for; the recipe alone where it is not that of the run, too.
@@ -99,7 +102,12 @@ def dataset_options(folder: Path, dataset: str | None, recipe: RetrainConfig) ->
     options = read_json(path)
     try:
         found = {name: options[name] for name in DATASET_OPTIONS}
-        return replace(recipe, **(found if dataset in (None, found["dataset"]) else {}))
+        found |= {name: options[name] for name in LARGE_IMAGE_OPTIONS if name in options}
+        said = [name for name in found if getattr(recipe, name) != getattr(RetrainConfig, name)]
+        asked = dataset or (recipe.dataset if "dataset" in said else None)
+        same = asked in (None, found["dataset"])
+        kept = {name: value for name, value in found.items() if same and name not in said}
+        return replace(recipe, **kept)
     except (KeyError, TypeError) as error:
         raise ValueError(f"{path}: not the options of a run, or damaged ones") from error
     except ValueError as error:

@@ -80,7 +80,8 @@ def notes(plan: Plan, arms: Sequence[ArmSummary]) -> list[str]:
     seeds = ", ".join(map(str, plan.seeds))
     edges = arms[0].edges if arms else 0
     found = [
-        f"Mean and sample deviation over the seeds {seeds}; skips and poolings of {edges} operations."
+        f"Mean and sample deviation over the seeds {seeds}; skips and poolings among {edges} "
+        "operations."
     ]
     if plan.retrain is not None:
         found.append(

@@ -17,6 +17,7 @@ from adarts_ext.arguments import naming
 from adarts_ext.data.dataset import GREY_MODES, ImageDataset
 from adarts_ext.data.image_files import ImagesInFiles, open_image, orientation
 from adarts_ext.data.stored import StoredImages, default_workers, processes_here
+from adarts_ext.data.views import ViewsOfFiles
 from adarts_ext.memory import available_memory
 
 if TYPE_CHECKING:
@@ -26,7 +27,10 @@ MEMORY_SHARE = 1 / 4  # of the memory that is available, which decoded images ma
 
 
 def load_folder(
-    folder: Path, image_size: int | None = None, workers: int | None = None
+    folder: Path,
+    image_size: int | None = None,
+    workers: int | None = None,
+    views: bool = False,
 ) -> ImageDataset:
     """Load an image folder: ``train/`` and ``test/``, each with one folder of images a class.
 
@@ -43,6 +47,9 @@ def load_folder(
             the longer side has beyond it is cut off evenly. None keeps the images as they are, for
             which the headers of all files are read.
         workers: None, or how many processes read images that stay in their files in any case.
+        views: Whether to take square views of side ``image_size`` instead, as
+            :class:`~adarts_ext.data.views.ViewsOfFiles`: the middle of each image, and in training
+            random crops. The images stay in their files then.
 
     Raises:
         FileNotFoundError: If a folder is missing, or a class has no image.
@@ -60,9 +67,10 @@ def load_folder(
     paths = [Path(path) for path, _ in train.samples + test.samples]
     form = _common_form(paths, image_size)
     chosen = default_workers() if workers is None else workers
-    images: Tensor | StoredImages = ImagesInFiles.of(folder, paths, form, chosen)
+    kind = ViewsOfFiles if views else ImagesInFiles
+    images: Tensor | StoredImages = kind.of(folder, paths, form, chosen)
     room = MEMORY_SHARE * available_memory() / processes_here()
-    if workers is None and images.shape.numel() <= room:
+    if workers is None and not views and images.shape.numel() <= room:
         images = _decoded(images)
     count = len(train.samples)
     return ImageDataset(

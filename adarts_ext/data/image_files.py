@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -50,29 +51,40 @@ class ImagesInFiles(StoredImages):
             ValueError: If one is damaged; the message names it.
             OSError: If a file cannot be opened.
         """
+        return self.stack(_fit(self.decode(number), *self.form[1:]) for number in index.tolist())
+
+    def decode(self, number: int) -> Image.Image:
+        """Return one of all images upright, grey or RGB, as large as its file has it."""
+        return _decode(self.folder / os.fsdecode(self.names[number]), self.form[0])
+
+    def stack(self, images: Iterable[Image.Image]) -> Tensor:
+        """Return images of height and width of ``form`` as (n, C, H, W) uint8."""
         channels, height, width = self.form
-        images = np.empty((len(index), height, width, channels), dtype=np.uint8)
-        for image, number in zip(images, index.tolist(), strict=True):
-            path = self.folder / os.fsdecode(self.names[number])
-            image[:] = _decode(path, channels, height, width)
-        return torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
+        pixels = [np.asarray(image).reshape(height, width, channels) for image in images]
+        stacked = np.stack(pixels) if pixels else np.empty((0, height, width, channels), np.uint8)
+        return torch.from_numpy(stacked).permute(0, 3, 1, 2).contiguous()
 
 
-def _decode(path: Path, channels: int, height: int, width: int) -> np.ndarray:
+def _fit(image: Image.Image, height: int, width: int) -> Image.Image:
     from PIL import Image, ImageOps
+
+    if image.size == (width, height):
+        return image
+    return ImageOps.fit(image, (width, height), Image.Resampling.BILINEAR)
+
+
+def _decode(path: Path, channels: int) -> Image.Image:
+    from PIL import ImageOps
 
     with open_image(path) as image:
         try:
             turned = orientation(image, path) > 1
             upright = ImageOps.exif_transpose(image) if turned else image
-            pixels = upright.convert("L" if channels == 1 else "RGB")
+            return upright.convert("L" if channels == 1 else "RGB")
         except MemoryError:
             raise
         except Exception as error:  # each of PIL's decoders fails in its own ways
             raise ValueError(f"{path}: damaged image: {error}") from error
-    if pixels.size != (width, height):
-        pixels = ImageOps.fit(pixels, (width, height), Image.Resampling.BILINEAR)
-    return np.asarray(pixels).reshape(height, width, channels)
 
 
 def orientation(image: Image.Image, path: Path) -> int:

@@ -16,6 +16,9 @@ CIFAR = {layout.name: layout for layout in (CIFAR10, CIFAR100)}
 IDX = {layout.name: layout for layout in (FASHION_MNIST, MNIST)}
 DATASETS = ("digits", *IDX, *CIFAR, "folder")
 
+#: How training images are augmented: by small shifts, or as ImageNet by random crops.
+AUGMENTATIONS = ("shift", "imagenet")
+
 
 def load_dataset(
     name: str,
@@ -23,6 +26,7 @@ def load_dataset(
     download: bool = False,
     image_size: int | None = None,
     workers: int | None = None,
+    augmentation: str = "shift",
 ) -> ImageDataset:
     """Load a data set whole into memory; a large image folder stays in its files.
 
@@ -37,9 +41,11 @@ def load_dataset(
             ``folder`` (by default the size that all its images have).
         workers: None, or how many processes read the images of a ``folder``, which then stay in
             their files in any case.
+        augmentation: One of :data:`AUGMENTATIONS`; with ``"imagenet"`` a ``folder`` stays in its
+            files, of which views are taken, see :class:`adarts_ext.data.views.ViewsOfFiles`.
 
     Raises:
-        ValueError: If the name is unknown, the data set has no use for an option, or its files are
+        ValueError: If a name is unknown, the data set has no use for an option, or its files are
             damaged.
         FileNotFoundError: If the data are not there.
 
@@ -51,12 +57,15 @@ def load_dataset(
     if name not in DATASETS:
         message = f"dataset: expected one of {', '.join(DATASETS)}, got {name!r}"
         raise naming(ValueError(message), "dataset")
-    check_needed(name, data_dir, download, image_size)
+    if augmentation not in AUGMENTATIONS:
+        message = f"augmentation: expected one of {', '.join(AUGMENTATIONS)}, got {augmentation!r}"
+        raise naming(ValueError(message), "augmentation")
+    check_needed(name, data_dir, download, image_size, augmentation)
     if name == "folder":
         if data_dir is None:
             message = "folder: data_dir must name the folder that holds train/ and test/"
             raise naming(ValueError(message), "data_dir")
-        return load_folder(Path(data_dir), image_size, workers)
+        return load_folder(Path(data_dir), image_size, workers, views=augmentation == "imagenet")
     if name == "digits":
         return load_digits() if image_size is None else load_digits(image_size)
     if name in IDX:
@@ -64,7 +73,13 @@ def load_dataset(
     return load_cifar(CIFAR[name], Path(data_dir or "data"), download)
 
 
-def check_needed(name: str, data_dir: str | None, download: bool, image_size: int | None) -> None:
+def check_needed(
+    name: str,
+    data_dir: str | None,
+    download: bool,
+    image_size: int | None,
+    augmentation: str = "shift",
+) -> None:
     """Refuse the options of :func:`load_dataset` that a data set has no use for.
 
     Raises:
@@ -83,6 +98,15 @@ def check_needed(name: str, data_dir: str | None, download: bool, image_size: in
     if download and name not in published:
         message = f"download: expected no, as {name} is not fetched from anywhere, got yes"
         raise naming(ValueError(message), "download")
+    if augmentation == "imagenet" and name != "folder":
+        message = (
+            f"augmentation: expected shift with {name}, as imagenet takes crops of the images of a "
+            "folder, got imagenet"
+        )
+        raise naming(ValueError(message), "augmentation")
+    if augmentation == "imagenet" and image_size is None:
+        message = "image_size: expected a size, to which augmentation imagenet crops, got none"
+        raise naming(ValueError(message), "image_size", "augmentation")
     side = 28 if name in IDX else 32
     if name in published and image_size not in (None, side):
         message = f"{name}: its images are {side} pixels wide, got image_size {image_size}"

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from adarts_ext.data.stored import StoredImages
+from adarts_ext.data.views import ViewsOfFiles
 
 
 class BatchLoader:
@@ -24,7 +26,8 @@ class BatchLoader:
     An augmented image is the image shifted by up to ``padding`` pixels each way, with zeros
     coming in, mirrored half of the time where ``flip`` is set, normalised, and then set to zero
     in a square of side ``cutout`` whose centre is anywhere in the image (DeVries and Taylor,
-    arXiv 1708.04552).
+    arXiv 1708.04552). Of :class:`~adarts_ext.data.views.ViewsOfFiles` it is a random view, made
+    where the image is decoded from a seed in the epoch's plan, in place of shift and mirroring.
 
     Args:
         images: (N, C, H, W) uint8, or stored ones that stand for it.
@@ -32,9 +35,10 @@ class BatchLoader:
         batch_size: Images in a batch.
         mean: Mean of each channel, with pixel values in [0, 1].
         std: Standard deviation of each channel, likewise.
-        augment: Whether to shift, mirror and cut out; without it a batch is only normalised.
+        augment: Whether to augment images; without it a batch is only normalised.
         flip: Whether mirroring is among the augmentations.
         padding: Largest shift, in pixels.
+        colours: Whether random views have other colours too.
         cutout: Side of the square that is cut out, in pixels; 0 for none.
         device: Where the batches are made.
         seed: Seed of the order and of the augmentations.
@@ -68,6 +72,7 @@ class BatchLoader:
         augment: bool,
         flip: bool,
         padding: int,
+        colours: bool = False,
         cutout: int = 0,
         device: torch.device | str,
         seed: int,
@@ -104,6 +109,7 @@ class BatchLoader:
         self.augment = augment
         self.flip = flip
         self.padding = padding
+        self.colours = colours
         self.cutout = cutout
         self.shuffle = shuffle
         self.drop_last = drop_last
@@ -142,7 +148,7 @@ class BatchLoader:
         index = plan[0]
         images = self._read(index)
         self._position += 1
-        if self.augment:
+        if self.augment and not isinstance(self.images, ViewsOfFiles):
             images = self._shift_and_flip(images, plan)
         # Strides of one layout only: those of one channel may be those of channels_last too, and
         # torch's sums would end in other bits.
@@ -163,7 +169,10 @@ class BatchLoader:
         self._position = state["position"]
 
     def _begin_epoch(self) -> None:
-        """Make the epoch's plan: a column an image with index, shift, flip, and cutout's centre."""
+        """Make the epoch's plan: a column an image with index, shift, flip, and cutout's centre.
+
+        In place of shift and flip, views of files get a seed each.
+        """
         self._epoch_start = self._generator.get_state()
         self._position = 0
         count, _, height, width = self.images.shape
@@ -175,10 +184,14 @@ class BatchLoader:
             index = torch.randperm(count, generator=self._generator)
         else:
             index = torch.arange(count)
-        plan = [index]
+        plan, self._views = [index], self.images
         if self.augment:
-            shifts = 2 * self.padding + 1
-            plan += [draw(shifts), draw(shifts), draw(2), draw(height), draw(width)]
+            if isinstance(self.images, ViewsOfFiles):
+                self._views = replace(self.images, seeds=draw(2**32), colours=self.colours)
+            else:
+                shifts = 2 * self.padding + 1
+                plan += [draw(shifts), draw(shifts), draw(2)]
+            plan += [draw(height), draw(width)]
         self._plan = torch.stack(plan).to(self.device)
         self._stored: Iterator[Tensor] | None = None  # the batches that are read ahead
 
@@ -191,12 +204,12 @@ class BatchLoader:
 
     def _read(self, index: Tensor) -> Tensor:
         """Return the images of the batch that is next, as (n, C, H, W) uint8 on the device."""
-        if isinstance(self.images, Tensor):
-            return self.images[index]
+        if isinstance(self._views, Tensor):
+            return self._views[index]
         if self._stored is None:
             order = self._plan[0].cpu()
             batches = [self._part(order, place) for place in range(self._position, len(self))]
-            self._stored = self.images.batches(batches, pin_memory=self.device.type == "cuda")
+            self._stored = self._views.batches(batches, pin_memory=self.device.type == "cuda")
         images = next(self._stored)
         if self._position + 1 == len(self):
             self._stored = None  # which ends its processes
@@ -215,7 +228,7 @@ class BatchLoader:
 
     def _cutout_mask(self, plan: Tensor) -> Tensor:
         """Return (N, 1, H, W), True in the square; one over the border loses what lies outside."""
-        top, left = (centre.unsqueeze(1) - self.cutout // 2 for centre in plan[4:6])
+        top, left = (centre.unsqueeze(1) - self.cutout // 2 for centre in plan[-2:])
         rows = (self._rows >= top) & (self._rows < top + self.cutout)
         columns = (self._columns >= left) & (self._columns < left + self.cutout)
         return (rows[:, :, None] & columns[:, None, :]).unsqueeze(1)

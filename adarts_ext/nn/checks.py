@@ -35,27 +35,3 @@ def check_even_size(owner: str, x: Tensor) -> None:
         raise ValueError(
             f"{owner}: stride 2 needs an even height and width, got shape {tuple(x.shape)}"
         )
-
-
-def can_be_halved_twice(size: int) -> bool:
-    """Return whether a side of images is one that the two reduction cells can halve."""
-    return size >= 16 and size % 4 == 0
-
-
-def check_images(owner: str, x: Tensor, channels: int) -> None:
-    """Raise unless ``x`` are images that the two reduction cells can halve twice.
-
-    Raises:
-        TypeError: If ``x`` is no tensor, or not floating point.
-        ValueError: If ``x`` is not (N, channels, H, W) with height and width multiples of 4 and at
-            least 16.
-    """
-    check_tensor(owner, "x", x)
-    if not x.is_floating_point():
-        raise TypeError(f"{owner}: expected floating-point images, got {x.dtype}")
-    check_feature_map(owner, x, channels)
-    if not all(map(can_be_halved_twice, x.shape[2:])):
-        raise ValueError(
-            f"{owner}: height and width must be multiples of 4 and at least 16, "
-            f"got shape {tuple(x.shape)}"
-        )

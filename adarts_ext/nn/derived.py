@@ -9,10 +9,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from adarts_ext.genotype import Genotype
-from adarts_ext.nn.cell_shapes import CellShape, build_stem, cell_shapes
-from adarts_ext.nn.checks import check_at_least, check_images
+from adarts_ext.nn.cell_shapes import CellShape, cell_shapes
+from adarts_ext.nn.checks import check_at_least
 from adarts_ext.nn.operations import FactorizedReduce, Identity, ReLUConvBN, build_operation
 from adarts_ext.nn.processes import whole_batch
+from adarts_ext.nn.stem import StemmedNetwork
 from adarts_ext.nn.synchronised import synchronise_batch_norms
 
 
@@ -99,11 +100,18 @@ class PoolToTwo(nn.Module):
 class AuxiliaryHead(nn.Module):
     """The second classifier that DARTS trains on the features after two thirds of the cells.
 
-    It pools to 2x2, which at 8x8 is DARTS's own 5x5 window with stride 3, so other image sizes
-    serve too.
+    It pools to 2x2, so other image sizes serve too. At 8x8, of images of 32x32, that is the 5x5
+    window with stride 3 of DARTS's head for CIFAR; at 7x7, of images of 224x224 after the stem for
+    ImageNet, the 5x5 window with stride 2 of its head for ImageNet.
+
+    Args:
+        channels: Channels of the features.
+        num_classes: Number of logits.
+        last_norm: Whether a BatchNorm follows the second convolution. DARTS's head for ImageNet
+            leaves it out, by a mistake that its published results were made with.
     """
 
-    def __init__(self, channels: int, num_classes: int) -> None:
+    def __init__(self, channels: int, num_classes: int, last_norm: bool = True) -> None:
         super().__init__()
         self.features = nn.Sequential(
             nn.ReLU(),
@@ -112,7 +120,7 @@ class AuxiliaryHead(nn.Module):
             nn.BatchNorm2d(128),
             nn.ReLU(),
             nn.Conv2d(128, 768, 2, bias=False),
-            nn.BatchNorm2d(768),
+            *([nn.BatchNorm2d(768)] if last_norm else []),
             nn.ReLU(),
         )
         self.classifier = nn.Linear(768, num_classes)
@@ -121,7 +129,7 @@ class AuxiliaryHead(nn.Module):
         return self.classifier(self.features(x).flatten(1))
 
 
-class DerivedNetwork(nn.Module):
+class DerivedNetwork(StemmedNetwork):
     """The network of a genotype: stem, cells, global average pooling, linear classifier.
 
     Cells ``layers // 3`` and ``2 * layers // 3`` are reduction cells (DARTS, arXiv 1806.09055);
@@ -137,11 +145,13 @@ class DerivedNetwork(nn.Module):
         auxiliary: Whether there is an auxiliary head after cell ``2 * layers // 3``.
         in_channels: Channels of the images.
         sync_batch_norm: As in :class:`SearchNetwork`.
+        stem: As in :class:`SearchNetwork`, but ``"imagenet"`` gives ``init_channels``. With it the
+            network is DARTS's for ImageNet: there 48 channels and 14 layers.
 
     Shape:
-        Images (N, in_channels, H, W), floating point, H and W multiples of 4 and at least 16, to
-        logits (N, num_classes); in training with the auxiliary head to a pair (logits, logits of
-        the auxiliary head).
+        Images (N, in_channels, H, W), floating point, H and W multiples of 4 and at least 16, with
+        stem ``"imagenet"`` multiples of 32 and at least 64, to logits (N, num_classes); in training
+        with the auxiliary head to a pair (logits, logits of the auxiliary head).
 
     Raises:
         ValueError: If an argument is out of range or the images have another shape.
@@ -163,8 +173,8 @@ class DerivedNetwork(nn.Module):
         auxiliary: bool = True,
         in_channels: int = 3,
         sync_batch_norm: bool = False,
+        stem: str = "cifar",
     ) -> None:
-        super().__init__()
         check_at_least(
             "DerivedNetwork",
             1,
@@ -173,29 +183,29 @@ class DerivedNetwork(nn.Module):
             layers=layers,
             in_channels=in_channels,
         )
+        stem_channels = init_channels if stem == "imagenet" else 3 * init_channels
+        super().__init__(stem, in_channels, init_channels, stem_channels)
         self.genotype = genotype
-        self.in_channels = in_channels
         self.num_classes = num_classes
         self.auxiliary = auxiliary
         self.drop_path_prob = 0.0
-        self.stem = build_stem(in_channels, init_channels)
-        normal_nodes, reduce_nodes = len(genotype.normal_concat), len(genotype.reduce_concat)
+        nodes = len(genotype.normal_concat), len(genotype.reduce_concat)
         self.cells = nn.ModuleList(
             DerivedCell(genotype, shape)
-            for shape in cell_shapes(init_channels, layers, normal_nodes, reduce_nodes)
+            for shape in cell_shapes(init_channels, layers, *nodes, stem, stem_channels)
         )
         self.auxiliary_position = 2 * layers // 3
         if auxiliary:
             channels = self.cells[self.auxiliary_position].out_channels
-            self.auxiliary_head = AuxiliaryHead(channels, num_classes)
+            self.auxiliary_head = AuxiliaryHead(channels, num_classes, last_norm=stem != "imagenet")
         self.classifier = nn.Linear(self.cells[-1].out_channels, num_classes)
         if sync_batch_norm:
             synchronise_batch_norms(self)
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
-        check_images("DerivedNetwork", x, self.in_channels)
         auxiliary_logits = None
-        s0 = s1 = self.stem(x)
+        states = self.stem_outputs(x)
+        s0, s1 = states[0], states[-1]
         for position, cell in enumerate(self.cells):
             s0, s1 = s1, cell(s0, s1, self.drop_path_prob)
             if self.training and self.auxiliary and position == self.auxiliary_position:

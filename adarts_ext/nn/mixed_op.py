@@ -41,9 +41,9 @@ class PartialMixedOp(nn.Module):
       so that the next edge takes others.
     - ``"random"``: c channels drawn anew at each call, by torch's generator of the device.
     - ``"all"`` (DARTS, arXiv 1806.09055): every channel; K is not used.
-    - ``"first-unshuffled"``, ``"attention-random"`` and ``"attention-all"`` take these apart, to see
-      what each part does: the first c channels and no shuffle; x multiplied by M, and then random
-      channels, or all.
+    - ``"first-unshuffled"``, ``"attention-random"`` and ``"attention-all"`` take these apart, to
+      see what each part does: the first c channels and no shuffle; x multiplied by M, and then
+      random channels, or all.
 
     The candidates come in the order of :data:`adarts_ext.genotype.PRIMITIVES`, their BatchNorms
     without scale and shift; a BatchNorm follows each pooling.

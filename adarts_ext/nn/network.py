@@ -12,18 +12,19 @@ from torch.nn import functional
 from adarts_ext.genotype import PRIMITIVES, Genotype, derive, incoming_edges
 from adarts_ext.nn.batch_norms import update_running_statistics
 from adarts_ext.nn.cell import SearchCell
-from adarts_ext.nn.cell_shapes import build_stem, cell_shapes
-from adarts_ext.nn.checks import check_at_least, check_images
+from adarts_ext.nn.cell_shapes import cell_shapes
+from adarts_ext.nn.checks import check_at_least
 from adarts_ext.nn.fused import reason_against_input
 from adarts_ext.nn.image_blocks import ImageBlocks, global_average, lay_out
 from adarts_ext.nn.processes import averaged_over_processes
+from adarts_ext.nn.stem import StemmedNetwork
 from adarts_ext.nn.synchronised import synchronise_batch_norms
 
 
-class SearchNetwork(nn.Module):
+class SearchNetwork(StemmedNetwork):
     """The network in which ADARTS, PC-DARTS and DARTS search.
 
-    A 3x3 convolution, ``layers`` search cells of which numbers ``layers // 3`` and
+    A stem, ``layers`` search cells of which numbers ``layers // 3`` and
     ``2 * layers // 3`` reduce, global average pooling and a linear classifier (DARTS,
     arXiv 1806.09055). The defaults are ADARTS's (arXiv 2208.00791); ``selection="first"`` makes the
     supernet of PC-DARTS (arXiv 1907.05737) and ``selection="all", edge_normalization=False`` that
@@ -56,10 +57,13 @@ class SearchNetwork(nn.Module):
         steps: Number of nodes of a cell.
         sync_batch_norm: Whether BatchNorms have the statistics of all images of a batch of which
             several processes have a part each, instead of their own part's.
+        stem: ``"cifar"``, a 3x3 convolution, or ``"imagenet"``, three of stride 2, after which the
+            cells see an eighth of the images' height and width; see
+            :class:`adarts_ext.nn.stem.StemmedNetwork`. Both give ``3 * init_channels``.
 
     Shape:
-        Images (N, in_channels, H, W), floating point, H and W multiples of 4 and at least 16, to
-        logits (N, num_classes).
+        Images (N, in_channels, H, W), floating point, H and W multiples of 4 and at least 16, with
+        stem ``"imagenet"`` multiples of 32 and at least 64, to logits (N, num_classes).
 
     Raises:
         ValueError: If an argument is out of range or unknown, or the images have another shape.
@@ -91,8 +95,8 @@ class SearchNetwork(nn.Module):
         in_channels: int = 3,
         steps: int = 4,
         sync_batch_norm: bool = False,
+        stem: str = "cifar",
     ) -> None:
-        super().__init__()
         check_at_least(
             "SearchNetwork",
             1,
@@ -102,7 +106,7 @@ class SearchNetwork(nn.Module):
             steps=steps,
         )
         check_at_least("SearchNetwork", 3, layers=layers)
-        self.in_channels = in_channels
+        super().__init__(stem, in_channels, init_channels, 3 * init_channels)
         self.num_classes = num_classes
         self.steps = steps
         self.proportion = proportion
@@ -110,7 +114,6 @@ class SearchNetwork(nn.Module):
         self.edge_normalization = edge_normalization
         self.backend = backend
         self.memory = memory
-        self.stem = build_stem(in_channels, init_channels)
         self.cells = nn.ModuleList(
             SearchCell(
                 *shape,
@@ -120,7 +123,7 @@ class SearchNetwork(nn.Module):
                 backend=backend,
                 memory=memory,
             )
-            for shape in cell_shapes(init_channels, layers, steps, steps)
+            for shape in cell_shapes(init_channels, layers, steps, steps, stem)
         )
         self.classifier = nn.Linear(self.cells[-1].out_channels, num_classes)
 
@@ -135,17 +138,16 @@ class SearchNetwork(nn.Module):
         self.betas_reduce = _architecture_parameter(edges) if edge_normalization else None
 
     def forward(self, x: Tensor) -> Tensor:
-        check_images("SearchNetwork", x, self.in_channels)
+        states = self.stem_outputs(x)
         arch = ("alphas_normal", "alphas_reduce", "betas_normal", "betas_reduce")
         alphas_n, alphas_r, betas_n, betas_r = averaged_over_processes(
             [getattr(self, name) for name in arch]
         )
         normal = alphas_n.softmax(dim=-1), self._edge_weights(betas_n)
         reduce = alphas_r.softmax(dim=-1), self._edge_weights(betas_r)
-        s1 = self.stem(x)
-        if self.backend == "fused" and not reason_against_input(s1):
-            s1 = lay_out(s1)  # and all cells hand it on like that
-        s0, updates = s1, []
+        if self.backend == "fused" and not reason_against_input(states[-1]):
+            states = [lay_out(state) for state in states]  # and all cells hand it on like that
+        s0, s1, updates = states[0], states[-1], []
         for cell in self.cells:
             weights = reduce if cell.reduction else normal
             s0, s1 = s1, cell(s0, s1, *weights, updates=updates)

@@ -7,6 +7,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from adarts_ext.arguments import naming
 from adarts_ext.data import BatchLoader, ImageDataset
+from adarts_ext.data.views import ViewsOfFiles
 from adarts_ext.genotype import Genotype
 from adarts_ext.nn import DerivedNetwork
 from adarts_ext.retrain.config import RetrainConfig
@@ -27,6 +28,7 @@ def build_network(
         auxiliary=config.auxiliary,
         in_channels=dataset.in_channels,
         sync_batch_norm=config.sync_batch_norm,
+        stem=config.stem,
     )
 
 
@@ -77,7 +79,10 @@ def make_train_loader(
     """
     processes.check_batch_size(config.batch_size)
     images, side = len(dataset.train_labels), min(dataset.image_size)
-    cutout = side // 2 if config.cutout is None else config.cutout
+    views = isinstance(dataset.train_images, ViewsOfFiles)
+    cutout = config.cutout
+    if cutout is None:
+        cutout = 0 if views else side // 2
     if config.batch_size > images:
         message = (
             f"batch_size: expected at most the {images} training images of "
@@ -96,6 +101,7 @@ def make_train_loader(
         augment=config.augment,
         flip=dataset.flip,
         padding=dataset.padding,
+        colours=views,
         cutout=cutout,
         device=device,
         seed=config.seed,

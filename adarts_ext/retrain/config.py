@@ -8,6 +8,7 @@ from typing import ClassVar
 from adarts_ext.arguments import naming
 from adarts_ext.nn import DerivedNetwork
 from adarts_ext.runs.options import RunConfig, check_range, defaults_of, one_of
+from adarts_ext.runs.schedule import SCHEDULES
 
 NETWORK = defaults_of(DerivedNetwork)
 MEMORY_FORMATS = ("contiguous", "channels_last")
@@ -25,17 +26,22 @@ class RetrainConfig(RunConfig):
         epochs: passes over the training images.
         batch_size: images in a batch.
         learning_rate: learning rate at the start.
-        learning_rate_min: learning rate at the end of the cosine.
+        learning_rate_min: learning rate at the end of the schedule.
+        schedule: how the learning rate falls, epoch by epoch: cosine (half of one) or linear.
+        lr_warmup_epochs: in how many of the first epochs the learning rate is only a part of that:
+            one of as many parts in the first, two in the second and so on.
         momentum: momentum of SGD.
         weight_decay: weight decay of SGD.
         grad_clip: largest norm of the gradient of all weights together.
         cutout: side in pixels of the square cut out of training images; by default half of the
-            image's shorter side, 16 for images of 32x32; 0 for none.
+            image's shorter side, 16 for images of 32x32, but 0 with augmentation imagenet; 0 for
+            none.
         drop_path_prob: probability to drop a path at the end of training; it rises linearly from 0.
         auxiliary: train with an auxiliary head two thirds of the way through the network.
         auxiliary_weight: weight of the auxiliary head's loss.
         test_every: test the network after every so many epochs, and after the last one.
-        augment: shift, mirror (where the data set allows it) and cut out training images.
+        augment: shift, mirror (where the data set allows it) and cut out training images; with
+            augmentation imagenet crop and mirror them, and change their colours.
         label_smoothing: part of a label's weight that is spread over all classes in training.
         ema_decay: decay of a moving average of the weights and statistics, updated after every
             step, which is then what is tested; 0 for none.
@@ -64,6 +70,8 @@ class RetrainConfig(RunConfig):
     batch_size: int = 96
     learning_rate: float = 0.025
     learning_rate_min: float = 0.0
+    schedule: str = one_of("cosine", SCHEDULES)
+    lr_warmup_epochs: int = 0
     momentum: float = 0.9
     weight_decay: float = 3e-4
     grad_clip: float = 5.0
@@ -86,6 +94,7 @@ class RetrainConfig(RunConfig):
             check_range(name, getattr(self, name), 0, above=True)
         for name in ("learning_rate_min", "weight_decay", "auxiliary_weight"):
             check_range(name, getattr(self, name), 0)
+        check_range("lr_warmup_epochs", self.lr_warmup_epochs, 0, self.epochs)
         for name in ("momentum", "drop_path_prob"):
             check_range(name, getattr(self, name), 0, 1)
         for name in ("label_smoothing", "ema_decay"):
@@ -113,4 +122,20 @@ class RetrainConfig(RunConfig):
 RECIPES = {
     "published": RetrainConfig(),  # of ADARTS, arXiv 2208.00791
     "darts": RetrainConfig(drop_path_prob=0.2),  # arXiv 1806.09055, appendix A.2
+    "imagenet": RetrainConfig(  # of PC-DARTS, arXiv 1907.05737, section 4.3
+        dataset="folder",
+        image_size=224,
+        augmentation="imagenet",
+        stem="imagenet",
+        init_channels=48,
+        layers=14,
+        epochs=250,
+        batch_size=1024,
+        learning_rate=0.5,
+        schedule="linear",
+        lr_warmup_epochs=5,
+        weight_decay=3e-5,
+        drop_path_prob=0.0,
+        label_smoothing=0.1,
+    ),
 }

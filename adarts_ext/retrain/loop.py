@@ -36,7 +36,7 @@ from adarts_ext.runs.device import peak_memory, resolve_device
 from adarts_ext.runs.epochs import Epochs, begin_run, epochs_left
 from adarts_ext.runs.folder import GENOTYPE_FILE, check_run_folder, open_run_folder, sole_run
 from adarts_ext.runs.metrics import evaluate_network
-from adarts_ext.runs.schedule import cosine_learning_rate, set_learning_rate
+from adarts_ext.runs.schedule import SCHEDULES, set_learning_rate, warmed_up
 from adarts_ext.runs.training import TrainingEpoch
 
 
@@ -193,9 +193,7 @@ def _retrain(
     steps, forward = len(state.loader), processes.graphed(tested)
     with epochs_left(state, config, folder, steps, history, under_way, other_epochs) as epochs:
         for training in epochs:
-            learning_rate = cosine_learning_rate(
-                config.learning_rate, config.learning_rate_min, training.epoch, config.epochs
-            )
+            learning_rate = epoch_learning_rate(config, training.epoch)
             set_learning_rate(state.optimizer, learning_rate)
             network.drop_path_prob = config.drop_path_prob * (training.epoch - 1) / config.epochs
             train_epoch(state, config, training, epochs)
@@ -241,6 +239,13 @@ def _retrain(
     if processes.is_first():
         result.save()
     return result
+
+
+def epoch_learning_rate(config: RetrainConfig, epoch: int) -> float:
+    """Return the learning rate of an epoch, counted from 1."""
+    fall = SCHEDULES[config.schedule]
+    rate = fall(config.learning_rate, config.learning_rate_min, epoch, config.epochs)
+    return warmed_up(rate, epoch, config.lr_warmup_epochs)
 
 
 def train_epoch(

@@ -57,4 +57,5 @@ def training_of(genotype: Genotype) -> Experiment:
         run=partial(retrain_on, genotype),
         result=RetrainResult,
         sum_up=SeedsResult.of,
+        genotype=genotype,
     )

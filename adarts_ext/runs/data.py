@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
+from functools import partial
 from typing import TypeAlias, TypeVar
 
 import torch
@@ -11,7 +12,7 @@ from torch.utils.data import Dataset
 from adarts_ext.arguments import naming
 from adarts_ext.data import ImageDataset, image_dataset, load_dataset
 from adarts_ext.data.split import stratified_indices
-from adarts_ext.nn.checks import can_be_halved_twice
+from adarts_ext.nn.stem import STEMS
 from adarts_ext.runs import processes
 from adarts_ext.runs.device import resolve_device
 from adarts_ext.runs.options import GIVEN, RunConfig
@@ -32,7 +33,7 @@ def config_of_given(config: Config, dataset: Given | None) -> Config:
     if dataset is None:
         return config
     defaults = {field.name: field.default for field in fields(RunConfig)}
-    for name in ("dataset", "data_dir", "download", "image_size"):
+    for name in ("dataset", "data_dir", "download", "image_size", "augmentation"):
         value = getattr(config, name)
         if value not in (defaults[name], GIVEN):
             raise ValueError(
@@ -100,11 +101,19 @@ def _all_data(config: RunConfig, dataset: Given | None) -> ImageDataset:
     if config.dataset == GIVEN:
         message = "the data of the run were given in Python; give them there again, as dataset=..."
         raise ValueError(message)
-    where = (config.data_dir, config.download, config.image_size, config.workers)
+    load = partial(
+        load_dataset,
+        config.dataset,
+        config.data_dir,
+        config.download,
+        config.image_size,
+        config.workers,
+        config.augmentation,
+    )
     if not config.download:
-        return load_dataset(config.dataset, *where)
+        return load()
     with processes.first_on_machine_first():  # the others find what it fetched
-        return load_dataset(config.dataset, *where)
+        return load()
 
 
 def run_data(config: RunConfig, dataset: Given | None) -> ImageDataset:
@@ -113,7 +122,7 @@ def run_data(config: RunConfig, dataset: Given | None) -> ImageDataset:
     Raises:
         TypeError, ValueError: If the data are damaged, or were given in Python and now are not;
             or there is only one class, a class has no training image, or a side of the images is
-            no multiple of 4 or below 16 pixels.
+            one that the network does not take.
         FileNotFoundError: If the data are not there.
     """
     data = load_data(config, dataset)
@@ -128,11 +137,12 @@ def run_data(config: RunConfig, dataset: Given | None) -> ImageDataset:
     if 0 in counts:
         name = data.class_names[counts.index(0)]
         raise ValueError(f"{where}: the class {name!r} has no training image")
-    if not all(map(can_be_halved_twice, data.image_size)):
+    sides = STEMS[config.stem]
+    if not all(map(sides.take, data.image_size)):
         height, width = data.image_size
         message = (
-            f"{where}: height and width of the images must be multiples of 4 and at least 16, got "
-            f"{height}x{width}"
+            f"{where}: height and width of the images must be multiples of {sides.multiple_of} and "
+            f"at least {sides.least}, got {height}x{width}"
         )
         if config.dataset == "folder":
             message += "; image_size gives them another size"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pickle
 import subprocess
 import sys
 import threading
@@ -16,6 +15,7 @@ import torch
 from adarts_ext.arguments import naming
 from adarts_ext.runs import processes
 from adarts_ext.runs.experiment import Experiment, SeedRun
+from adarts_ext.runs.share import describe_share
 from adarts_ext.runs.stop import stop_on_request
 
 SECONDS_BETWEEN_LOOKS = 0.1
@@ -58,7 +58,7 @@ def run_on_devices(
     reader, writer = os.pipe()
     shares = [runs[k :: len(devices)] for k in range(min(len(devices), len(runs)))]
     workers = [
-        _start(pickle.dumps((experiment, share)), device, writer)
+        _start(describe_share(experiment, share), device, writer)
         for share, device in zip(shares, devices, strict=False)
     ]
     os.close(writer)
@@ -86,7 +86,7 @@ def run_on_devices(
         raise naming(ValueError(message), "resume=True")
 
 
-def _start(task: bytes, device: str, output: int) -> subprocess.Popen[bytes]:
+def _start(share: str, device: str, output: int) -> subprocess.Popen[bytes]:
     worker = subprocess.Popen(
         [sys.executable, "-m", "adarts_ext.runs.share"],
         stdin=subprocess.PIPE,
@@ -94,7 +94,7 @@ def _start(task: bytes, device: str, output: int) -> subprocess.Popen[bytes]:
         env=os.environ | {"CUDA_VISIBLE_DEVICES": device},
         start_new_session=True,  # so that Ctrl-C comes once, from here
     )
-    worker.stdin.write(task)
+    worker.stdin.write(share.encode())
     worker.stdin.close()
     return worker
 

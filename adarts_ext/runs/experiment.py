@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from adarts_ext.data import ImageDataset
+from adarts_ext.genotype import Genotype
 from adarts_ext.runs.checkpoint import load_newest
 from adarts_ext.runs.options import RunConfig
 from adarts_ext.runs.result import RunResult, SeedsSummary
@@ -25,6 +26,7 @@ class Experiment:
             the runs before and after it.
         result: What a run comes to.
         sum_up: What several come to, given their results and the folder of all.
+        genotype: The genotype that is trained, None of a search.
     """
 
     check: Callable[[Any, Path, bool], Path]
@@ -32,6 +34,7 @@ class Experiment:
     run: Callable[[ImageDataset, Any, Path, bool, tuple[int, int]], RunResult]
     result: type[RunResult]
     sum_up: Callable[[Sequence[Any], Path], SeedsSummary]
+    genotype: Genotype | None = None
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ from typing import Any, ClassVar, TypeVar, get_type_hints
 
 from adarts_ext.arguments import naming, suggestion
 from adarts_ext.data import DATASETS
-from adarts_ext.data.load import check_needed
+from adarts_ext.data.load import AUGMENTATIONS, check_needed
 from adarts_ext.files import read_json, write_json
-from adarts_ext.nn.checks import can_be_halved_twice
+from adarts_ext.nn.stem import STEMS
 from adarts_ext.runs.folder import CONFIG_FILE, check_holds_run
 from adarts_ext.runs.precision import PRECISIONS
 
@@ -50,8 +50,10 @@ class RunConfig:
         data_dir: the folder with the files of a published data set ("data" by default), or the
             image folder itself.
         download: fetch a published data set when it is not in its folder.
-        image_size: side of the images in pixels, a multiple of 4 and at least 16, for digits (16
-            by default) and folder (as they are by default).
+        image_size: side of the images in pixels, for digits (16 by default) and folder (as they are
+            by default): a multiple of 4 and at least 16, with stem imagenet of 32 and at least 64.
+        augmentation: shift (small images, shifted by up to an eighth) or imagenet (random crops of
+            the large images of a folder, scaled to image_size; tests are of the middle of images).
         train_images: how many of the training images there are, the same ones for every seed,
             with the classes in proportion; all by default.
         device: auto (CUDA where there is one, else the CPU), cpu, cuda or cuda:<number>.
@@ -66,6 +68,8 @@ class RunConfig:
             default those that fit are kept there, and one a processor reads others, at most 8.
         sync_batch_norm: with several processes, have BatchNorms take the statistics of the whole
             batch, not of each process's part.
+        stem: the layers before the first cell: cifar (one convolution, for small images) or
+            imagenet (three of stride 2: the cells see an eighth of the images' size).
 
     Attributes:
         kind: The kind of the run, one of :data:`KINDS`.
@@ -89,6 +93,7 @@ class RunConfig:
     data_dir: str | None = None
     download: bool = False
     image_size: int | None = None
+    augmentation: str = one_of("shift", AUGMENTATIONS)
     train_images: int | None = None
     device: str = "auto"
     precision: str = one_of("fp32", PRECISIONS)
@@ -96,6 +101,7 @@ class RunConfig:
     save_every: float = 10.0
     workers: int | None = None
     sync_batch_norm: bool = False
+    stem: str = one_of("cifar", STEMS)
 
     def __post_init__(self) -> None:
         if isinstance(self.data_dir, os.PathLike):
@@ -111,12 +117,12 @@ class RunConfig:
         check_range("seed", self.seed, 0, LARGEST_SEED)
         check_range("save_every", self.save_every, 0)
         if self.image_size is not None:
-            check_image_size(self.image_size)
+            check_image_size(self.image_size, self.stem)
         if self.workers is not None:
             check_range("workers", self.workers, 0)
         if self.train_images is not None:
             check_range("train_images", self.train_images, 1)
-        check_needed(self.dataset, self.data_dir, self.download, self.image_size)
+        check_needed(self.dataset, self.data_dir, self.download, self.image_size, self.augmentation)
 
     def without_effect(self) -> dict[str, str]:
         """Return the options that others leave without an effect, each with the reason.
@@ -209,14 +215,15 @@ def check_type(name: str, value: Any, kind: Any) -> None:
         raise naming(ValueError(f"{name}: expected {EXPECTED[kind]}, got {value!r}"), name)
 
 
-def check_image_size(size: int) -> None:
-    """Refuse a side of images that the two reduction cells cannot halve twice.
+def check_image_size(size: int, stem: str = "cifar") -> None:
+    """Refuse a side of images that the two reduction cells cannot halve twice after a stem.
 
     Raises:
-        ValueError: If ``size`` is no multiple of 4, or below 16.
+        ValueError: If it is none of :data:`adarts_ext.nn.stem.STEMS`.
     """
-    if not can_be_halved_twice(size):
-        message = f"image_size: expected a multiple of 4, at least 16, got {size}"
+    if not STEMS[stem].take(size):
+        after = "" if stem == "cifar" else f" with stem {stem}"
+        message = f"image_size: expected {STEMS[stem]}{after}, got {size}"
         raise naming(ValueError(message), "image_size")
 
 

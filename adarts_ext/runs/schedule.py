@@ -28,6 +28,33 @@ def cosine_learning_rate(start: float, end: float, epoch: int, epochs: int) -> f
     return end + (start - end) * (1 + math.cos(math.pi * done)) / 2
 
 
+def linear_learning_rate(start: float, end: float, epoch: int, epochs: int) -> float:
+    """Return the learning rate of an epoch: a line over the run, from ``start`` to ``end``.
+
+    ``end + (start - end) * (1 - (epoch - 1) / epochs)``, with the arguments of
+    :func:`cosine_learning_rate`.
+
+    Example:
+        >>> [round(linear_learning_rate(0.4, 0.0, epoch, 4), 6) for epoch in (1, 2, 3, 4)]
+        [0.4, 0.3, 0.2, 0.1]
+    """
+    return end + (start - end) * (1 - (epoch - 1) / epochs)
+
+
+#: How the learning rate falls, by name.
+SCHEDULES = {"cosine": cosine_learning_rate, "linear": linear_learning_rate}
+
+
+def warmed_up(learning_rate: float, epoch: int, warmup_epochs: int) -> float:
+    """Return the part of a learning rate that an epoch has in a warm-up: ``epoch / warmup_epochs``.
+
+    Example:
+        >>> [warmed_up(0.5, epoch, warmup_epochs=2) for epoch in (1, 2, 3)]
+        [0.25, 0.5, 0.5]
+    """
+    return learning_rate * epoch / warmup_epochs if epoch < warmup_epochs else learning_rate
+
+
 def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:
     """Set the learning rate of all parameters of an optimizer.
 

@@ -94,7 +94,8 @@ def run_seeds(
             folder.mkdir(parents=True, exist_ok=True)
         with sole_run(folder):
             if processes.is_first():
-                write_json(folder / SEEDS_FILE, list(seeds))
+                known = seeds_of(folder, type(config)) if resume else []
+                write_json(folder / SEEDS_FILE, list(dict.fromkeys([*known, *seeds])))
             if executor is not None and left:
                 run_on_slurm(experiment, left, executor, folder)
             elif away:

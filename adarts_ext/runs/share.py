@@ -1,21 +1,59 @@
 """``python -m adarts_ext.runs.share``: one GPU's share of the runs of several seeds.
 
-:mod:`adarts_ext.runs.devices` starts it, and gives it pickled on stdin what to do.
+:mod:`adarts_ext.runs.devices` starts it, and says on stdin, as JSON, what to do.
 """
 
 from __future__ import annotations
 
-import pickle
+import json
 import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
 
+from adarts_ext.genotype import Genotype
 from adarts_ext.runs.data import run_data
-from adarts_ext.runs.experiment import run_in_turn
+from adarts_ext.runs.experiment import Experiment, SeedRun, run_in_turn
+
+
+def describe_share(experiment: Experiment, runs: Sequence[SeedRun]) -> str:
+    """Write down which runs a process is to make."""
+    genotype = experiment.genotype
+    return json.dumps(
+        {
+            "genotype": None if genotype is None else genotype.to_json(),
+            "runs": [
+                {"config": asdict(run.config), "folder": str(run.folder), "resume": run.resume}
+                for run in runs
+            ],
+        }
+    )
+
+
+def read_share(text: str) -> tuple[Experiment, list[SeedRun]]:
+    """Read what :func:`describe_share` wrote."""
+    share = json.loads(text)
+    if share["genotype"] is None:
+        from adarts_ext.search.config import SearchConfig as Config
+        from adarts_ext.search.seeds import SEARCH
+
+        experiment = SEARCH
+    else:
+        from adarts_ext.retrain.config import RetrainConfig as Config
+        from adarts_ext.retrain.seeds import training_of
+
+        experiment = training_of(Genotype.from_json(share["genotype"]))
+    runs = [
+        SeedRun(Config(**run["config"]), Path(run["folder"]), run["resume"])
+        for run in share["runs"]
+    ]
+    return experiment, runs
 
 
 def main() -> int:
     """Make the runs; return the exit status: 0, 1 for an error, 130 for Ctrl-C."""
     try:
-        experiment, runs = pickle.load(sys.stdin.buffer)
+        experiment, runs = read_share(sys.stdin.read())
         run_in_turn(experiment, run_data(runs[0].config, None), runs)
     except KeyboardInterrupt:
         return 130

@@ -30,6 +30,7 @@ def build_network(config: SearchConfig, dataset: ImageDataset) -> SearchNetwork:
         in_channels=dataset.in_channels,
         steps=config.steps,
         sync_batch_norm=config.sync_batch_norm,
+        stem=config.stem,
     )
 
 

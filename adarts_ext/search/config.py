@@ -50,7 +50,8 @@ class SearchConfig(RunConfig):
         arch_weight_decay: weight decay of Adam on alphas and betas.
         unrolled: take the gradient of alphas and betas at the weights one step ahead (second
             order), not at the present ones (first order); about four times the work.
-        augment: shift, and mirror where the data set allows it, the images that train.
+        augment: shift, and mirror where the data set allows it, the images that train; with
+            augmentation imagenet crop and mirror them.
 
     Raises:
         ValueError: If a value is out of its range, or two do not go together.

@@ -30,6 +30,10 @@ def test_the_size_is_that_of_the_published_network(capsys):
     ("options", "message"),
     [
         (["--image-size", "30"], "--image-size: expected a multiple of 4, at least 16, got 30"),
+        (
+            ["--stem", "imagenet"],
+            "--image-size: expected a multiple of 32, at least 64 with stem imagenet, got 32",
+        ),
         (["--num-classes", "1"], "--num-classes: expected at least 2, got 1"),
         (["--rounds", "0"], "--rounds: expected at least 1, got 0"),
     ],

@@ -204,7 +204,7 @@ def test_a_missing_extra_is_named_with_the_command_that_installs_it():
         (["search", "--resume"], "--resume needs the folder of the run: --out RUN"),
         (
             ["retrain", "ADARTS_V1", "--recipe", "best"],
-            "--recipe: expected one of published, darts, got 'best'",
+            "--recipe: expected one of published, darts, imagenet, got 'best'",
         ),
         (["search", "--precision", "half"], "--precision: expected one of fp32, bf16, got 'half'"),
         (["retrain"], "expected the genotype to train: GENOTYPE|RUN"),

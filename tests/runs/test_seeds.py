@@ -113,6 +113,14 @@ def test_what_has_ended_stays_and_the_rest_goes_on(swept, config, tmp_path, stop
         search_seeds(replace(config, epochs=3), folder, SEEDS, resume=True)
 
 
+def test_some_of_the_seeds_may_go_on_and_all_stay_known(swept, config):
+    folder, summary = swept
+    part = search_seeds(config, folder, [10, 1], resume=True)
+    assert part.runs == summary.runs[1:]
+    assert read_json(folder / "seeds.json") == SEEDS
+    assert search_seeds(config, folder, SEEDS, resume=True) == summary
+
+
 def test_what_has_ended_needs_no_data(swept, config, monkeypatch):
     folder, summary = swept
     monkeypatch.setattr(seeds_module, "run_data", None)
