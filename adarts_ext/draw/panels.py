@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
@@ -13,12 +15,23 @@ from matplotlib.ticker import MaxNLocator
 from adarts_ext.draw.figure import FAINT, INK
 from adarts_ext.draw.lines import MARGIN, Look, legend_line, style_axes, y_range
 
-# Inches: as wide as a telephone's screen, or half of it.
-CURVE_SIZE, MAP_WIDTH, BAR_WIDTH, SCALE_SIZE = (3.7, 2.2), 1.85, 3.7, (3.7, 0.42)
-MAP_ROW, MAP_MARGIN, LABEL_WIDTH = 0.125, 0.22, 0.76
-BAR_ROW, LEGEND_ROW, SEED_WIDTH = 0.26, 0.19, 0.6
+# Inches: as wide as a telephone's screen, heat maps half of it.
+WIDTH, CURVE_HEIGHT, SCALE_HEIGHT = 3.7, 2.2, 0.42
+MAP_WIDTH, MAP_ROW, MAP_MARGIN, MAP_LABEL = 1.85, 0.125, 0.22, 0.76
+BAR_ROW, BAR_LABEL, LEGEND_ROW = 0.26, 0.6, 0.19
 MAP_COLORS = "viridis"
 PART_COLORS = ("#8c5a2b", "#1d5fa8", "#6aa9dd", "#11795c", "#e8a33d", "#9aa3ad")
+
+_LEGEND: dict[str, Any] = {
+    "loc": "lower center",
+    "ncols": 3,
+    "frameon": False,
+    "fontsize": 7.5,
+    "borderpad": 0.1,
+    "handlelength": 2.6,
+    "columnspacing": 1.2,
+    "labelspacing": 0.25,
+}
 
 Curve = tuple[Look, Mapping[int, float]]  # values by epochs
 
@@ -31,36 +44,25 @@ def curve_figure(curves: Mapping[str, Curve], least: float, warmup_end: int = 0)
         least: The range below which the axis of the values does not magnify.
         warmup_end: The last epoch of the warm-up, which is shaded; 0 for none.
     """
-    width, height = CURVE_SIZE
-    rows = -(-len(curves) // 3) if len(curves) > 1 else 0
-    figure = Figure(figsize=(width, height + rows * LEGEND_ROW))
+    rows = _legend_rows(len(curves)) if len(curves) > 1 else 0
+    figure = Figure(figsize=(WIDTH, CURVE_HEIGHT + rows * LEGEND_ROW))
     bottom = (0.3 + rows * LEGEND_ROW) / figure.get_figheight()
-    axes = figure.add_axes((0.14, bottom, 0.83, 0.96 - bottom))
+    axes = figure.add_axes((0.14, bottom, 0.83, 0.92 - bottom))
     for label, (look, values) in curves.items():
         axes.add_line(look.line(list(values), list(values.values()), label))
     epochs = sorted({epoch for _, values in curves.values() for epoch in values})
     style_axes(axes, "", epochs, warmup_end)
     axes.ticklabel_format(axis="y", useOffset=False)
-    values = [list(values.values()) for _, values in curves.values()]
-    low, high = y_range(values, least)
-    if all(isinstance(value, int) and value >= 0 for line in values for value in line):
+    lines = [list(values.values()) for _, values in curves.values()]
+    low, high = y_range(lines, least)
+    if all(isinstance(value, int) and value >= 0 for line in lines for value in line):
         axes.yaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
         low = max(low, -MARGIN * high)
     axes.set_ylim(low, high)
     if rows:
         handles = [legend_line(look, label) for label, (look, _) in curves.items()]
-        figure.legend(handles=handles, loc="lower center", ncols=3, **_SMALL_LEGEND)
+        figure.legend(handles=handles, **_LEGEND)
     return figure
-
-
-_SMALL_LEGEND = {
-    "frameon": False,
-    "fontsize": 7.5,
-    "borderpad": 0.1,
-    "handlelength": 2.6,
-    "columnspacing": 1.2,
-    "labelspacing": 0.25,
-}
 
 
 def heat_map_figure(
@@ -81,7 +83,7 @@ def heat_map_figure(
     """
     height = len(rows) * MAP_ROW + MAP_MARGIN
     figure = Figure(figsize=(MAP_WIDTH, height))
-    left, low = LABEL_WIDTH / MAP_WIDTH, 0.8 * MAP_MARGIN / height
+    left, low = MAP_LABEL / MAP_WIDTH, 0.8 * MAP_MARGIN / height
     axes = figure.add_axes((left, low, 0.97 - left, 0.98 - low))
     axes.imshow(
         list(rows.values()),
@@ -103,7 +105,7 @@ def heat_map_figure(
 
 def scale_figure(limits: tuple[float, float]) -> Figure:
     """Build the figure that says what the colours of a heat map stand for."""
-    figure = Figure(figsize=SCALE_SIZE)
+    figure = Figure(figsize=(WIDTH, SCALE_HEIGHT))
     axes = figure.add_axes((0.03, 0.55, 0.94, 0.38))
     colors = ScalarMappable(Normalize(*limits), MAP_COLORS)
     figure.colorbar(colors, cax=axes, orientation="horizontal").outline.set_visible(False)
@@ -118,10 +120,10 @@ def time_figure(runs: Mapping[str, Mapping[str, float]]) -> Figure:
         runs: The seconds of each part, by the name of the run; all have the same parts.
     """
     parts = list(next(iter(runs.values())))
-    rows = -(-len(parts) // 3)
+    rows = _legend_rows(len(parts))
     height = len(runs) * BAR_ROW + 0.3 + rows * LEGEND_ROW
-    figure = Figure(figsize=(BAR_WIDTH, height))
-    left, low = SEED_WIDTH / BAR_WIDTH, (0.25 + rows * LEGEND_ROW) / height
+    figure = Figure(figsize=(WIDTH, height))
+    left, low = BAR_LABEL / WIDTH, (0.25 + rows * LEGEND_ROW) / height
     axes = figure.add_axes((left, low, 0.96 - left, 1 - low))
     starts = [0.0] * len(runs)
     for k, part in enumerate(parts):
@@ -133,8 +135,12 @@ def time_figure(runs: Mapping[str, Mapping[str, float]]) -> Figure:
     axes.invert_yaxis()
     axes.xaxis.set_major_locator(MaxNLocator(nbins=5))
     _style_ticks(axes, 7)
-    figure.legend(loc="lower center", ncols=3, **(_SMALL_LEGEND | {"handlelength": 1}))
+    figure.legend(**(_LEGEND | {"handlelength": 1}))
     return figure
+
+
+def _legend_rows(names: int) -> int:
+    return math.ceil(names / _LEGEND["ncols"])
 
 
 def _style_ticks(axes: Axes, size: float) -> None:

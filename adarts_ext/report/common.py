@@ -160,19 +160,19 @@ def going_on(record: RunRecord) -> list[tuple[str, str]]:
 
 
 def data_options(config: RunConfig) -> list[str]:
-    """Return the options of a command that name the data set of a run.
+    """Return the options of a command that name the data set of a run, and its images' treatment.
 
     Example:
         >>> from adarts_ext.retrain import RetrainConfig
         >>> data_options(RetrainConfig(dataset="folder", data_dir="photos"))
         ['--dataset', 'folder', '--data-dir', 'photos']
     """
-    return [
-        word
-        for name in ("dataset", "data_dir", "image_size")
-        if getattr(config, name) is not None
-        for word in (as_option(name), str(getattr(config, name)))
-    ]
+    words = ["--dataset", config.dataset]
+    for name in ("data_dir", "image_size", "augmentation", "stem"):
+        value = getattr(config, name)
+        if value != getattr(RunConfig, name):
+            words += [as_option(name), str(value)]
+    return words
 
 
 def minutes(seconds: float) -> str:

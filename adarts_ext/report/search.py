@@ -72,7 +72,7 @@ def derived_costs(record: RunRecord, genotype: Genotype) -> list[tuple[str, str]
     images = record.images()
     if images is None:
         return []
-    cost = network_cost(genotype, RetrainConfig(), images)
+    cost = network_cost(genotype, RetrainConfig(stem=record.config.stem), images)
     return [
         ("derived network's parameters", short_number(cost["parameters"])),
         ("its MACs, an image", short_number(cost["macs"])),

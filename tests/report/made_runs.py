@@ -23,18 +23,15 @@ DATASET = {
     "test_images": 8,
     "class_names": [EVIL, "light"],
     "digest": "0123",
-    "image_size": [16, 16],
     "mean": [0.5],
     "std": [0.25],
 }
 
 
-def make_search(folder: Path, done: int = 4, ended: bool = True, seed: int = 0) -> Path:
+def make_search(folder: Path, done: int = 4, ended: bool = True, seed: int = 0, **changes) -> Path:
     """Make the folder of a search of four epochs, one of them the warm-up."""
-    config = SearchConfig(
-        dataset="folder", data_dir="images", steps=2, epochs=4, warmup_epochs=1, seed=seed
-    )
-    _begin(folder, config)
+    options = {"steps": 2, "epochs": 4, "warmup_epochs": 1, "seed": seed}
+    _begin(folder, SearchConfig(dataset="folder", data_dir="images", **options | changes))
     history = [entry | _measured(entry["epoch"]) for entry in make_history(done, 2, warmup=1)]
     if done:
         write_json(folder / "history.json", history)
@@ -95,7 +92,8 @@ def _row(place: int, arm: str, seed: int) -> dict:
 def _begin(folder: Path, config: SearchConfig | RetrainConfig) -> None:
     folder.mkdir(parents=True)
     config.save(folder)
-    write_json(folder / "dataset.json", DATASET)
+    size = config.image_size or 16
+    write_json(folder / "dataset.json", DATASET | {"image_size": [size, size]})
     write_json(folder / "machine.json", {"torch": "2.14.1", "device": "cpu"})
 
 

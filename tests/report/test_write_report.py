@@ -113,19 +113,29 @@ def test_names_are_escaped(search):
 
 
 def test_what_the_records_have_more_is_shown(tmp_path):
-    folder = make_search(tmp_path / "run")
+    folder = make_retrain(tmp_path / "run")
     history = read_json(folder / "history.json")
     for entry in history:
         entry["margin_$normal"] = entry["margin_reduce"] = 0.1
         entry["margin_normal"] = 0.5 * entry["epoch"]
         entry["hessian_eigenvalue"] = None if entry["epoch"] < 3 else 4.0
-        entry["collapse"] = ["many <b> skips"] if entry["epoch"] == 4 else []
+        entry["collapse"] = ["many <b> skips"] if entry["epoch"] == 3 else []
     write_json(folder / "history.json", history)
     report = Report(folder, tmp_path / "report.html")
     captions = report.captions("Curves")
     assert captions.count("margin") == 1
     assert {"margin $normal", "hessian eigenvalue"} <= set(captions)
-    assert report.rows("Curves")[1:] == [["4", "collapse", "many <b> skips"]]
+    assert report.rows("Curves")[1:] == [["3", "collapse", "many <b> skips"]]
+
+
+def test_what_to_do_next_has_the_same_data_and_network(tmp_path):
+    folder = make_search(tmp_path / "run", 0, stem="imagenet", image_size=64)
+    first, second, third = Report(folder, tmp_path / "report.html").commands()
+    assert first == f"adarts retrain {folder}"
+    assert second == (
+        "adarts retrain random:0 --dataset folder --data-dir images --image-size 64 --stem imagenet"
+    )
+    assert third == f"adarts profile {folder}"
 
 
 def test_searches_that_have_not_ended(tmp_path):
