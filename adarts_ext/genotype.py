@@ -293,6 +293,16 @@ def incoming_edges(steps: int) -> list[slice]:
     return [slice(i * (i + 3) // 2, (i + 1) * (i + 4) // 2) for i in range(steps)]
 
 
+def count_nodes(edges: int) -> int:
+    """Return how many nodes the edges of a cell enter: the ``steps`` of :func:`incoming_edges`.
+
+    Example:
+        >>> [count_nodes(edges) for edges in (2, 5, 9, 14)]
+        [1, 2, 3, 4]
+    """
+    return (math.isqrt(9 + 8 * edges) - 3) // 2
+
+
 def derive(
     alphas_normal: Tensor,
     alphas_reduce: Tensor,
@@ -339,8 +349,7 @@ def derive(
 def _derive_cell(cell: str, alphas: Tensor, betas: Tensor | None) -> tuple[tuple[str, int], ...]:
     alphas = alphas.detach().cpu()
     edges = len(alphas) if alphas.dim() == 2 else 0
-    steps = (math.isqrt(9 + 8 * edges) - 3) // 2
-    nodes = incoming_edges(steps)
+    nodes = incoming_edges(count_nodes(edges))
     if not nodes or tuple(alphas.shape) != (nodes[-1].stop, len(PRIMITIVES)):
         raise ValueError(
             f"derive: alphas_{cell} has shape {tuple(alphas.shape)}, expected "
