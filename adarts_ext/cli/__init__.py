@@ -17,6 +17,7 @@ COMMANDS = {
     "search": "find a genotype, the structure of the cells that a network is made of",
     "retrain": "train the network of a genotype from random weights, and test it",
     "evaluate": "test a retrained network again",
+    "derive": "derive a genotype from a search again, within a budget or after another epoch",
     "profile": "say how large, how fast and how hungry the network of a genotype is here",
     "draw": "draw the cells of a genotype, and the history of a search",
     "bench": "measure against plain torch, or find the largest batch that fits",
