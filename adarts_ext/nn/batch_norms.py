@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from operator import is_
+from itertools import chain
+from operator import attrgetter, is_, itemgetter
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,7 @@ Updates = list[tuple[Sequence[nn.BatchNorm2d], Tensor]]
 
 RUNNING = ("running_mean", "running_var")
 BUFFERS = (*RUNNING, "num_batches_tracked")
+_kept, _each = attrgetter("_buffers"), itemgetter(*BUFFERS)
 
 
 def _buffers(name: str, norms: Sequence[nn.BatchNorm2d]) -> list[Tensor]:
@@ -56,7 +58,7 @@ class Norms(list):
     """
 
     _flat: tuple[Tensor, Tensor] | None = None
-    _views: list[list[Tensor]]
+    _views: list[Tensor]
 
     def flatten(self) -> None:
         """Lay the running statistics end to end; those of the BatchNorms become views.
@@ -70,19 +72,17 @@ class Norms(list):
         mean, variance = (torch.stack(_buffers(name, self)) for name in RUNNING)
         running, tracked = torch.stack([mean, mean, variance], dim=1), torch.stack(counts)
         self._flat = running, tracked
-        self._views = [list(running[:, place].unbind()) for place in (0, 2)]
-        self._views.append(list(tracked.unbind()))
-        for norm, *views in zip(self, *self._views, strict=True):
+        each = list(zip(running[:, 0], running[:, 2], tracked, strict=True))
+        for norm, views in zip(self, each, strict=True):
             norm._buffers.update(zip(BUFFERS, views, strict=True))
+        self._views = list(chain.from_iterable(each))
 
     def flat(self) -> tuple[Tensor, Tensor] | None:
         """Return running statistics and counts of batches, where those of all norms lie so."""
         if self._flat is None:
             return None
-        for name, views in zip(BUFFERS, self._views, strict=True):
-            if not all(map(is_, _buffers(name, self), views)):
-                return None
-        return self._flat
+        present = chain.from_iterable(map(_each, map(_kept, self)))
+        return self._flat if all(map(is_, present, self._views)) else None
 
     def __reduce__(self) -> tuple[type[Norms], tuple[list[nn.BatchNorm2d]]]:
         return Norms, (list(self),)  # copies are without

@@ -14,7 +14,6 @@ from adarts_ext.genotype import PRIMITIVES, incoming_edges
 from adarts_ext.nn import fused
 from adarts_ext.nn.backend import BACKENDS
 from adarts_ext.nn.batch_norms import (
-    Norms,
     Updates,
     reason_against_norms,
     update_running_statistics,
@@ -132,11 +131,9 @@ class SearchCell(nn.Module):
         self._layers0 = fused.Layers.below([self.preprocess0])
         self._layers1 = fused.Layers.below([self.preprocess1])
         self.selected_channels = self._ops[0].selected_channels
-        candidates = fused.Layers.join(edge.fused_layers for edge in self._ops)
-        self._candidates = candidates._replace(norms=Norms(candidates.norms))
+        self._candidates = fused.Layers.join(edge.fused_layers for edge in self._ops)
         self._flat: Tensor | None = None  # the weights of the candidates, see flatten
-        several = (self._layers0, self._layers1, self._candidates)
-        self._norms = fused.Layers.join(several).norms
+        self._norms = fused.Layers.join(self._several()).norms
 
     def forward(
         self,
@@ -206,8 +203,15 @@ class SearchCell(nn.Module):
         """
         if self._flat is None:
             self._flat = flatten(self.candidate_weights())
-            self._candidates.norms.flatten()
+            self._flatten_statistics()
         return self._flat
+
+    def _flatten_statistics(self) -> None:
+        for layers in self._several():
+            layers.norms.flatten()
+
+    def _several(self) -> tuple[fused.Layers, ...]:
+        return self._layers0, self._layers1, self._candidates
 
     def candidate_weights(self) -> list[nn.Parameter]:
         """Return the weights of all mixed operations, in the order of the fused kernels."""
@@ -220,7 +224,7 @@ class SearchCell(nn.Module):
             self._flat.data, self._flat.grad = fn(self._flat.data), None
             self._flat.grad = None if grad is None else fn(grad)
             attach(self._flat, self.candidate_weights())
-            self._candidates.norms.flatten()
+            self._flatten_statistics()
         return self
 
     def __getstate__(self) -> dict[str, Any]:
