@@ -151,7 +151,10 @@ def _search(
     if processes.is_first():
         (folder / GENOTYPES_FOLDER).mkdir(exist_ok=True)
     steps, passes = len(state.train_loader), Passes(state, config, device)
-    with epochs_left(state, config, folder, steps, history, under_way, other_epochs) as epochs:
+    with (
+        network.unchanging(),
+        epochs_left(state, config, folder, steps, history, under_way, other_epochs) as epochs,
+    ):
         for training in epochs:
             learning_rate = cosine_learning_rate(
                 config.learning_rate, config.learning_rate_min, training.epoch, config.epochs
