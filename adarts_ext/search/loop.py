@@ -163,7 +163,10 @@ def _search(
     steps, passes = len(state.train_loader), Passes(state, config, device)
     hessian_loader = make_hessian_loader(config, dataset, device) if config.hessian_every else None
     monitor = CollapseMonitor(config.collapse_skips, config.warmup_epochs, history)
-    with epochs_left(state, config, folder, steps, history, under_way, other_epochs) as epochs:
+    with (
+        network.unchanging(),
+        epochs_left(state, config, folder, steps, history, under_way, other_epochs) as epochs,
+    ):
         for training in () if must_stop(config, monitor) else epochs:
             learning_rate = cosine_learning_rate(
                 config.learning_rate, config.learning_rate_min, training.epoch, config.epochs
