@@ -312,6 +312,16 @@ def incoming_edges(steps: int) -> list[slice]:
     return [slice(i * (i + 3) // 2, (i + 1) * (i + 4) // 2) for i in range(steps)]
 
 
+def count_nodes(edges: int) -> int:
+    """Return how many nodes the edges of a cell enter: the ``steps`` of :func:`incoming_edges`.
+
+    Example:
+        >>> [count_nodes(edges) for edges in (2, 5, 9, 14)]
+        [1, 2, 3, 4]
+    """
+    return (math.isqrt(9 + 8 * edges) - 3) // 2
+
+
 def derive(
     alphas_normal: Tensor,
     alphas_reduce: Tensor,
@@ -356,10 +366,39 @@ def derive(
 
 
 def _derive_cell(cell: str, alphas: Tensor, betas: Tensor | None) -> tuple[tuple[str, int], ...]:
+    kept: list[tuple[str, int]] = []
+    for edges in operation_weights(cell, alphas, betas):
+        ranked = []
+        for source, weights in enumerate(edges):
+            candidates = [
+                (-weight, source, index)
+                for index, weight in enumerate(weights)
+                if PRIMITIVES[index] != "none"
+            ]
+            ranked.append(min(candidates))
+        kept.extend((PRIMITIVES[index], source) for _, source, index in sorted(ranked)[:2])
+    return tuple(kept)
+
+
+def operation_weights(
+    cell: str, alphas: Tensor, betas: Tensor | None
+) -> list[list[tuple[float, ...]]]:
+    """Return what every operation on every edge of a cell weighs, as :func:`derive` says.
+
+    Args:
+        cell: ``"normal"`` or ``"reduce"``, for errors.
+        alphas: As those of :func:`derive`.
+        betas: Likewise.
+
+    Returns:
+        A list a node of an entry a source, each with a weight for every one of :data:`PRIMITIVES`.
+
+    Raises:
+        ValueError: If a shape does not fit or a parameter is not finite.
+    """
     alphas = alphas.detach().cpu()
     edges = len(alphas) if alphas.dim() == 2 else 0
-    steps = (math.isqrt(9 + 8 * edges) - 3) // 2
-    nodes = incoming_edges(steps)
+    nodes = incoming_edges(count_nodes(edges))
     if not nodes or tuple(alphas.shape) != (nodes[-1].stop, len(PRIMITIVES)):
         raise ValueError(
             f"derive: alphas_{cell} has shape {tuple(alphas.shape)}, expected "
@@ -374,22 +413,18 @@ def _derive_cell(cell: str, alphas: Tensor, betas: Tensor | None) -> tuple[tuple
         if parameter is not None and not bool(torch.isfinite(parameter).all()):
             raise ValueError(f"derive: {name}_{cell} holds a value that is not finite")
 
-    kept: list[tuple[str, int]] = []
+    weights = []
     for node in nodes:
         edge_weights = [1.0] * (node.stop - node.start)
         if betas is not None:
             edge_weights = _softmax(betas[node].tolist())
-        ranked = []
-        for source, edge_weight in enumerate(edge_weights):
-            operation_weights = _softmax(alphas[node.start + source].tolist())
-            candidates = [
-                (-weight * edge_weight, source, index)
-                for index, weight in enumerate(operation_weights)
-                if PRIMITIVES[index] != "none"
+        weights.append(
+            [
+                tuple(weight * edge_weight for weight in _softmax(row))
+                for row, edge_weight in zip(alphas[node].tolist(), edge_weights, strict=True)
             ]
-            ranked.append(min(candidates))
-        kept.extend((PRIMITIVES[index], source) for _, source, index in sorted(ranked)[:2])
-    return tuple(kept)
+        )
+    return weights
 
 
 def _softmax(values: Sequence[float]) -> list[float]:

@@ -35,6 +35,10 @@ CALLS = {
     "adarts_ext.retrain.retrain": "genotype, config, run_folder, resume=False, dataset=None",
     "adarts_ext.search.search_seeds": "config, run_folder, seeds, resume=False, dataset=None",
     "adarts_ext.retrain.retrain_seeds": "genotype, config, run_folder, seeds, resume=False",
+    "adarts_ext.search.CollapseMonitor": "collapse_skips=3, warmup_epochs=0, history=()",
+    "adarts_ext.search.largest_hessian_eigenvalue": "network, validation_batch",
+    "adarts_ext.retrain.derive_within": "alphas_normal, alphas_reduce, betas_normal=None, "
+    "betas_reduce=None",
     "adarts_ext.data.image_dataset": "train, test=None, flip=False",
     "adarts_ext.export.InputImages": "image_size, mean, std, class_names=()",
     "adarts_ext.export.export_network": "network, images, to, path",
@@ -53,7 +57,10 @@ CALLS |= {
     for name, first in {"MixedOp": "C, stride", "Cell": "steps, multiplier", "Network": "C"}.items()
 }
 NAMES = ("PRIMITIVES", "ADARTS_V1", "ADARTS_V2", "PC_DARTS")
-COMMANDS = ("search", "retrain", "evaluate", "export", "profile", "draw", "bench", "info")
+COMMANDS = (
+    *("search", "retrain", "evaluate", "compare", "export", "derive"),
+    *("profile", "draw", "bench", "info"),
+)
 
 
 def get(path: str):

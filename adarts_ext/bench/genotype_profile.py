@@ -56,6 +56,14 @@ class ProfileConfig:
         check_choice("stem", self.stem, STEMS)
         check_image_size(self.image_size, self.stem)
 
+    def network(self) -> tuple[RetrainConfig, ImageKind]:
+        """Return the options of the network, and what it has to know of images."""
+        images = ImageKind(self.in_channels, (self.image_size,) * 2, self.num_classes)
+        network = RetrainConfig(
+            init_channels=self.init_channels, layers=self.layers, stem=self.stem
+        )
+        return network, images
+
 
 def profile_genotype(genotype: Genotype, config: ProfileConfig) -> dict[str, Any]:
     """Measure the network of a genotype, without auxiliary head, with random weights and images.
@@ -75,10 +83,7 @@ def profile_genotype(genotype: Genotype, config: ProfileConfig) -> dict[str, Any
         ValueError: If the device is not there.
     """
     device = resolve_device(config.device)
-    images = ImageKind(config.in_channels, (config.image_size,) * 2, config.num_classes)
-    whole = RetrainConfig(
-        init_channels=config.init_channels, layers=config.layers, stem=config.stem
-    )
+    whole, images = config.network()
     plain = replace(whole, auxiliary=False)
     torch.manual_seed(0)
     networks = [build_network(genotype, plain, images).to(device) for _ in range(2)]

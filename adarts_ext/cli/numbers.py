@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import re
+from decimal import Decimal
+
+from adarts_ext.arguments import naming
+
 
 def short_number(value: int) -> str:
     """Write a count with four digits and, from a thousand on, the prefix k, M, G or T.
@@ -15,6 +20,27 @@ def short_number(value: int) -> str:
     rounded, prefixes = float(f"{value:.4g}"), "kMGT"
     power = min((len(str(int(rounded))) - 1) // 3, len(prefixes))
     return f"{rounded / 1000**power:#.4g} {prefixes[power - 1]}"
+
+
+def parse_number(name: str, text: str) -> int:
+    """Read a count, which may have the prefix k, M, G or T.
+
+    Args:
+        name: What it is called, for the error.
+        text: The count.
+
+    Raises:
+        ValueError: If the text is something else.
+
+    Example:
+        >>> [parse_number("max_params", text) for text in ("987", "3.5M", "1.2 G")]
+        [987, 3500000, 1200000000]
+    """
+    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?([kMGT]?)", text.strip(), re.ASCII)
+    if not found:
+        message = f"{name}: expected a number such as 3500000 or 3.5M, got {text!r}"
+        raise naming(ValueError(message), name)
+    return round(Decimal(found[1]) * 1000 ** " kMGT".index(found[2] or " "))
 
 
 def describe_cost(parameters: int, macs: int, flops: int) -> str:

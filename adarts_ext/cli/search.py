@@ -76,6 +76,10 @@ def report_one(result: SearchResult) -> None:
         f"validation accuracy of the supernet {result.validation_accuracy:.4f} "
         f"after {result.epochs} epochs, {duration(result.seconds)}"
     )
+    if result.collapse:
+        print(f"the search collapses: {'; '.join(result.collapse)}")
+    if result.genotype_epoch < result.epochs:
+        print(f"so it was stopped; the cells are those after epoch {result.genotype_epoch}")
     time = describe_time(result.time, result.images_per_second, result.peak_memory_bytes)
     print(f"time: {time}")
     place = shlex.quote(str(result.folder))

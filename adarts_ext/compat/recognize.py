@@ -198,7 +198,7 @@ def _once(
         return tried()
     device = next((p.device for p in module.parameters()), torch.device("cpu"))
     alike = tuple(
-        (name, type(part), part.extra_repr(), repr(plain_attributes(part)))
+        (name, type(part), part.extra_repr(), repr(plain_attributes(vars(part))))
         for name, part in module.named_modules()
     )
     key = (alike, device, *more)

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from adarts_ext.nn.unchanged import AsBuilt
+from adarts_ext.nn.unchanged import AsBuilt, Attributes
 
 _SCALARS = (bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.device)
 # Torch's own: hooks set some of them, DataParallel the last two.
@@ -43,14 +43,14 @@ class Watch:
             kind: plain_attributes for kind in parts if not kind.__module__.startswith("torch.nn.")
         }
         self.built = AsBuilt(module, self.settings)
-        self.attributes = plain_attributes(module)
+        self.attributes = plain_attributes(vars(module))
         self.outside = {
             kind: surroundings(kind) for kind in map(_as_written, {*parts, type(module)})
         }
 
     def change(self, module: nn.Module) -> str | None:
         """Return what has changed, or None."""
-        if plain_attributes(module) != self.attributes:
+        if plain_attributes(vars(module)) != self.attributes:
             return f"an attribute of {type(module).__name__} was changed"
         for kind, before in self.outside.items():
             now = surroundings(kind)
@@ -71,11 +71,11 @@ def is_replica(module: nn.Module) -> bool:
     return module.__dict__.get("_is_replica", False)
 
 
-def plain_attributes(module: nn.Module) -> dict[str, Any]:
+def plain_attributes(attributes: Attributes) -> dict[str, Any]:
     """Return the numbers and strings, alone or in containers, that a module may compute by."""
     return {
         name: value if isinstance(value, _SCALARS) else repr(value)
-        for name, value in module.__dict__.items()
+        for name, value in attributes.items()
         if name not in _TORCHS and _is_plain(value)
     }
 

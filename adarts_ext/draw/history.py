@@ -25,7 +25,7 @@ from adarts_ext.draw.lines import (
     y_range,
 )
 from adarts_ext.files import read_json
-from adarts_ext.genotype import PRIMITIVES, incoming_edges, state_name
+from adarts_ext.genotype import PRIMITIVES, count_nodes, incoming_edges, state_name
 from adarts_ext.runs.folder import HISTORY_FILE
 
 PANEL_WIDTH, PANEL_HEIGHT = 2.2, 1.5  # inches
@@ -66,7 +66,7 @@ def draw_history(run_folder: str | os.PathLike[str], path: str | os.PathLike[str
 
 def history_figure(history: Sequence[dict[str, Any]]) -> Figure:
     """Build the figure that :func:`draw_history` writes, from the records of the epochs."""
-    nodes = _count_nodes(len(history[0]["alphas_normal"]))
+    nodes = count_nodes(len(history[0]["alphas_normal"]))
     with_betas = history[0]["betas_normal"] is not None
     columns = nodes + 1 + with_betas
     cell_height = nodes * PANEL_HEIGHT + 0.7
@@ -81,13 +81,6 @@ def history_figure(history: Sequence[dict[str, Any]]) -> Figure:
         _draw_cell(part, history, cell, part.subplots(nodes, columns, squeeze=False))
     _draw_training(training, history)
     return figure
-
-
-def _count_nodes(edges: int) -> int:
-    nodes = 1
-    while incoming_edges(nodes)[-1].stop < edges:
-        nodes += 1
-    return nodes
 
 
 def _warmup_end(history: Sequence[dict[str, Any]]) -> int:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from operator import is_
+from itertools import chain
+from operator import attrgetter, is_, itemgetter
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,7 @@ Updates = list[tuple[Sequence[nn.BatchNorm2d], Tensor]]
 
 RUNNING = ("running_mean", "running_var")
 BUFFERS = (*RUNNING, "num_batches_tracked")
+_kept, _each = attrgetter("_buffers"), itemgetter(*BUFFERS)
 
 
 def _buffers(name: str, norms: Sequence[nn.BatchNorm2d]) -> list[Tensor]:
@@ -55,8 +57,10 @@ class Norms(list):
         (tensor([0.1000, 0.1000]), tensor(1))
     """
 
-    _flat: tuple[Tensor, Tensor] | None = None
-    _views: list[list[Tensor]]
+    #: Running statistics and counts of batches, where those of all norms lie so.
+    flat: tuple[Tensor, Tensor] | None = None
+    _laid: tuple[Tensor, Tensor] | None = None
+    _views: list[Tensor]
 
     def flatten(self) -> None:
         """Lay the running statistics end to end; those of the BatchNorms become views.
@@ -69,20 +73,19 @@ class Norms(list):
             return
         mean, variance = (torch.stack(_buffers(name, self)) for name in RUNNING)
         running, tracked = torch.stack([mean, mean, variance], dim=1), torch.stack(counts)
-        self._flat = running, tracked
-        self._views = [list(running[:, place].unbind()) for place in (0, 2)]
-        self._views.append(list(tracked.unbind()))
-        for norm, *views in zip(self, *self._views, strict=True):
+        self.flat = self._laid = running, tracked
+        # As data: autograd keeps those of a layer, and must not take a change of others for theirs.
+        parts = zip(running[:, 0], running[:, 2], tracked, strict=True)
+        each = [[part.data for part in row] for row in parts]
+        for norm, views in zip(self, each, strict=True):
             norm._buffers.update(zip(BUFFERS, views, strict=True))
+        self._views = list(chain.from_iterable(each))
 
-    def flat(self) -> tuple[Tensor, Tensor] | None:
-        """Return running statistics and counts of batches, where those of all norms lie so."""
-        if self._flat is None:
-            return None
-        for name, views in zip(BUFFERS, self._views, strict=True):
-            if not all(map(is_, _buffers(name, self), views)):
-                return None
-        return self._flat
+    def look(self) -> None:
+        """Find out whether the statistics are still those that were laid end to end."""
+        if self._laid is not None:
+            present = chain.from_iterable(map(_each, map(_kept, self)))
+            self.flat = self._laid if all(map(is_, present, self._views)) else None
 
     def __reduce__(self) -> tuple[type[Norms], tuple[list[nn.BatchNorm2d]]]:
         return Norms, (list(self),)  # copies are without
@@ -102,11 +105,10 @@ def update_running_statistics(updates: Updates) -> None:
                 if some[0].momentum != momentum:
                     continue
                 statistics = statistics.to(some[0].running_mean.dtype)
-                flat = some.flat() if isinstance(some, Norms) else None
-                if flat is not None:
-                    running.append(flat[0])
+                if isinstance(some, Norms) and some.flat is not None:
+                    running.append(some.flat[0])
                     batch.append(statistics)
-                    counts.append(flat[1])
+                    counts.append(some.flat[1])
                     continue
                 for name, of_batch in zip(RUNNING, statistics.unbind(1)[::2], strict=True):
                     running += _buffers(name, some)

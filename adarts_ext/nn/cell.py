@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import functools
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from adarts_ext.genotype import PRIMITIVES, incoming_edges
 from adarts_ext.nn import fused
 from adarts_ext.nn.backend import BACKENDS
 from adarts_ext.nn.batch_norms import (
-    Norms,
     Updates,
     reason_against_norms,
     update_running_statistics,
@@ -30,6 +31,10 @@ from adarts_ext.nn.selection import SELECTIONS
 from adarts_ext.nn.synchronised import shared_batch
 from adarts_ext.nn.unchanged import AsBuilt, constant_when_compiled
 from adarts_ext.ops.operator import check_tensor
+
+#: The cell, number of hooks and mode of which all layers were looked at, and what was found.
+_Found = tuple[tuple[int, int, bool] | None, str | None]
+_NOTHING: _Found = (None, None)
 
 
 class SearchCell(nn.Module):
@@ -133,11 +138,10 @@ class SearchCell(nn.Module):
         self._layers0 = fused.Layers.below([self.preprocess0])
         self._layers1 = fused.Layers.below([self.preprocess1])
         self.selected_channels = self._ops[0].selected_channels
-        candidates = fused.Layers.join(edge.fused_layers for edge in self._ops)
-        self._candidates = candidates._replace(norms=Norms(candidates.norms))
+        self._candidates = fused.Layers.join(edge.fused_layers for edge in self._ops)
         self._flat: Tensor | None = None  # the weights of the candidates, see flatten
-        several = (self._layers0, self._layers1, self._candidates)
-        self._norms = fused.Layers.join(several).norms
+        self._found: _Found | None = None  # what _look found, where that is kept
+        self._norms = fused.Layers.join(self._several()).norms
 
     def forward(
         self,
@@ -163,9 +167,30 @@ class SearchCell(nn.Module):
             update_running_statistics(seen)
         return nodes if isinstance(s1, ImageBlocks) else feature_map(nodes)
 
+    @contextmanager
+    def unchanging(self) -> Iterator[None]:
+        """See :meth:`adarts_ext.nn.SearchNetwork.unchanging`."""
+        before, self._found = self._found, _NOTHING
+        try:
+            yield
+        finally:
+            self._found = before
+
     @constant_when_compiled
     def _reason_not_fused(self) -> str | None:
         """Return why the fused kernels cannot compute this cell, or None."""
+        if self._found is None:
+            return self._look()
+        # Of all hooks that were ever registered. A replica of DataParallel is another cell.
+        state = id(self), RemovableHandle.next_id, self.training
+        if self._found[0] != state:
+            self._found = state, self._look()
+        return self._found[1]
+
+    def _look(self) -> str | None:
+        """Look at all layers; return why the fused kernels cannot compute them, or None."""
+        for layers in self._several():
+            layers.norms.look()
         return (
             fused.reason_against_kind(self.backend, self.selected_channels, self._ops[0].channels)
             or self._built.change(self)
@@ -207,8 +232,15 @@ class SearchCell(nn.Module):
         """
         if self._flat is None:
             self._flat = flatten(self.candidate_weights())
-            self._candidates.norms.flatten()
+            self._flatten_statistics()
         return self._flat
+
+    def _flatten_statistics(self) -> None:
+        for layers in self._several():
+            layers.norms.flatten()
+
+    def _several(self) -> tuple[fused.Layers, ...]:
+        return self._layers0, self._layers1, self._candidates
 
     def candidate_weights(self) -> list[nn.Parameter]:
         """Return the weights of all mixed operations, in the order of the fused kernels."""
@@ -216,16 +248,17 @@ class SearchCell(nn.Module):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> SearchCell:
         super()._apply(fn, recurse)
+        self._found = self._found and _NOTHING
         if self._flat is not None:  # it stays the same object, as parameters do
             grad = self._flat.grad
             self._flat.data, self._flat.grad = fn(self._flat.data), None
             self._flat.grad = None if grad is None else fn(grad)
             attach(self._flat, self.candidate_weights())
-            self._candidates.norms.flatten()
+            self._flatten_statistics()
         return self
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_flat": None}
+        return {**self.__dict__, "_flat": None, "_found": None}
 
     def _forward_by_operator(
         self, s0: Tensor, s1: Tensor, alphas: Tensor, betas: Tensor | None

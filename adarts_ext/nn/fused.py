@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from adarts_ext import _library
-from adarts_ext.nn.batch_norms import Updates, given_statistics
+from adarts_ext.nn.batch_norms import Norms, Updates, given_statistics
 from adarts_ext.nn.image_blocks import ImageBlocks, compute_dtype
 from adarts_ext.nn.selection import SELECTIONS
 from adarts_ext.ops.common import CELL_DTYPES
@@ -73,7 +73,7 @@ class Layers(NamedTuple):
     """The layers below a module that the fused kernels stand for, in their order."""
 
     convolutions: list[nn.Conv2d]
-    norms: list[nn.BatchNorm2d]
+    norms: Norms
 
     @classmethod
     def below(cls, parts: Iterable[nn.Module]) -> Layers:
@@ -81,7 +81,7 @@ class Layers(NamedTuple):
         layers = [layer for part in parts for layer in part.modules()]
         return cls(
             [layer for layer in layers if isinstance(layer, nn.Conv2d)],
-            [layer for layer in layers if isinstance(layer, nn.BatchNorm2d)],
+            Norms(layer for layer in layers if isinstance(layer, nn.BatchNorm2d)),
         )
 
     @classmethod
@@ -94,7 +94,7 @@ class Layers(NamedTuple):
     def join(cls, several: Iterable[Layers]) -> Layers:
         """Put the layers of several modules one after another."""
         convolutions, norms = zip(*several, strict=True)
-        return cls([*itertools.chain(*convolutions)], [*itertools.chain(*norms)])
+        return cls([*itertools.chain(*convolutions)], Norms(itertools.chain(*norms)))
 
 
 class EdgeKind(NamedTuple):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from operator import attrgetter
+from operator import itemgetter
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +23,7 @@ from adarts_ext.nn.synchronised import shared_batch
 from adarts_ext.nn.unchanged import AsBuilt, constant_when_compiled
 from adarts_ext.ops.operator import check_tensor
 
-MIXED_OP_SETTINGS = attrgetter("channels", "stride", "proportion", "selection", "backend")
+MIXED_OP_SETTINGS = itemgetter("channels", "stride", "proportion", "selection", "backend")
 
 
 class PartialMixedOp(nn.Module):
@@ -106,7 +106,7 @@ class PartialMixedOp(nn.Module):
                 operation = nn.Sequential(operation, nn.BatchNorm2d(selected, affine=False))
             self._ops.append(operation)
         self._built = AsBuilt(self)
-        self._settings = MIXED_OP_SETTINGS(self)
+        self._settings = MIXED_OP_SETTINGS(vars(self))
         self.fused_layers = fused.Layers.of_edge(
             dict(zip(PRIMITIVES, self._ops, strict=True)), getattr(self, "ca", None)
         )
@@ -138,7 +138,7 @@ class PartialMixedOp(nn.Module):
     @constant_when_compiled
     def _reason_not_fused(self) -> str | None:
         """Return why the fused kernels cannot compute this edge, or None."""
-        if MIXED_OP_SETTINGS(self) != self._settings:
+        if MIXED_OP_SETTINGS(vars(self)) != self._settings:
             return "a PartialMixedOp was changed"
         return (
             fused.reason_against_kind(self.backend, self.selected_channels, self.channels)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -190,6 +191,26 @@ class SearchNetwork(StemmedNetwork):
         flat = [cell.flatten() for cell in fused_cells]
         inside = {id(weight) for cell in fused_cells for weight in cell.candidate_weights()}
         return [*flat, *(weight for weight in self.parameters() if id(weight) not in inside)]
+
+    @contextmanager
+    def unchanging(self) -> Iterator[None]:
+        """Take the layers for unchanged within the block, so that a pass need not look at them all.
+
+        A pass looks at some 5,000 layers, since the fused kernels stand for them: half of what the
+        host does in a step. Within the block it looks once, and again when the network's mode or
+        its dtype was changed or a hook was registered anywhere. No layer or buffer may be exchanged
+        or set up otherwise there; all values may change.
+
+        Example:
+            >>> network = SearchNetwork(init_channels=4, layers=3)
+            >>> with network.unchanging():
+            ...     for _ in range(2):
+            ...         logits = network(torch.randn(2, 3, 16, 16))
+        """
+        with ExitStack() as stack:
+            for cell in self.cells:
+                stack.enter_context(cell.unchanging())
+            yield
 
     def genotype(self) -> Genotype:
         """Derive the genotype that the architecture parameters stand for now.

@@ -1,5 +1,6 @@
 """Training a derived network from the start, and evaluating it."""
 
+from adarts_ext.retrain.budget import derive_within
 from adarts_ext.retrain.config import RetrainConfig
 from adarts_ext.retrain.evaluate import evaluate
 from adarts_ext.retrain.loop import retrain
@@ -10,6 +11,7 @@ __all__ = [
     "RetrainConfig",
     "RetrainResult",
     "SeedsResult",
+    "derive_within",
     "evaluate",
     "retrain",
     "retrain_seeds",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -128,13 +128,20 @@ class Epochs:
             self.pause(training, rng)
             yield batch
 
-    def end(self, entry: dict[str, Any], curves: dict[str, float], line: str) -> None:
+    def end(
+        self,
+        entry: dict[str, Any],
+        curves: dict[str, float],
+        line: str,
+        warnings: Sequence[str] = (),
+    ) -> None:
         """Record an epoch, save the state after it, and print a line; stop if that was asked for.
 
         Args:
             entry: The record; ``epoch`` counts from 1.
             curves: TensorBoard's points, by their tags.
             line: What to say of the epoch on stderr.
+            warnings: What to warn of, at the end of that line and on the bar.
 
         Raises:
             KeyboardInterrupt, SystemExit: If the run was asked to stop.
@@ -143,7 +150,7 @@ class Epochs:
         self.monitor.record(entry, curves)
         self.clock.lap("other")
         self._save(None)
-        self.progress.end_epoch(entry["epoch"], entry["seconds"], line)
+        self.progress.end_epoch(entry["epoch"], entry["seconds"], line, warnings)
         received, _ = self._agreed(False)
         if received:
             stop_by(received)

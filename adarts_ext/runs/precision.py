@@ -15,9 +15,10 @@ PRECISIONS = ("fp32", "bf16")
 def set_precision(network: nn.Module, precision: str) -> None:
     """Let a network compute its passes in a precision from now on, wherever it is called.
 
-    With ``"bf16"`` its forward pass, and so its backward pass, runs under ``torch.autocast`` to
-    bfloat16. Weights, their gradients and BatchNorms' statistics stay float32, and so do what it
-    returns and the loss made of it. Copies of the network keep the precision.
+    With ``"fp32"`` they are its own. With ``"bf16"`` its forward pass, and so its backward pass,
+    runs under ``torch.autocast`` to bfloat16. Weights, their gradients and BatchNorms' statistics
+    stay float32, and so do what it returns and the loss made of it. Copies of the network keep the
+    precision.
 
     Args:
         network: A network that takes images, and returns logits or a tuple of them.
@@ -30,6 +31,7 @@ def set_precision(network: nn.Module, precision: str) -> None:
         >>> logits.dtype, bool((logits == logits.bfloat16()).all())
         (torch.float32, True)
     """
+    vars(network).pop("forward", None)  # that of another precision
     if precision == "bf16":
         # A partial: unlike a closure, it is copied with the network that its method belongs to.
         network.forward = partial(_in_bfloat16, network.forward)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 
 from tqdm import tqdm
 
@@ -82,19 +83,24 @@ class Progress:
         self._epoch.update()
         self._run.update()
 
-    def end_epoch(self, epoch: int, seconds: float, line: str) -> None:
+    def end_epoch(
+        self, epoch: int, seconds: float, line: str, warnings: Sequence[str] = ()
+    ) -> None:
         """Close the epoch's bar and print one line about the epoch on stderr.
 
         Args:
             epoch: The epoch, counted from 1.
             seconds: What it took; the epochs that are left are taken to be as long.
             line: What to say of it, before these seconds and the time left.
+            warnings: What to warn of, at the end of the line and on the bar of the run.
         """
         self._epoch.close()
+        self._run.set_postfix_str("; ".join(warnings))
         if not processes.is_first():
             return
         left = seconds * (self.epochs - epoch + self.epochs_after)
-        tqdm.write(f"{line}, {seconds:.1f} s, {duration(left)} left", file=sys.stderr)
+        warning = f"; warning: {'; '.join(warnings)}" if warnings else ""
+        tqdm.write(f"{line}, {seconds:.1f} s, {duration(left)} left{warning}", file=sys.stderr)
 
 
 def duration(seconds: float) -> str:

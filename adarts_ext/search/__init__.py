@@ -2,10 +2,21 @@
 
 from typing import Any
 
+from adarts_ext.search.collapse import CollapseMonitor
 from adarts_ext.search.config import PRESETS, SearchConfig
+from adarts_ext.search.hessian import largest_hessian_eigenvalue
 from adarts_ext.search.result import SearchResult, SweepResult
 
-__all__ = ["PRESETS", "SearchConfig", "SearchResult", "SweepResult", "search", "search_seeds"]
+__all__ = [
+    "PRESETS",
+    "CollapseMonitor",
+    "SearchConfig",
+    "SearchResult",
+    "SweepResult",
+    "largest_hessian_eigenvalue",
+    "search",
+    "search_seeds",
+]
 
 
 def __getattr__(name: str) -> Any:

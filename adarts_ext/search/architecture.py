@@ -2,46 +2,71 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from adarts_ext.genotype import PRIMITIVES, incoming_edges, state_name
-from adarts_ext.nn import SearchNetwork
+from adarts_ext.genotype import PRIMITIVES, derive, incoming_edges, state_name
+
+POOLINGS = ("max_pool_3x3", "avg_pool_3x3")
 
 
-def describe_architecture(network: SearchNetwork) -> dict[str, Any]:
+def describe_architecture(network: nn.Module) -> dict[str, Any]:
     """Return where alphas and betas stand, in plain numbers.
+
+    Args:
+        network: A supernet, or what has its ``alphas_normal``, ``alphas_reduce`` and, with edge
+            normalisation, ``betas_normal`` and ``betas_reduce``.
 
     Returns:
         For each cell (``normal``, ``reduce``): ``alphas_*``, softmaxed over the operations, one
         list an edge; ``betas_*``, softmaxed over the edges into each node, or None without edge
         normalisation; ``alphas_entropy_*``, the mean entropy of an edge's alphas, and
-        ``betas_entropy_*``, that of a node's betas, in nats; and ``skip_connections_*``, how many
-        of the derived cell's operations are skip connections.
+        ``betas_entropy_*``, that of a node's betas, in nats; ``alphas_normalized_entropy_*``, the
+        first as a part of the highest, log 8, in [0, 1]; ``alphas_margin_*``, how far an edge's
+        largest alpha is above the second, ``none`` left out, on average; and ``skip_connections_*``
+        and ``poolings_*``, how many of the derived cell's operations are skip connections and
+        poolings.
+
+    Raises:
+        ValueError: If a shape does not fit or a parameter is not finite.
 
     Example:
+        >>> from adarts_ext.nn import SearchNetwork
         >>> network = SearchNetwork(init_channels=4, layers=3, backend="reference", proportion=2)
         >>> round(describe_architecture(network)["alphas_entropy_normal"], 3)  # nearly log 8
         2.079
     """
-    genotype = network.genotype()
+    parameters = {
+        name: getattr(network, name, None)
+        for name in ("alphas_normal", "alphas_reduce", "betas_normal", "betas_reduce")
+    }
+    genotype = derive(**parameters)
     record: dict[str, Any] = {}
     for cell in ("normal", "reduce"):
-        alphas = _softmax(getattr(network, f"alphas_{cell}"))
+        ops = [op for op, _ in getattr(genotype, cell)]
+        alphas, betas = _softmax(parameters[f"alphas_{cell}"]), parameters[f"betas_{cell}"]
+        entropy = _entropy(alphas).mean().item()
+        best, second = alphas[:, _CHOSEN].topk(2).values.unbind(-1)
         record[f"alphas_{cell}"] = alphas.tolist()
-        record[f"alphas_entropy_{cell}"] = _entropy(alphas).mean().item()
-        betas = getattr(network, f"betas_{cell}")
+        record[f"alphas_entropy_{cell}"] = entropy
+        record[f"alphas_normalized_entropy_{cell}"] = entropy / math.log(len(PRIMITIVES))
+        record[f"alphas_margin_{cell}"] = (best - second).mean().item()
         record[f"betas_{cell}"] = record[f"betas_entropy_{cell}"] = None
         if betas is not None:
-            nodes = [_softmax(betas[node]) for node in incoming_edges(network.steps)]
+            nodes = [_softmax(betas[node]) for node in incoming_edges(len(ops) // 2)]
             record[f"betas_{cell}"] = torch.cat(nodes).tolist()
             entropies = torch.stack([_entropy(node) for node in nodes])
             record[f"betas_entropy_{cell}"] = entropies.mean().item()
-        ops = [op for op, _ in getattr(genotype, cell)]
         record[f"skip_connections_{cell}"] = ops.count("skip_connect")
+        record[f"poolings_{cell}"] = sum(op in POOLINGS for op in ops)
     return record
+
+
+# What a derived edge can have.
+_CHOSEN = [place for place, op in enumerate(PRIMITIVES) if op != "none"]
 
 
 def _softmax(parameters: Tensor) -> Tensor:
@@ -82,7 +107,7 @@ def _tag(name: str) -> str:
     head, _, tail = name.rpartition("_")
     if tail in ("loss", "accuracy"):
         return f"{tail}/{head}"
-    if tail in ("normal", "reduce"):
+    if tail in ("normal", "reduce", "eigenvalue"):
         return f"{head}/{tail}"
     return f"run/{name}"
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from adarts_ext.arguments import naming
 from adarts_ext.data import BatchLoader, ImageDataset, split
+from adarts_ext.data.split import stratified_indices
 from adarts_ext.data.stored import StoredImages
 from adarts_ext.nn import SearchNetwork
 from adarts_ext.runs import processes
@@ -109,3 +110,28 @@ def make_loaders(
     # The last has the same images, and the same memory.
     evaluation = make(validation.images, validation.labels, config.seed, training=False)
     return train, validation, evaluation
+
+
+def make_hessian_loader(
+    config: SearchConfig, dataset: ImageDataset, device: torch.device
+) -> BatchLoader:
+    """Make the loader of the batch that the Hessian is measured on, always the same one.
+
+    It has images of the second half as they are, the classes in proportion.
+    """
+    _, half = split(dataset, config.train_portion, config.seed)
+    chosen, _ = stratified_indices(dataset.train_labels[half], config.batch_size, config.seed)
+    return BatchLoader(
+        dataset.train_images[half[chosen]],
+        dataset.train_labels[half[chosen]],
+        config.batch_size,
+        mean=dataset.mean,
+        std=dataset.std,
+        augment=False,
+        flip=False,
+        padding=0,
+        device=device,
+        seed=config.seed,
+        shuffle=False,
+        share=processes.share(),
+    )

@@ -52,6 +52,13 @@ class SearchConfig(RunConfig):
             order), not at the present ones (first order); about four times the work.
         augment: shift, and mirror where the data set allows it, the images that train; with
             augmentation imagenet crop and mirror them.
+        collapse_skips: how many skip connections in the normal cell are a sign that the search
+            collapses, of which a warning tells (2 in DARTS+).
+        hessian_every: epochs between two measurements of the largest eigenvalue of the validation
+            loss's Hessian in alphas and betas, after the warm-up; 0 for none. Each takes as long as
+            up to 40 passes in float64.
+        stop_on_collapse: end the search at a sign of a collapse, with the genotype of the last good
+            epoch, if there is one.
 
     Raises:
         ValueError: If a value is out of its range, or two do not go together.
@@ -91,13 +98,16 @@ class SearchConfig(RunConfig):
     arch_weight_decay: float = 1e-3
     unrolled: bool = False
     augment: bool = True
+    collapse_skips: int = 3
+    hessian_every: int = 0
+    stop_on_collapse: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
         selection = SELECTIONS[self.selection]
         # The attention has half as many channels within as it weighs.
         check_range("init_channels", self.init_channels, 2 if selection.attention else 1)
-        for name in ("steps", "proportion", "epochs", "batch_size"):
+        for name in ("steps", "proportion", "epochs", "batch_size", "collapse_skips"):
             check_range(name, getattr(self, name), 1)
         check_range("layers", self.layers, 3)
         for name in ("learning_rate", "grad_clip", "arch_learning_rate"):
@@ -106,7 +116,8 @@ class SearchConfig(RunConfig):
             check_range(name, getattr(self, name), 0)
         check_range("momentum", self.momentum, 0, 1)
         check_range("learning_rate_min", self.learning_rate_min, 0, self.learning_rate)
-        check_range("warmup_epochs", self.warmup_epochs, 0)
+        for name in ("warmup_epochs", "hessian_every"):
+            check_range(name, getattr(self, name), 0)
         for name in ("train_portion", "arch_beta1", "arch_beta2"):
             value = getattr(self, name)
             check_range(name, value, 0, 1, above=name == "train_portion")
@@ -130,12 +141,13 @@ class SearchConfig(RunConfig):
                 "apart what is compared there"
             )
             raise naming(ValueError(message), "precision", "unrolled")
-        if self.unrolled and selection.channels == "random":
-            message = (
-                f"unrolled: expected another selection than {self.selection}, which would give "
-                "each of the passes that are compared a network of its own"
-            )
-            raise naming(ValueError(message), "unrolled", "selection")
+        for name in ("unrolled", "hessian_every"):
+            if getattr(self, name) and selection.channels == "random":
+                message = (
+                    f"{name}: expected another selection than {self.selection}, which would give "
+                    "each of the passes that are compared a network of its own"
+                )
+                raise naming(ValueError(message), name, "selection")
 
     def without_effect(self) -> dict[str, str]:
         """Return the options that others leave without an effect, each with the reason."""

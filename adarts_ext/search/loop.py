@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from adarts_ext.data import BatchLoader, ImageDataset
+from adarts_ext.genotype import Genotype
 from adarts_ext.runs import processes
 from adarts_ext.runs.clock import sum_up_times, time_record
 from adarts_ext.runs.data import Given, config_of_given, run_data
@@ -25,9 +26,16 @@ from adarts_ext.runs.metrics import evaluate_network
 from adarts_ext.runs.precision import set_precision
 from adarts_ext.runs.schedule import cosine_learning_rate, set_learning_rate
 from adarts_ext.runs.training import TrainingEpoch
-from adarts_ext.search.architecture import curves, describe_architecture
-from adarts_ext.search.build import build_network, make_loaders, make_optimizers
+from adarts_ext.search.architecture import curves
+from adarts_ext.search.build import (
+    build_network,
+    make_hessian_loader,
+    make_loaders,
+    make_optimizers,
+)
+from adarts_ext.search.collapse import CollapseMonitor
 from adarts_ext.search.config import SearchConfig
+from adarts_ext.search.hessian import largest_hessian_eigenvalue
 from adarts_ext.search.passes import Passes
 from adarts_ext.search.result import SearchResult
 from adarts_ext.search.state import SearchState
@@ -43,7 +51,9 @@ def search(
 
     The training images are divided in two halves. Every step trains alphas and betas on a batch
     of the second half, and then the weights on a batch of the first (DARTS, arXiv 1806.09055,
-    algorithm 1). After every epoch the supernet's accuracy on the second half is measured.
+    algorithm 1). After every epoch the supernet's accuracy on the second half is measured, and a
+    :class:`CollapseMonitor` looks at alphas and betas; with ``config.stop_on_collapse`` it may end
+    the search.
 
     The folder gets ``config.json``, TensorBoard's event files and, after every epoch,
     ``checkpoint.pt``, ``history.json`` and ``genotypes/epoch-0001.json`` and so on; at the end
@@ -151,8 +161,13 @@ def _search(
     if processes.is_first():
         (folder / GENOTYPES_FOLDER).mkdir(exist_ok=True)
     steps, passes = len(state.train_loader), Passes(state, config, device)
-    with epochs_left(state, config, folder, steps, history, under_way, other_epochs) as epochs:
-        for training in epochs:
+    hessian_loader = make_hessian_loader(config, dataset, device) if config.hessian_every else None
+    monitor = CollapseMonitor(config.collapse_skips, config.warmup_epochs, history)
+    with (
+        network.unchanging(),
+        epochs_left(state, config, folder, steps, history, under_way, other_epochs) as epochs,
+    ):
+        for training in () if must_stop(config, monitor) else epochs:
             learning_rate = cosine_learning_rate(
                 config.learning_rate, config.learning_rate_min, training.epoch, config.epochs
             )
@@ -163,10 +178,12 @@ def _search(
             validation_loss, validation_accuracy = evaluate_network(
                 network, epochs.watched(evaluation_loader, training), passes.forward
             )
+            eigenvalue = None
+            if measures_hessian(config, training.epoch):
+                eigenvalue = largest_hessian_eigenvalue(network, hessian_loader.next())
             epochs.clock.lap("evaluation")
             if processes.is_first():
-                file = folder / GENOTYPES_FOLDER / f"epoch-{training.epoch:04d}.json"
-                network.genotype().save(file)
+                network.genotype().save(genotype_file(folder, training.epoch))
             entry = {
                 "epoch": training.epoch,
                 "learning_rate": learning_rate,
@@ -174,18 +191,27 @@ def _search(
                 "arch_loss": training.other_loss(),
                 "validation_loss": validation_loss,
                 "validation_accuracy": validation_accuracy,
-                **describe_architecture(network),
+                **monitor.observe(network, eigenvalue),
                 **time_record(epochs.clock.take(), steps, steps * config.batch_size),
                 "peak_memory_bytes": peak_memory(device),
             }
-            epochs.end(entry, curves(entry), summary(entry, config))
+            epochs.end(entry, curves(entry), summary(entry, config), entry["collapse"] or ())
+            if must_stop(config, monitor):
+                break
 
+    genotype, genotype_epoch = network.genotype(), len(history)
+    if must_stop(config, monitor):
+        genotype_epoch = monitor.last_good_epoch
+        file = genotype_file(folder, genotype_epoch)
+        genotype = processes.from_first(lambda: Genotype.load(file))
     result = SearchResult(
         folder=folder,
-        genotype=network.genotype(),
+        genotype=genotype,
         dataset=dataset.name,
         seed=config.seed,
-        epochs=config.epochs,
+        epochs=len(history),
+        genotype_epoch=genotype_epoch,
+        collapse=history[-1].get("collapse") or [],
         parameters=sum(weight.numel() for weight in network.parameters()),
         validation_loss=history[-1]["validation_loss"],
         validation_accuracy=history[-1]["validation_accuracy"],
@@ -195,6 +221,22 @@ def _search(
         result.genotype.save(folder / GENOTYPE_FILE)
         result.save()
     return result
+
+
+def genotype_file(folder: Path, epoch: int) -> Path:
+    """Return the file with the genotype after an epoch, counted from 1."""
+    return folder / GENOTYPES_FOLDER / f"epoch-{epoch:04d}.json"
+
+
+def measures_hessian(config: SearchConfig, epoch: int) -> bool:
+    """Return whether the Hessian is measured after an epoch: none of the warm-up."""
+    every = config.hessian_every
+    return every > 0 and epoch > config.warmup_epochs and epoch % every == 0
+
+
+def must_stop(config: SearchConfig, monitor: CollapseMonitor) -> bool:
+    """Return whether the search ends with the last good genotype; without one it goes on."""
+    return config.stop_on_collapse and monitor.collapsed and monitor.last_good_epoch is not None
 
 
 def train_epoch(

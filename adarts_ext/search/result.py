@@ -11,8 +11,7 @@ from typing import ClassVar
 
 from adarts_ext.genotype import Genotype
 from adarts_ext.runs.result import RunResult, SeedsSummary, common_numbers, mean_and_deviation
-
-POOLINGS = ("max_pool_3x3", "avg_pool_3x3")
+from adarts_ext.search.architecture import POOLINGS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +20,11 @@ class SearchResult(RunResult):
 
     Args:
         seed: Seed of the search.
-        epochs: Its epochs.
+        epochs: Its epochs, fewer than were asked for if it was stopped.
+        genotype_epoch: The epoch after which the genotype is derived: the last, or where
+            ``stop_on_collapse`` stopped the search the last good one.
+        collapse: The signs of a collapse after the last epoch
+            (:class:`~adarts_ext.search.CollapseMonitor`); they say why a search was stopped.
         parameters: How many weights the supernet has, beside alphas and betas.
         validation_loss: The supernet's mean cross entropy on the second half of the training
             images after the last epoch, in nats.
@@ -39,6 +42,8 @@ class SearchResult(RunResult):
 
     seed: int
     epochs: int
+    genotype_epoch: int
+    collapse: list[str]
     parameters: int
     validation_loss: float
     validation_accuracy: float
@@ -54,7 +59,7 @@ class SweepResult(SeedsSummary):
 
     Args:
         seeds: The seeds.
-        epochs: Epochs of each search.
+        epochs: Epochs of each search; of the longest, where some were stopped.
         parameters: As in each search.
         validation_accuracy_mean: Mean of the supernets' accuracies on the second half of the
             training images after the last epoch, in [0, 1].
@@ -94,7 +99,7 @@ class SweepResult(SeedsSummary):
             agreement=agreement(genotypes),
             skip_connections=tuple(count(one, ("skip_connect",)) for one in genotypes),
             poolings=tuple(count(one, POOLINGS) for one in genotypes),
-            **common_numbers(runs, folder),
+            **common_numbers(runs, folder) | {"epochs": max(run.epochs for run in runs)},
         )
 
 

@@ -7,7 +7,7 @@ processes have a part each of a batch, gradients are the means over all of them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -155,15 +155,40 @@ def hessian_vector_product(
         One tensor for each of ``network.arch_parameters()``.
     """
     arch = network.arch_parameters()
+
+    def gradient() -> list[Tensor]:
+        with without_gradient(weights):
+            return _gradient(_loss(network, batch), arch)
+
+    return central_difference(gradient, weights, vector, distance)
+
+
+def central_difference(
+    gradient: Callable[[], Sequence[Tensor]],
+    parameters: Sequence[Tensor],
+    vector: Sequence[Tensor],
+    distance: float,
+) -> list[Tensor]:
+    """Return how a gradient changes along a vector: ``(g(p + r v) - g(p - r v)) / 2r``.
+
+    Args:
+        gradient: g, computed with the parameters as they are.
+        parameters: p, leaf tensors that are moved in place, and put back bit for bit.
+        vector: v, one tensor for each of ``parameters``.
+        distance: ``r ||v||``, how far they are moved each way, in the norm over all of them.
+
+    Returns:
+        One tensor for each that ``gradient`` gives.
+    """
     norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(vector)))
     radius = distance / norm.clamp_min(torch.finfo(norm.dtype).tiny)  # v = 0 gives a product of 0
     shift = torch._foreach_mul(vector, radius)
 
-    def gradient_at(sign: int) -> list[Tensor]:
-        with put_back(weights), without_gradient(weights):
+    def gradient_at(sign: int) -> Sequence[Tensor]:
+        with put_back(parameters):
             with torch.no_grad():
-                torch._foreach_add_(weights, shift, alpha=sign)
-            return _gradient(_loss(network, batch), arch)
+                torch._foreach_add_(parameters, shift, alpha=sign)
+            return gradient()
 
     ahead, behind = gradient_at(1), gradient_at(-1)
     return [(a - b) / (2 * radius) for a, b in zip(ahead, behind, strict=True)]

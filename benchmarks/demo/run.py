@@ -1,12 +1,12 @@
-"""Search, train, evaluate and draw on scikit-learn's digits, by the commands a user would type.
+"""Search, train, test and draw on real images, by the commands a user would type.
 
-A random genotype is trained the same way beside the found one. All numbers in the summary are read
-from the runs' own files.
+On Fashion-MNIST where it is installed, on scikit-learn's digits where it is not. Genotypes at
+random are trained the same way beside the found one, and the last lines say whether it beats those
+of its size. All numbers are read from the comparison's own files.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
@@ -14,8 +14,15 @@ import sys
 import time
 from pathlib import Path
 
+from adarts_ext.compare import Plan
+from adarts_ext.compare.plan import RANDOM
+from adarts_ext.compare.rows import ROWS_FILE, read_runs
+from adarts_ext.compare.summary import sum_up
+from adarts_ext.data.idx import FASHION_MNIST, find_folder
+
 HERE = Path(os.path.relpath(Path(__file__).parent))
 RUNS = Path("runs/demo")
+ARM = "ADARTS"
 
 
 def adarts(*arguments: str | Path) -> None:
@@ -27,34 +34,42 @@ def adarts(*arguments: str | Path) -> None:
         raise SystemExit(done.returncode)
 
 
-def result(run: Path) -> dict:
-    """Read what a run wrote about itself."""
-    return json.loads((run / "result.json").read_text())
+def summary(folder: Path) -> list[str]:
+    """Say how the found network did beside those at random."""
+    arms = {arm.arm: arm for arm in sum_up(Plan.load(folder), read_runs(folder / ROWS_FILE))}
+    found, drawn = arms[ARM], arms[RANDOM]
+    difference = 100 * found.against_size.mean
+    scatter = 100 * drawn.against_size.deviation
+    verdict = "better" if difference < 0 else "worse"
+    if abs(difference) <= scatter:
+        verdict += ", which is no more than these differ among themselves"
+    both = {"found": found, f"mean of {len(drawn.seeds)} at random": drawn}
+    lines = [
+        f"{name}: test error {100 * arm.error.mean:.2f} %, {arm.parameters.mean:,.0f} parameters"
+        for name, arm in both.items()
+    ]
+    lines.append(
+        f"the found network is {abs(difference):.2f} percentage points {verdict} (deviation "
+        f"{scatter:.2f}): beside the mean network at random of its size"
+    )
+    if found.outside:
+        lines.append("its size is outside of theirs, so the line through them is drawn on")
+    return lines
 
 
 def main() -> None:
     """Run the demo from the start and print its summary."""
     started = time.monotonic()
     shutil.rmtree(RUNS, ignore_errors=True)
-    search, found, random = RUNS / "search", RUNS / "found", RUNS / "random"
-    adarts("search", "--config", HERE / "search.yaml", "--out", search)
-    adarts("draw", search, "--out", RUNS / "cells.png")
-    adarts("retrain", search, "--config", HERE / "retrain.yaml", "--out", found)
-    adarts("retrain", "random:0", "--config", HERE / "retrain.yaml", "--out", random)
-    adarts("evaluate", found)
-
-    print(f"\nSummary, digits, {(time.monotonic() - started) / 60:.1f} minutes in all:")
-    searched = result(search)
-    print(f"  search: supernet validation accuracy {searched['validation_accuracy']:.2%}")
-    for label, run in (("found", found), ("random", random)):
-        trained = result(run)
-        print(
-            f"  {label} genotype, trained: test accuracy {trained['test_accuracy_last']:.2%} after "
-            f"the last of {trained['epochs']} epochs (best: {trained['test_accuracy_best']:.2%} in "
-            f"epoch {trained['best_epoch']}), {trained['parameters']:,} parameters"
-        )
-    drawings = ", ".join(str(path) for path in sorted(RUNS.glob("*.png")))
-    print(f"  genotype: {search / 'genotype.json'}\n  drawings: {drawings}")
+    name = "digits" if find_folder(FASHION_MNIST, None) is None else "fashion_mnist"
+    compared = RUNS / "compared"
+    adarts("compare", HERE / f"{name}.yaml", "--out", compared)
+    adarts("draw", compared / ARM / "seed-0" / "search", "--out", RUNS / "cells.png")
+    adarts("evaluate", compared / ARM / "seed-0" / "retrain")
+    print(f"\nSummary, {name}, {(time.monotonic() - started) / 60:.1f} minutes in all:")
+    print("\n".join(f"  {line}" for line in summary(compared)))
+    drawings = [*sorted(RUNS.glob("*.png")), compared / "comparison.svg"]
+    print(f"  drawings: {', '.join(map(str, drawings))}")
 
 
 if __name__ == "__main__":

@@ -66,11 +66,12 @@ def test_it_is_done_once():
     assert all(one is other for one, other in again)
 
 
-def test_a_cell_that_leaves_the_kernels_trains_its_flat_weights():
+@pytest.mark.parametrize("hooked", [lambda edge: edge, lambda edge: edge._ops[4]])
+def test_a_cell_that_leaves_the_kernels_trains_its_flat_weights(hooked):
     plain, flat = network(), network()
     weights = flat.flat_parameters()
     for net in (plain, flat):  # hooks are called operator by operator
-        net.cells[1]._ops[0].register_forward_hook(lambda *_: None)
+        hooked(net.cells[1]._ops[0]).register_forward_hook(lambda *_: None)
     assert not flat.cells[1].is_fused
     assert train(flat, weights) == train(plain, plain.parameters())
     assert_same(plain, flat)
@@ -129,17 +130,17 @@ def norms_of(net: SearchNetwork):
 def test_running_statistics_lie_end_to_end_and_are_what_they_were():
     plain, flat = network(), network()
     flat.flat_parameters()
-    assert all(norms.flat() is not None for norms in norms_of(flat))
-    assert all(norms.flat() is None for norms in norms_of(plain))
+    assert all(norms.flat is not None for norms in norms_of(flat))
+    assert all(norms.flat is None for norms in norms_of(plain))
     for net in (plain, flat):
         net(IMAGES)
         net.double()(IMAGES.double())
-    assert all(norms.flat() is not None for norms in norms_of(flat))
+    assert all(norms.flat is not None for norms in norms_of(flat))
     for name, expected in statistics(plain).items():
         assert torch.equal(statistics(flat)[name], expected), name
         assert expected.dtype in (torch.float64, torch.int64)
     flat.load_state_dict(network().double().state_dict())
-    assert all(norms.flat() is not None for norms in norms_of(flat))
+    assert all(norms.flat is not None for norms in norms_of(flat))
     flat(IMAGES.double())
     assert torch.equal(flat.cells[0]._ops[0]._ops[1][1].num_batches_tracked, torch.tensor(1))
 
@@ -169,4 +170,4 @@ def test_copies_have_running_statistics_of_their_own(copied):
         assert torch.equal(net_after[name], tensor), name
         assert not torch.equal(other_after[name], tensor) or tensor.numel() == 0, name
     other.flat_parameters()
-    assert all(norms.flat() is not None for norms in norms_of(other))
+    assert all(norms.flat is not None for norms in norms_of(other))

@@ -64,7 +64,7 @@ def change_selection(cell):
         *CHANGES,
         (exchange_candidate, "a layer was exchanged"),
         (exchange_edge, "a layer was exchanged"),
-        (parametrize_weight, "a layer was exchanged"),
+        (parametrize_weight, "a layer has another class"),
         (prune_weight, "a layer has hooks"),
         (scale_edge, "a layer has hooks"),
         (change_selection, "a PartialMixedOp was changed"),

@@ -51,7 +51,8 @@ COMMON = {
     "learning_rate": 0.05,
     "save_every": 0.0,
 }
-SEARCH = SearchConfig(**COMMON, steps=2, proportion=2, warmup_epochs=1, arch_learning_rate=0.01)
+CELLS = {"steps": 2, "proportion": 2, "warmup_epochs": 1}
+SEARCH = SearchConfig(**COMMON, **CELLS, arch_learning_rate=0.01, hessian_every=2)
 RETRAIN = RetrainConfig(**COMMON)
 STEPS = {"search": 4, "retrain": 8}  # of an epoch; runs are broken off in the second of the second
 KINDS = pytest.mark.parametrize("config", [SEARCH, RETRAIN], ids=["search", "retrain"])
@@ -128,6 +129,9 @@ def test_two_processes_make_one_run(config, data_dir, tmp_path):
     for ours, theirs in zip(*histories, strict=True):
         for name in ("train_loss", "train_accuracy", f"{evaluation_of(config)}_accuracy"):
             assert ours[name] == pytest.approx(theirs[name], rel=1e-3)
+    if config.kind == "search":
+        eigenvalues = [history[-1]["hessian_eigenvalue"] for history in histories]
+        assert eigenvalues[0] == pytest.approx(eigenvalues[1], rel=0.05)
     assert distance(synchronised, alone) < 0.05 * distance(local, alone)
 
 

@@ -97,7 +97,7 @@ def test_a_signal_lets_the_step_end_and_saves(
 
 @pytest.mark.parametrize(
     ("name", "where"),
-    [("evaluate_network", (1, STEPS)), ("describe_architecture", (2, None))],
+    [("evaluate_network", (1, STEPS)), ("summary", (2, None))],
 )
 @pytest.mark.slow
 def test_a_signal_between_the_steps_of_two_epochs(

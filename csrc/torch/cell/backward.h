@@ -26,15 +26,21 @@ class CellBackward {
     const cell::Sizes& z = plan_.sizes;
     const Tensor& like = tensors.nodes;
     const ScalarType accumulate = accumulate_dtype(like.scalar_type());
-    partial_ = partial_sums(plan_, like, backend);
-    sums_ = empty_tensor(like, {plan_.edges(), cell::kSums * z.selected}, ScalarType::Double);
-    first_sums_ = empty_tensor(like, {plan_.edges(), 4 * z.selected}, ScalarType::Double);
+    // One piece for all sums, in the order of how they must be aligned.
+    if (z.hidden > 0) scale_part_elements_ = backend.scale_parts(z);
+    const int64_t partial = partial_sums(plan_, backend);
+    const int64_t scale_parts = plan_.edges() * scale_part_elements_;
+    const int64_t first_sums = plan_.edges() * first_sum_elements();
+    sums_at_ = partial + scale_parts + first_sums;
+    all_sums_ = empty_tensor(like, {sums_at_ + plan_.edges() * sum_elements()}, ScalarType::Double);
+    scale_parts_ = data<double>(all_sums_) + partial;
+    first_sums_ = scale_parts_ + scale_parts;
+    sums_ = first_sums_ + first_sums;
     if (z.hidden > 0) {
-      grad_scores_ = empty_tensor(like, {plan_.edges(), tensors.plane_elements()}, accumulate);
-      grad_pools_ = empty_tensor(like, {plan_.edges(), 2 * tensors.plane_elements()}, accumulate);
+      scale_grads_ = empty_tensor(like, {3 * plan_.edges() * tensors.plane_elements()}, accumulate);
+      grad_scores_ = data<A>(*scale_grads_);
+      grad_pools_ = grad_scores_ + plan_.edges() * tensors.plane_elements();
     }
-    const int64_t scale_parts = z.hidden > 0 ? backend.scale_parts(z) : 0;
-    scale_parts_ = empty_tensor(like, {plan_.edges(), scale_parts}, ScalarType::Double);
     if (gradients.weights.has_value())
       weight_parts_ = backend.zeros(like, backend.parts(z) * plan_.weights, accumulate);
     dx_.resize(plan_.edges(), like);
@@ -64,6 +70,8 @@ class CellBackward {
   int64_t node_elements() const {
     return tensors_.chosen_elements(1) / plan_.sizes.selected * plan_.sizes.channels;
   }
+  int64_t sum_elements() const { return cell::kSums * plan_.sizes.selected; }
+  int64_t first_sum_elements() const { return 4 * plan_.sizes.selected; }
   A* weight_part(int64_t e) const {
     return data<A>(weight_parts_) + backend_.parts(plan_.sizes) * plan_.weights_at[e];
   }
@@ -75,8 +83,7 @@ class CellBackward {
   // The edges with all their temporaries.
   cell::Group<T> group(const std::vector<int64_t>& edges) {
     cell::Group<T> made = tensors_.group(edges, backend_);
-    made.partial = data<double>(partial_);
-    const int64_t c = plan_.sizes.selected;
+    made.partial = data<double>(all_sums_);
     for (size_t k = 0; k < edges.size(); ++k) {
       const int64_t e = edges[k], target = plan_.targets[e];
       cell::Edge<T>& edge = made.edge[k];
@@ -88,14 +95,13 @@ class CellBackward {
         edge.grad = data<T>(node_grads_[target]);
         edge.grad_block = elements / plan_.sizes.blocks;
       }
-      edge.sums = data<double>(sums_) + e * cell::kSums * c;
-      edge.first_sums = data<double>(first_sums_) + e * 4 * c;
+      edge.sums = sums_ + e * sum_elements();
+      edge.first_sums = first_sums_ + e * first_sum_elements();
       edge.dx = data<T>(dx_[e]);
       if (plan_.sizes.hidden > 0) {
-        edge.grad_scale = data<A>(*grad_scores_) + e * tensors_.plane_elements();
-        edge.scale_parts = data<double>(scale_parts_) + e * scale_parts_.size(1);
-        if (needs_input(e))
-          edge.grad_pools = data<A>(*grad_pools_) + 2 * e * tensors_.plane_elements();
+        edge.grad_scale = grad_scores_ + e * tensors_.plane_elements();
+        edge.scale_parts = scale_parts_ + e * scale_part_elements_;
+        if (needs_input(e)) edge.grad_pools = grad_pools_ + 2 * e * tensors_.plane_elements();
       }
       if (gradients_.weights.has_value()) edge.grad_weights = weight_part(e);
     }
@@ -146,7 +152,8 @@ class CellBackward {
     backend_.finish_sums(finish);
     const bool several = plan_.processes.several() && plan_.sizes.training;
     if (several)  // after d alpha and d beta, which are of this process's images
-      plan_.processes.sum(torch::stable::narrow(sums_, 0, edges.front(), edges.size()));
+      plan_.processes.sum(torch::stable::narrow(
+          all_sums_, 0, sums_at_ + edges.front() * sum_elements(), edges.size() * sum_elements()));
 
     std::vector<int64_t> needed;  // whose inputs or weights somebody asks for
     for (const int64_t e : edges)
@@ -164,7 +171,7 @@ class CellBackward {
     few_at_a_time(back, backend_, [&](const cell::Group<T>& few) {
       backend_.second_half_backward(few);
       const int64_t rows = cell::first_rows(plan_.sizes.selected);
-      if (several) plan_.processes.sum_parts(parts_of(partial_, few, rows), 0, rows);
+      if (several) plan_.processes.sum_parts(parts_of(all_sums_, few, rows), 0, rows);
       backend_.finish_first(few);
       backend_.first_half_backward(few);
     });
@@ -183,8 +190,12 @@ class CellBackward {
   CellGradients<T>& gradients_;
   const CellPlan& plan_;
   const Backend& backend_;
-  Tensor partial_, sums_, first_sums_, scale_parts_;
-  OptionalTensor grad_scores_, grad_pools_, weight_parts_;
+  Tensor all_sums_;  // the present group's sums in parts, and then those of every edge
+  int64_t sums_at_, scale_part_elements_ = 0;
+  double *scale_parts_, *first_sums_, *sums_;
+  OptionalTensor scale_grads_, weight_parts_;
+  A *grad_scores_ = nullptr, *grad_pools_ = nullptr;  // in scale_grads_
+  // Not in one piece: the CPU's allocator gives large ones back to the system after each pass.
   Tensors dx_, node_grads_;  // of each edge, of each node
   Tensors u_, q_;            // of the edges of the present group
 };

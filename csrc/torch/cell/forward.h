@@ -7,12 +7,12 @@
 
 namespace adarts {
 
-// Memory for the sums that a group of edges leaves in parts.
+// The elements of the sums that a group of edges leaves in parts.
 template <class Backend>
-Tensor partial_sums(const CellPlan& plan, const Tensor& like, const Backend& backend) {
+int64_t partial_sums(const CellPlan& plan, const Backend& backend) {
   const int64_t c = plan.sizes.selected;
   const int64_t rows = std::max({cell::moment_rows(c), cell::sum_rows(c), cell::first_rows(c)});
-  return empty_tensor(like, {cell::kGroup * backend.parts(plan.sizes) * rows}, ScalarType::Double);
+  return cell::kGroup * backend.parts(plan.sizes) * rows;
 }
 
 template <class T>
@@ -34,7 +34,7 @@ void few_at_a_time(const cell::Group<T>& group, const Backend& backend, const F&
   }
 }
 
-// `partial` as (edges, parts, rows) of a group.
+// The beginning of `partial` as (edges, parts, rows) of a group.
 template <class T>
 Tensor parts_of(const Tensor& partial, const cell::Group<T>& group, int64_t rows) {
   Tensor whole = partial;
@@ -66,7 +66,8 @@ template <class T, class Backend>
 void search_cell_forward(CellTensors<T>& tensors, const Tensor& index, bool given, bool shuffle,
                          const Processes& scoring, const Backend& backend) {
   const CellPlan& plan = tensors.plan;
-  const Tensor partial = partial_sums(plan, tensors.nodes, backend);
+  const Tensor partial =
+      empty_tensor(tensors.nodes, {partial_sums(plan, backend)}, ScalarType::Double);
   const bool several = scoring.several() && !given && plan.sizes.hidden > 0;
   const auto leave = [&](int64_t i) {
     const std::vector<int64_t> edges = plan.leaving(i);
@@ -74,10 +75,11 @@ void search_cell_forward(CellTensors<T>& tensors, const Tensor& index, bool give
     const cell::State<T> state = tensors.state(i);
     if (plan.sizes.hidden > 0) backend.pool_state(state);
     // Where processes choose together, one sum over them serves all edges that leave the state.
-    const int64_t channels = plan.sizes.channels, summed = several ? int64_t(edges.size()) : 0;
-    const Tensor sums = empty_tensor(tensors.nodes, {summed, channels}, ScalarType::Double);
+    const int64_t channels = plan.sizes.channels, summed = edges.size();
+    OptionalTensor sums;
+    if (several) sums = empty_tensor(tensors.nodes, {summed, channels}, ScalarType::Double);
     const auto each_selection = [&](const auto& f) {
-      double* next = several ? data<double>(sums) : nullptr;
+      double* next = data<double>(sums);
       CellPlan::each_group(edges, [&](const std::vector<int64_t>& some) {
         cell::Selection<T> selection{tensors.group(some, backend), {}, next, given, shuffle};
         for (size_t k = 0; k < some.size(); ++k)
@@ -88,7 +90,7 @@ void search_cell_forward(CellTensors<T>& tensors, const Tensor& index, bool give
     };
     if (several) {
       each_selection([&](const cell::Selection<T>& one) { backend.score_and_sum(state, one); });
-      if (summed > 0) scoring.sum(sums);
+      if (summed > 0) scoring.sum(*sums);
     }
     each_selection([&](const cell::Selection<T>& one) { backend.score_and_select(state, one); });
   };

@@ -131,13 +131,14 @@ class CudaBackend {
     const int64_t plane = z.blocks * z.selected * z.pixels() * kLanes;
     int64_t maps = 0;
     for (int e = 0; e < group.edges; ++e) maps += cell::scratch_maps(group.edge[e].stride);
-    const Tensor scratch = empty_tensor(like_, {maps * plane});
-    const Tensor winner = empty_tensor(like_, {group.edges * plane}, ScalarType::Byte);
-    T* next = data<T>(scratch);
+    const int64_t bytes = maps * plane * int64_t(sizeof(T)) + group.edges * plane;
+    const Tensor memory = empty_tensor(like_, {bytes}, ScalarType::Byte);
+    T* next = data<T>(memory);
+    uint8_t* winner = reinterpret_cast<uint8_t*>(next + maps * plane);
     for (int e = 0; e < group.edges; ++e) {
       group.edge[e].scratch = next;
       next += cell::scratch_maps(group.edge[e].stride) * plane;
-      group.edge[e].winner = data<uint8_t>(winner) + e * plane;
+      group.edge[e].winner = winner + e * plane;
     }
     f(group);
   }
