@@ -151,12 +151,11 @@ def command(*words: str | Path) -> str:
     return shlex.join(["adarts", *map(str, words)])
 
 
-def going_on(record: RunRecord) -> list[tuple[str, str]]:
-    """Return the command that goes on with a run; none on data that were given in Python."""
-    if record.config.dataset == GIVEN:
-        return []
-    kind, folder = record.config.kind, record.folder
-    return [(command(kind, "--resume", "--out", folder), "go on with it")]
+def going_on(config: RunConfig, folder: Path) -> tuple[str, str]:
+    """Return what goes on with the run or runs in a folder, and what that does."""
+    if config.dataset == GIVEN:
+        return f"{config.kind}(..., resume=True, dataset=...)", "go on from Python, with its data"
+    return command(config.kind, "--resume", "--out", folder), "go on with it"
 
 
 def data_options(config: RunConfig) -> list[str]:

@@ -18,6 +18,7 @@ from adarts_ext.report.common import (
 from adarts_ext.report.page import Commands, Facts, Page, Pictures, Section
 from adarts_ext.report.record import RunRecord
 from adarts_ext.retrain.cost import network_cost
+from adarts_ext.runs.options import GIVEN
 
 
 def retrain_page(record: RunRecord) -> Page:
@@ -57,11 +58,10 @@ def next_section(record: RunRecord) -> Section:
     """Say what to do with the training now."""
     folder = record.folder
     if not record.ended:
-        lines = going_on(record)
+        lines = [going_on(record.config, folder)]
     else:
         onnx = command("export", folder, "--to", "onnx", "--out", folder / "network.onnx")
-        lines = [
-            (command("evaluate", folder), "test it again"),
-            (onnx, "write the network for other programs"),
-        ]
+        lines = [(onnx, "write the network for other programs")]
+        if record.config.dataset != GIVEN:
+            lines.append((command("evaluate", folder), "test it again"))
     return Section("What to do next", [Commands(lines)])

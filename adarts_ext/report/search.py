@@ -84,7 +84,7 @@ def next_section(record: RunRecord) -> Section:
     folder = record.folder
     profile = (command("profile", folder), "time the derived network on this machine")
     if not record.ended:
-        lines = going_on(record)
+        lines = [going_on(record.config, folder)]
     elif record.config.dataset == GIVEN:  # trained where its data are: in Python
         lines = [profile]
     else:

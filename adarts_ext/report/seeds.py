@@ -13,6 +13,7 @@ from adarts_ext.report.common import (
     cell_pictures,
     command,
     curves,
+    going_on,
     options_section,
     progress,
     time_section,
@@ -86,15 +87,12 @@ def seeds_table(runs: dict[str, RunRecord], seeds: Sequence[int]) -> Table:
 
 def next_section(folder: Path, records: Sequence[RunRecord], seeds: Sequence[int]) -> Section:
     """Say what to do with the runs now."""
-    kind, one = records[0].config.kind, records[0].folder
+    config, one = records[0].config, records[0].folder
     lines = [(command("report", one), "all that is known of one seed")]
     if len(records) < len(seeds) or not all(record.ended for record in records):
-        if records[0].config.dataset != GIVEN:
-            lines.append((command(kind, "--resume", "--out", folder), "go on with them"))
-    elif kind == "search":
+        lines.append(going_on(config, folder))
+    elif config.kind == "search" and config.dataset != GIVEN:
         lines.append((command("retrain", one), "train what a seed found; which is your choice"))
-    else:
-        lines.append((command("evaluate", one), "test the network of a seed again"))
     return Section("What to do next", [Commands(lines)])
 
 

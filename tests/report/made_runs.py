@@ -30,8 +30,9 @@ DATASET = {
 
 def make_search(folder: Path, done: int = 4, ended: bool = True, seed: int = 0, **changes) -> Path:
     """Make the folder of a search of four epochs, one of them the warm-up."""
-    options = {"steps": 2, "epochs": 4, "warmup_epochs": 1, "seed": seed}
-    _begin(folder, SearchConfig(dataset="folder", data_dir="images", **options | changes))
+    options = {"dataset": "folder", "data_dir": "images", "seed": seed}
+    options |= {"steps": 2, "epochs": 4, "warmup_epochs": 1}
+    _begin(folder, SearchConfig(**options | changes))
     history = [entry | _measured(entry["epoch"]) for entry in make_history(done, 2, warmup=1)]
     if done:
         write_json(folder / "history.json", history)

@@ -138,6 +138,16 @@ def test_what_to_do_next_has_the_same_data_and_network(tmp_path):
     assert third == f"adarts profile {folder}"
 
 
+def test_data_that_were_given_in_python_are_not_asked_of_the_command_line(tmp_path):
+    given = {"dataset": "python", "data_dir": None}
+    folder = make_search(tmp_path / "ended", 0, **given)
+    ended = Report(folder, tmp_path / "ended.html")
+    assert ended.commands() == [f"adarts profile {folder}"]
+    folder = make_search(tmp_path / "begun", 0, ended=False, **given)
+    begun = Report(folder, tmp_path / "begun.html")
+    assert begun.commands() == ["search(..., resume=True, dataset=...)"]
+
+
 def test_searches_that_have_not_ended(tmp_path):
     begun = Report(make_search(tmp_path / "begun", 0, ended=False), tmp_path / "begun.html")
     assert begun.facts() == {"epochs": "0 of 4"}
