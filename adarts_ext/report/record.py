@@ -41,7 +41,7 @@ class RunRecord:
         genotypes: The genotype of every epoch of a search, by epochs.
         genotype: The genotype that was found, or that is trained; of a search that has not ended
             that of the last epoch, None if none has been done.
-        ended: Whether it has ended.
+        result: What it came to; empty of a run that has not ended.
     """
 
     folder: Path
@@ -51,7 +51,12 @@ class RunRecord:
     history: list[dict[str, Any]]
     genotypes: dict[int, Genotype]
     genotype: Genotype | None
-    ended: bool
+    result: dict[str, Any]
+
+    @property
+    def ended(self) -> bool:
+        """Whether it has ended."""
+        return bool(self.result)
 
     @classmethod
     def load(cls, folder: Path) -> RunRecord:
@@ -82,7 +87,7 @@ class RunRecord:
             history=history,
             genotypes=genotypes,
             genotype=genotype,
-            ended=(folder / RESULT_FILE).is_file(),
+            result=_read(folder / RESULT_FILE, dict),
         )
 
     def series(self, name: str) -> dict[int, float]:

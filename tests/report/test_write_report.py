@@ -128,6 +128,13 @@ def test_what_the_records_have_more_is_shown(tmp_path):
     assert report.rows("Curves")[1:] == [["3", "collapse", "many <b> skips"]]
 
 
+def test_a_stopped_search_says_whose_genotype_it_has(tmp_path):
+    folder = make_search(tmp_path / "run")
+    write_json(folder / "result.json", {"kind": "search", "epochs": 4, "genotype_epoch": 2})
+    facts = Report(folder, tmp_path / "report.html").facts()
+    assert facts["genotype"] == "after epoch 2, the last without signs of a collapse"
+
+
 def test_what_to_do_next_has_the_same_data_and_network(tmp_path):
     folder = make_search(tmp_path / "run", 0, stem="imagenet", image_size=64)
     first, second, third = Report(folder, tmp_path / "report.html").commands()
