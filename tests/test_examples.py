@@ -1,4 +1,4 @@
-"""The scripts of examples/ run, small; its table names them all."""
+"""The scripts of examples/ run, small, and its notebook; its table names them all."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import nbformat
 import pytest
 from image_folder import write_images
+from notebook import run_notebook
 
 from adarts_ext.data import load_dataset
 
@@ -143,7 +145,7 @@ def search(tmp_path):
 
 
 def test_a_machine_that_is_taken_away(script, search, tmp_path):
-    epochs = 40
+    epochs = 20
     words = ["run", *search, "--epochs", str(epochs), "--warmup-epochs", "0"]
     first = script("preemptible.sh", *words)
     limit = time.monotonic() + 120
@@ -211,6 +213,26 @@ def test_a_script_without_words_says_what_it_expects(name, script):
     _, told = process.communicate(timeout=60)
     assert process.returncode != 0
     assert "expected a run folder, then a command of adarts" in told
+
+
+def test_the_notebook_runs_and_holds_the_outputs_of_a_run(tmp_path):
+    path = EXAMPLES / "one_edge.ipynb"
+    assert path.stat().st_size < 400_000
+    kept, ran = nbformat.read(path, as_version=4), run_notebook(path, tmp_path)
+    for number, (one, other) in enumerate(zip(code_cells(kept), code_cells(ran), strict=True), 1):
+        assert one.execution_count == number
+        assert kinds_of_output(one) == kinds_of_output(other)
+    assert sum("image/png" in kind for one in code_cells(kept) for kind in kinds_of_output(one)) > 9
+    assert not re.search(r"/home/|/root/|/tmp/|/work/", path.read_text())
+
+
+def code_cells(notebook):
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def kinds_of_output(cell):
+    """What came out of a cell, but for its numbers."""
+    return [(one.output_type, *sorted(one.get("data", {}))) for one in cell.outputs]
 
 
 def test_the_table_names_every_example():
