@@ -1,4 +1,4 @@
-"""The pages of README, docs/ and examples/ hold: examples run, commands parse, links lead somewhere."""
+"""The pages for users hold: examples run, commands parse, links lead somewhere."""
 
 from __future__ import annotations
 
