@@ -1,6 +1,6 @@
 """Search and retrain on a folder of one's own images, from Python.
 
-    python examples/own_images.py photos --out runs/photos --epochs 80
+    python examples/own_images.py photos --out runs/photos --epochs 80 --layers 8
 
 ``photos`` holds ``train/`` and ``test/``, each with one folder of images for every class. Without a
 folder a small one is drawn first, rings and crosses, so the script runs as it stands.
@@ -24,14 +24,15 @@ from adarts_ext.search import SearchConfig, search
 
 
 def main() -> None:
-    """Make the two runs, with the published settings but for those that are options here."""
+    """Make the two runs; what is not set here is as published."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", nargs="?", type=Path, help="with train/ and test/ (drawn anew)")
+    parser.add_argument("folder", nargs="?", type=Path, help="with train/ and test/ in it")
     parser.add_argument("--out", type=Path, default=Path("runs/own_images"), help="(%(default)s)")
     parser.add_argument("--image-size", type=int, default=32, help="pixels (%(default)s)")
     parser.add_argument("--channels", type=int, default=16, help="of the first cells (%(default)s)")
     parser.add_argument("--layers", type=int, default=5, help="cells (%(default)s)")
-    parser.add_argument("--epochs", type=int, default=20, help="of each run (%(default)s)")
+    parser.add_argument("--epochs", type=int, default=10, help="of each run (%(default)s)")
+    parser.add_argument("--batch-size", type=int, default=32, help="images (%(default)s)")
     options = parser.parse_args()
     folder = options.folder or draw_images(options.out / "images", options.image_size)
 
@@ -42,11 +43,13 @@ def main() -> None:
         "init_channels": options.channels,
         "layers": options.layers,
         "epochs": options.epochs,
+        "batch_size": options.batch_size,
     }
+    gentle = {"cutout": options.image_size // 4, "drop_path_prob": 0.1}  # for a small network
     warmup = options.epochs // 4  # in which alphas and betas stay as they are
     found = search(SearchConfig(warmup_epochs=warmup, **both), options.out / "search")
     draw_genotype(found.genotype, options.out / "cells.png")
-    trained = retrain(found.genotype, RetrainConfig(**both), options.out / "network")
+    trained = retrain(found.genotype, RetrainConfig(**both, **gentle), options.out / "network")
 
     print(f"genotype: {found.genotype.to_json()}")
     print(f"its cells: {options.out / 'cells.png'}")
@@ -60,17 +63,20 @@ def draw_images(folder: Path, size: int) -> Path:
         for name in ("cross", "ring"):
             (folder / part / name).mkdir(parents=True, exist_ok=True)
             for number in range(count):
-                colours = [tuple(draw.randrange(256) for _ in range(3)) for _ in range(2)]
-                image = Image.new("RGB", (size, size), colours[0])
+                ground, colour = (
+                    tuple(draw.randrange(darkest, darkest + 100) for _ in range(3))
+                    for darkest in (0, 156)
+                )
+                image = Image.new("RGB", (size, size), ground)
                 radius = draw.randint(size // 6, size // 3)
                 x, y = (draw.randint(radius, size - 1 - radius) for _ in range(2))
                 box = (x - radius, y - radius, x + radius, y + radius)
                 pen = ImageDraw.Draw(image)
                 if name == "ring":
-                    pen.ellipse(box, outline=colours[1], width=2)
+                    pen.ellipse(box, outline=colour, width=3)
                 else:
-                    pen.line(box, fill=colours[1], width=2)
-                    pen.line((box[0], box[3], box[2], box[1]), fill=colours[1], width=2)
+                    pen.line(box, fill=colour, width=3)
+                    pen.line((box[0], box[3], box[2], box[1]), fill=colour, width=3)
                 image.save(folder / part / name / f"{number}.png")
     return folder
 

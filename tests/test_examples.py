@@ -47,7 +47,7 @@ def run_example(tmp_path, monkeypatch, capsys):
 
 
 def test_own_images(run_example, tmp_path):
-    out = run_example("own_images.py", *SMALL, "--image-size", "16")
+    out = run_example("own_images.py", *SMALL, "--image-size=16", "--batch-size=100")
     assert re.search(r"[\d,]+ parameters, test accuracy \d+\.\d\d%", out)
     runs = tmp_path / "runs" / "own_images"
     assert len(list((runs / "images" / "train" / "ring").iterdir())) == 200
