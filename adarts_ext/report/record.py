@@ -41,7 +41,7 @@ class RunRecord:
         genotypes: The genotype of every epoch of a search, by epochs.
         genotype: The genotype that was found, or that is trained; of a search that has not ended
             that of the last epoch, None if none has been done.
-        result: What it came to; empty of a run that has not ended.
+        result: What it came to; None of a run that has not ended.
     """
 
     folder: Path
@@ -51,12 +51,12 @@ class RunRecord:
     history: list[dict[str, Any]]
     genotypes: dict[int, Genotype]
     genotype: Genotype | None
-    result: dict[str, Any]
+    result: dict[str, Any] | None
 
     @property
     def ended(self) -> bool:
         """Whether it has ended."""
-        return bool(self.result)
+        return self.result is not None
 
     @classmethod
     def load(cls, folder: Path) -> RunRecord:
@@ -71,7 +71,7 @@ class RunRecord:
         config = CONFIGS.get(_read(folder / CONFIG_FILE, dict).get("kind"), SearchConfig)
         files = sorted((folder / GENOTYPES_FOLDER).glob("epoch-*.json"))
         genotypes = {_epoch_of(file): Genotype.load(file) for file in files}
-        found = folder / GENOTYPE_FILE
+        found, ended = folder / GENOTYPE_FILE, folder / RESULT_FILE
         genotype = (
             Genotype.load(found) if found.is_file() else genotypes.get(max(genotypes, default=0))
         )
@@ -87,7 +87,7 @@ class RunRecord:
             history=history,
             genotypes=genotypes,
             genotype=genotype,
-            result=_read(folder / RESULT_FILE, dict),
+            result=_read(ended, dict) if ended.is_file() else None,
         )
 
     def series(self, name: str) -> dict[int, float]:

@@ -57,8 +57,9 @@ def facts(record: RunRecord) -> list[tuple[str, str]]:
     accuracy = record.last("validation_accuracy")
     if accuracy is not None:
         found.append(("supernet's validation accuracy", f"{100 * accuracy:.2f} %"))
-    stopped = record.result.get("genotype_epoch", record.result.get("epochs"))
-    if stopped != record.result.get("epochs"):
+    result = record.result or {}
+    stopped = result.get("genotype_epoch", result.get("epochs"))
+    if stopped != result.get("epochs"):
         found.append(("genotype", f"after epoch {stopped}, the last without signs of a collapse"))
     if record.genotype is not None:
         operations = len(record.genotype.normal + record.genotype.reduce)
