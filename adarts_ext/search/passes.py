@@ -43,12 +43,16 @@ class Passes:
 
     def _train_weights(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         state, batch = self.state, (images, labels)
-        return weight_step(state.network, state.weight_optimizer, batch, self.config.grad_clip)
+        weights = state.strategy.layer_weights(state.network, batch)
+        optimizer, grad_clip = state.weight_optimizer, self.config.grad_clip
+        loss, logits = weight_step(state.network, optimizer, batch, grad_clip, weights)
+        state.strategy.after_weight_step(state.network)
+        return loss, logits
 
     def _train_architecture(self, *parts: Tensor) -> Tensor:
         network, weight_optimizer = self.state.network, self.state.weight_optimizer
         batches = [parts[:2], parts[2:]] if self.config.unrolled else [parts]
         find = second_order_gradient if self.config.unrolled else first_order_gradient
-        loss, gradient = find(network, weight_optimizer, *batches)
+        loss, gradient = find(network, weight_optimizer, *batches, self.state.strategy.loss)
         architecture_step(self.state.arch_optimizer, network.arch_parameters(), gradient)
         return loss

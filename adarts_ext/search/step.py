@@ -15,14 +15,19 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torch.nn.utils import clip_grad_norm_
 
-from adarts_ext.nn import SearchNetwork
+from adarts_ext.nn import OperationWeights, SearchNetwork
 from adarts_ext.nn.processes import average_gradients, averaged
 
 Batch = tuple[Tensor, Tensor]
+ExtraLoss = Callable[[SearchNetwork], Tensor | None]
 
 
 def weight_step(
-    network: SearchNetwork, optimizer: torch.optim.SGD, batch: Batch, grad_clip: float
+    network: SearchNetwork,
+    optimizer: torch.optim.SGD,
+    batch: Batch,
+    grad_clip: float,
+    weights: OperationWeights | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Make one SGD step on the weights; alphas and betas get no gradient.
 
@@ -31,13 +36,14 @@ def weight_step(
         optimizer: SGD on ``network.parameters()`` or ``network.flat_parameters()``.
         batch: Images (N, C, H, W) and labels (N,) of the half that trains the weights.
         grad_clip: Largest norm of the gradient of all weights together.
+        weights: Those of the candidates, in the place of the network's own.
 
     Returns:
         The cross entropy before the step, a scalar in nats, and the logits (N, classes).
     """
     images, labels = batch
     with without_gradient(network.arch_parameters()):
-        logits = network(images)
+        logits = network(images) if weights is None else network(images, weights.detach())
         loss = cross_entropy(logits, labels)
         # In place: the gradients of the flat weights are what those of the layers are views of.
         optimizer.zero_grad(set_to_none=not isinstance(network, SearchNetwork))
@@ -58,7 +64,10 @@ def architecture_step(
 
 
 def first_order_gradient(
-    network: SearchNetwork, weight_optimizer: torch.optim.SGD, validation_batch: Batch
+    network: SearchNetwork,
+    weight_optimizer: torch.optim.SGD,
+    validation_batch: Batch,
+    extra_loss: ExtraLoss | None = None,
 ) -> tuple[Tensor, list[Tensor]]:
     """Return the gradient of the validation loss in alphas and betas at the present weights.
 
@@ -69,13 +78,14 @@ def first_order_gradient(
         network: The supernet, in training mode.
         weight_optimizer: SGD on the weights, as in :func:`weight_step`.
         validation_batch: A batch of the half that trains alphas and betas.
+        extra_loss: What is added to the validation loss, if anything.
 
     Returns:
-        The validation loss, a scalar in nats, and one gradient for each of
+        The validation loss with what is added, a scalar in nats, and one gradient for each of
         ``network.arch_parameters()``.
     """
     with without_gradient(_weights(weight_optimizer)):
-        loss = _loss(network, validation_batch)
+        loss = _loss(network, validation_batch, extra_loss)
         gradient = _gradient(loss, network.arch_parameters())
     return loss.detach(), gradient
 
@@ -85,6 +95,7 @@ def second_order_gradient(
     weight_optimizer: torch.optim.SGD,
     train_batch: Batch,
     validation_batch: Batch,
+    extra_loss: ExtraLoss | None = None,
 ) -> tuple[Tensor, list[Tensor]]:
     """Return the gradient of the validation loss in alphas and betas through a step of the weights.
 
@@ -104,9 +115,10 @@ def second_order_gradient(
         weight_optimizer: SGD on the weights, as in :func:`weight_step`; its learning rate is xi.
         train_batch: The batch that the weights' step is about to use.
         validation_batch: A batch of the other half.
+        extra_loss: What is added to the validation loss, if anything.
 
     Returns:
-        The validation loss at w', a scalar in nats, and one gradient for each of
+        The validation loss at w' with what is added, a scalar in nats, and one gradient for each of
         ``network.arch_parameters()``.
     """
     weights, arch = _weights(weight_optimizer), network.arch_parameters()
@@ -124,7 +136,7 @@ def second_order_gradient(
                     if buffer is not None:
                         part.add_(buffer, alpha=group["momentum"])
                 torch._foreach_sub_(weights, torch._foreach_mul(direction, xi))
-            loss = _loss(network, validation_batch)
+            loss = _loss(network, validation_batch, extra_loss)
             gradient = _gradient(loss, [*arch, *weights])
         direct, vector = gradient[: len(arch)], gradient[len(arch) :]
         implicit = hessian_vector_product(network, weights, train_batch, vector)
@@ -225,9 +237,15 @@ def _weights(optimizer: torch.optim.SGD) -> list[Tensor]:
     return [weight for group in optimizer.param_groups for weight in group["params"]]
 
 
-def _loss(network: SearchNetwork, batch: Batch) -> Tensor:
+def _loss(
+    network: SearchNetwork,
+    batch: Batch,
+    extra_loss: ExtraLoss | None = None,
+) -> Tensor:
     images, labels = batch
-    return cross_entropy(network(images), labels)
+    loss = cross_entropy(network(images), labels)
+    extra = None if extra_loss is None else extra_loss(network)
+    return loss if extra is None else loss + extra
 
 
 def _gradient(loss: Tensor, tensors: Sequence[Tensor]) -> list[Tensor]:
