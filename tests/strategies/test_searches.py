@@ -192,7 +192,7 @@ def test_the_example_of_the_page_searches(images, tmp_path):
     search(small(images, "darts", strategy=strategy), tmp_path / "run")
     search(small(images, "darts"), tmp_path / "darts")
     sharp, darts = (read_history(tmp_path / name)[0]["arch_loss"] for name in ("run", "darts"))
-    assert darts - 0.3 < sharp < darts - 0.1  # 0.1 log 8, at first
+    assert darts + 0.1 < sharp < darts + 0.3  # 0.1 log 8, at first
 
 
 def test_a_preset_beats_the_settings_of_a_strategy(images, tmp_path):
