@@ -11,7 +11,9 @@ import pytest
 import torch
 from image_folder import write_images
 from run_state import assert_same_run, interrupted_in
+from several import start
 from small_runs import small_search
+from torch import distributed
 
 from adarts_ext.cli import main
 from adarts_ext.files import read_json
@@ -165,6 +167,24 @@ def test_the_second_order_takes_the_loss_of_the_strategy_too(images, tmp_path):
         search(small(images, name, unrolled=True, epochs=1), tmp_path / name)
     first, second = (read_history(tmp_path / name)[0] for name in ("darts", "fair-darts"))
     assert first["arch_loss"] != second["arch_loss"]
+
+
+def share(rank, folder, config):
+    torch.set_num_threads(1)
+    store = f"file://{folder}/store"
+    distributed.init_process_group("gloo", store, rank=rank, world_size=2)
+    search(config, folder / "two")
+    distributed.destroy_process_group()
+
+
+@pytest.mark.slow
+def test_several_processes_draw_the_same_weights(images, tmp_path):
+    config = small(images, "gdas", sync_batch_norm=True, precision="fp32")
+    start(share, (tmp_path, config), 2)
+    search(config, tmp_path / "one")
+    for two, one in zip(*(read_history(tmp_path / name) for name in ("two", "one")), strict=True):
+        for name in ("train_loss", "arch_loss", "validation_loss"):
+            assert two[name] == pytest.approx(one[name], rel=1e-3)
 
 
 def options(images):
