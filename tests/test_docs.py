@@ -1,4 +1,4 @@
-"""The README and the pages of docs/ hold: examples run, commands parse, links lead somewhere."""
+"""The pages for users hold: examples run, commands parse, links lead somewhere."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parent.parent
 PAGES = {
     str(path.relative_to(ROOT)): path.read_text()
-    for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+    for path in (ROOT / "README.md", ROOT / "examples/README.md", *sorted(ROOT.glob("docs/*.md")))
 }
 EXAMPLES = [
     pytest.param(name, block, id=f"{name}, example {number}")
@@ -102,5 +102,5 @@ def test_links_lead_somewhere(page, target):
 
 
 def test_readme_leads_to_every_page():
-    linked = set(re.findall(r"\]\((docs/\w+\.md)\)", PAGES["README.md"]))
+    linked = set(re.findall(r"\]\((\w+/\w+\.md)\)", PAGES["README.md"]))
     assert linked == set(PAGES) - {"README.md"}

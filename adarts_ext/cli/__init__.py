@@ -23,6 +23,7 @@ COMMANDS = {
     "derive": "derive a genotype from a search again, within a budget or after another epoch",
     "profile": "say how large, how fast and how hungry the network of a genotype is here",
     "draw": "draw the cells of a genotype, and the history of a search",
+    "report": "write what is known of a run or a comparison as a page for the browser",
     "bench": "measure against plain torch, or find the largest batch that fits",
     "info": "say what is installed here, and which compiled kernels are loaded",
 }
@@ -36,6 +37,7 @@ first steps, a few minutes on a CPU, with images that come with scikit-learn:
 #: The package to install, by the name that is imported.
 PACKAGES = {
     "PIL": "pillow",
+    "jinja2": "jinja2",
     "jsonargparse": "jsonargparse",
     "matplotlib": "matplotlib",
     "scipy": "scipy",

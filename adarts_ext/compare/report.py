@@ -34,17 +34,21 @@ def write_report(plan: Plan, rows: Sequence[Row], folder: Path) -> None:
 
 def describe(plan: Plan, arms: Sequence[ArmSummary]) -> list[str]:
     """Write what the arms come to: a table of what was found, one of what it took, and notes."""
-    first = next(iter(plan.arms))
     lines = []
-    if plan.retrain is not None:
-        columns = ["arm", "runs", "test error, %", "parameters", "over random of its size, %"]
-        columns += [f"over {first}, %", "p"]
-        lines += table(columns, [_found(arm) for arm in arms])
-        lines.append("")
-    columns = ["arm", "skips", "poolings", "agreement, %", "supernet accuracy, %"]
-    columns += ["search, s", "kept, MB"]
-    lines += table(columns, [_took(arm) for arm in arms])
-    return [*lines, "", *_notes(plan, arms)]
+    for columns, rows in tables(plan, arms):
+        lines += [*table(columns, rows), ""]
+    return [*lines, *notes(plan, arms)]
+
+
+def tables(plan: Plan, arms: Sequence[ArmSummary]) -> list[tuple[list[str], list[list[str]]]]:
+    """Return columns and rows of the tables: what was found, where it was trained, and the cost."""
+    first = next(iter(plan.arms))
+    found = ["arm", "runs", "test error, %", "parameters", "over random of its size, %"]
+    found += [f"over {first}, %", "p"]
+    took = ["arm", "skips", "poolings", "agreement, %", "supernet accuracy, %"]
+    took += ["search, s", "kept, MB"]
+    made = [] if plan.retrain is None else [(found, [_found(arm) for arm in arms])]
+    return [*made, (took, [_took(arm) for arm in arms])]
 
 
 def _found(arm: ArmSummary) -> list[str]:
@@ -71,15 +75,16 @@ def _took(arm: ArmSummary) -> list[str]:
     ]
 
 
-def _notes(plan: Plan, arms: Sequence[ArmSummary]) -> list[str]:
+def notes(plan: Plan, arms: Sequence[ArmSummary]) -> list[str]:
+    """Say what the columns of the tables mean."""
     seeds = ", ".join(map(str, plan.seeds))
     edges = arms[0].edges if arms else 0
-    notes = [
+    found = [
         f"Mean and sample deviation over the seeds {seeds}; skips and poolings among {edges} "
         "operations."
     ]
     if plan.retrain is not None:
-        notes.append(
+        found.append(
             "Test error after the last epoch. `over random of its size`: less that of the mean "
             "genotype at random of as many parameters, by a line through those (error against the "
             "logarithm of the parameters); `outside` are smaller or larger than all of them. `p`: "
@@ -87,11 +92,11 @@ def _notes(plan: Plan, arms: Sequence[ArmSummary]) -> list[str]:
             f"{2 / 2 ** len(plan.seeds):.2g} with {len(plan.seeds)} seeds; not corrected for the "
             "number of arms."
         )
-    notes.append(
+    found.append(
         "Agreement: what part of their edges two genotypes have in common. Kept: what a forward "
         "pass of the supernet keeps for backward."
     )
-    return notes
+    return found
 
 
 def spread(numbers: Numbers | None, digits: int, sign: str = "") -> str:

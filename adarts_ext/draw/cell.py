@@ -67,27 +67,22 @@ def draw_genotype(genotype: Genotype, path: str | os.PathLike[str]) -> None:
         ['cells.svg']
     """
     picture_format(path)
-    nodes = max(len(genotype.normal), len(genotype.reduce)) // 2
-    if nodes > MOST_NODES:
-        raise ValueError(f"draw: expected cells of at most {MOST_NODES} nodes, got {nodes}")
     save_figure(cell_figure(genotype), path)
 
 
 def cell_figure(genotype: Genotype) -> Figure:
     """Build the figure that :func:`draw_genotype` writes; its axes are in inches."""
     cells = [
-        ("Normal cell", layout_cell(genotype.normal, genotype.normal_concat)),
+        ("Normal cell", _lay_out(genotype.normal, genotype.normal_concat)),
         (
             "Reduction cell (edges from the two inputs have stride 2)",
-            layout_cell(genotype.reduce, genotype.reduce_concat),
+            _lay_out(genotype.reduce, genotype.reduce_concat),
         ),
     ]
     width = max(LEGEND_WIDTH, *(layout.width for _, layout in cells)) + 2 * MARGIN
     height = LEGEND_HEIGHT
     height += sum(TITLE_HEIGHT + layout.top - layout.bottom + MARGIN for _, layout in cells)
-    figure = Figure(figsize=(width, height))
-    axes = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(0, height))
-    axes.set_axis_off()
+    figure, axes = _figure_in_inches(width, height)
     y = height - MARGIN / 2
     for title, layout in cells:
         axes.text(MARGIN, y, title, va="top", fontsize=12, fontweight="bold", color=INK)
@@ -96,6 +91,37 @@ def cell_figure(genotype: Genotype) -> Figure:
         y -= layout.top - layout.bottom + MARGIN
     _draw_legend(figure)
     return figure
+
+
+def single_cell_figure(ops: Sequence[tuple[str, int]], concat: Sequence[int]) -> Figure:
+    """Build the figure of one cell, without title and legend.
+
+    Args:
+        ops: ``(op, source)`` for each edge, two a node, as in a genotype.
+        concat: The states that are concatenated to the output.
+
+    Raises:
+        ValueError: If the cell has over ``MOST_NODES`` nodes.
+    """
+    layout = _lay_out(ops, concat)
+    width, height = layout.width + MARGIN, layout.top - layout.bottom + MARGIN
+    figure, axes = _figure_in_inches(width, height)
+    _draw_cell(axes, layout, MARGIN / 2, MARGIN / 2 - layout.bottom)
+    return figure
+
+
+def _lay_out(ops: Sequence[tuple[str, int]], concat: Sequence[int]) -> CellDrawing:
+    nodes = len(ops) // 2
+    if nodes > MOST_NODES:
+        raise ValueError(f"draw: expected cells of at most {MOST_NODES} nodes, got {nodes}")
+    return layout_cell(ops, concat)
+
+
+def _figure_in_inches(width: float, height: float) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(width, height))
+    axes = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(0, height))
+    axes.set_axis_off()
+    return figure, axes
 
 
 def _draw_cell(axes: Axes, layout: CellDrawing, left: float, middle: float) -> None:

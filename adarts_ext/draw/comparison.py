@@ -36,6 +36,11 @@ def draw_comparison(
         OSError: If the file cannot be written.
     """
     picture_format(path)
+    save_figure(comparison_figure(rows, line), path)
+
+
+def comparison_figure(rows: Sequence[dict[str, Any]], line: SizeLine | None) -> Figure:
+    """Build the figure that :func:`draw_comparison` writes."""
     figure = Figure(figsize=(9, 4.2), layout="constrained")
     axes = figure.subplots()
     searched = list(dict.fromkeys(row["arm"] for row in rows if row["search"] is not None))
@@ -64,4 +69,4 @@ def draw_comparison(
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     figure.legend(loc="outside right upper", frameon=False, fontsize=8.5)
-    save_figure(figure, path)
+    return figure

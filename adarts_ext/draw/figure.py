@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import os
 from pathlib import Path
+from typing import BinaryIO
 
 import matplotlib
 from matplotlib.figure import Figure
@@ -54,11 +56,17 @@ def save_figure(figure: Figure, path: str | os.PathLike[str]) -> None:
         OSError: If the file cannot be written.
     """
     kind = picture_format(path)
+    write_atomic(path, lambda file: _write(figure, file, kind))
+
+
+def figure_svg(figure: Figure) -> bytes:
+    """Return a figure as :func:`save_figure` writes it into an ``.svg``."""
+    file = io.BytesIO()
+    _write(figure, file, "svg")
+    return file.getvalue()
+
+
+def _write(figure: Figure, file: BinaryIO, kind: str) -> None:
     metadata = {"svg": {"Date": None}, "png": {"Software": None}, "pdf": {"CreationDate": None}}
     with matplotlib.rc_context(_FONTS):
-        write_atomic(
-            path,
-            lambda file: figure.savefig(
-                file, format=kind, dpi=150, facecolor="white", metadata=metadata[kind]
-            ),
-        )
+        figure.savefig(file, format=kind, dpi=150, facecolor="white", metadata=metadata[kind])

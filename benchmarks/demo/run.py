@@ -66,10 +66,11 @@ def main() -> None:
     adarts("compare", HERE / f"{name}.yaml", "--out", compared)
     adarts("draw", compared / ARM / "seed-0" / "search", "--out", RUNS / "cells.png")
     adarts("evaluate", compared / ARM / "seed-0" / "retrain")
+    adarts("report", compared, "--out", RUNS / "report.html")
     print(f"\nSummary, {name}, {(time.monotonic() - started) / 60:.1f} minutes in all:")
     print("\n".join(f"  {line}" for line in summary(compared)))
     drawings = [*sorted(RUNS.glob("*.png")), compared / "comparison.svg"]
-    print(f"  drawings: {', '.join(map(str, drawings))}")
+    print(f"  drawings: {', '.join(map(str, drawings))}\n  report:   {RUNS / 'report.html'}")
 
 
 if __name__ == "__main__":

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -211,22 +209,6 @@ def test_steps_on_parts_of_a_batch_are_those_on_all_of_it(tmp_path):
         assert found.pop("genotype") == expected["genotype"]
         for name, tensor in found.items():
             torch.testing.assert_close(tensor, expected[name], rtol=1e-6, atol=1e-8)
-
-
-TINY = "--layers 3 --steps 1 --init-channels 4 --proportion 2 --epochs 1 --warmup-epochs 0"
-
-
-def torchrun(folder: Path, *options: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
-    command += ["-m", "adarts_ext", "search", *TINY.split(), "--out", str(folder), *options]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
-
-
-def test_torchrun(tmp_path):
-    done = torchrun(tmp_path / "run", "--batch-size", "250")
-    assert done.returncode == 0, done.stderr
-    assert done.stderr.count("epoch 1/1") == done.stdout.count("normal cell:") == 1
-    assert (tmp_path / "run" / "result.json").is_file()
 
 
 @KINDS

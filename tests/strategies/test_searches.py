@@ -179,7 +179,7 @@ def share(rank, folder, config):
 
 @pytest.mark.slow
 def test_several_processes_draw_the_same_weights(images, tmp_path):
-    config = small(images, "gdas", sync_batch_norm=True, precision="fp32")
+    config = small(images, "gdas", sync_batch_norm=True)
     start(share, (tmp_path, config), 2)
     search(config, tmp_path / "one")
     for two, one in zip(*(read_history(tmp_path / name) for name in ("two", "one")), strict=True):
