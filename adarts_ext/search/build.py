@@ -13,6 +13,7 @@ from adarts_ext.data.split import stratified_indices
 from adarts_ext.data.stored import StoredImages
 from adarts_ext.nn import SearchNetwork
 from adarts_ext.nn.operation_weights import softmax_weights
+from adarts_ext.nn.selection import SELECTIONS
 from adarts_ext.runs import processes
 from adarts_ext.runs.data import place
 from adarts_ext.search.config import SearchConfig
@@ -33,7 +34,25 @@ def build_strategy(config: SearchConfig) -> Strategy:
                 "weights in each of the passes that are compared"
             )
             raise naming(ValueError(message), name, "strategy")
+    if strategy.compares_passes:
+        check_comparable(config)
     return strategy
+
+
+def check_comparable(config: SearchConfig) -> None:
+    """Refuse options with which two passes of one network cannot be compared."""
+    if config.precision != "fp32":
+        message = (
+            f"precision: expected fp32 with strategy {config.strategy}, got {config.precision}, "
+            "which cannot tell apart what is compared there"
+        )
+        raise naming(ValueError(message), "precision", "strategy")
+    if SELECTIONS[config.selection].channels == "random":
+        message = (
+            f"strategy: expected another selection than {config.selection} with {config.strategy}, "
+            "which would give each of the passes that are compared a network of its own"
+        )
+        raise naming(ValueError(message), "strategy", "selection")
 
 
 def build_network(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
@@ -45,7 +47,10 @@ class Passes:
         state, batch = self.state, (images, labels)
         weights = state.strategy.layer_weights(state.network, batch)
         optimizer, grad_clip = state.weight_optimizer, self.config.grad_clip
-        loss, logits = weight_step(state.network, optimizer, batch, grad_clip, weights)
+        after_backward = partial(state.strategy.after_backward, state.network, batch)
+        loss, logits = weight_step(
+            state.network, optimizer, batch, grad_clip, weights, after_backward
+        )
         state.strategy.after_weight_step(state.network)
         return loss, logits
 

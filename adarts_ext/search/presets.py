@@ -52,5 +52,6 @@ PRESETS = {
         learning_rate=0.1,
     ),
     "beta-darts": replace(DARTS, strategy="beta-darts"),
+    "lambda-darts": replace(DARTS, strategy="lambda-darts"),
 }
 PRESETS["drnas-kl"] = replace(PRESETS["drnas"], strategy="drnas-kl", arch_weight_decay=0.0)

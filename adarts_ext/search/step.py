@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torch.nn.utils import clip_grad_norm_
 
+from adarts_ext.central_difference import central_difference, put_back
 from adarts_ext.nn import OperationWeights, SearchNetwork
 from adarts_ext.nn.processes import average_gradients, averaged
 
@@ -28,6 +29,7 @@ def weight_step(
     batch: Batch,
     grad_clip: float,
     weights: OperationWeights | None = None,
+    after_backward: Callable[[Sequence[Tensor]], None] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Make one SGD step on the weights; alphas and betas get no gradient.
 
@@ -37,6 +39,8 @@ def weight_step(
         batch: Images (N, C, H, W) and labels (N,) of the half that trains the weights.
         grad_clip: Largest norm of the gradient of all weights together.
         weights: Those of the candidates, in the place of the network's own.
+        after_backward: What is done with the weights that the optimizer trains when they have their
+            gradients, before those are clipped.
 
     Returns:
         The cross entropy before the step, a scalar in nats, and the logits (N, classes).
@@ -48,6 +52,8 @@ def weight_step(
         # In place: the gradients of the flat weights are what those of the layers are views of.
         optimizer.zero_grad(set_to_none=not isinstance(network, SearchNetwork))
         loss.backward()
+        if after_backward is not None:
+            after_backward(_weights(optimizer))
     average_gradients(_weights(optimizer))
     clip_grad_norm_(_weights(optimizer), grad_clip)
     optimizer.step()
@@ -175,37 +181,6 @@ def hessian_vector_product(
     return central_difference(gradient, weights, vector, distance)
 
 
-def central_difference(
-    gradient: Callable[[], Sequence[Tensor]],
-    parameters: Sequence[Tensor],
-    vector: Sequence[Tensor],
-    distance: float,
-) -> list[Tensor]:
-    """Return how a gradient changes along a vector: ``(g(p + r v) - g(p - r v)) / 2r``.
-
-    Args:
-        gradient: g, computed with the parameters as they are.
-        parameters: p, leaf tensors that are moved in place, and put back bit for bit.
-        vector: v, one tensor for each of ``parameters``.
-        distance: ``r ||v||``, how far they are moved each way, in the norm over all of them.
-
-    Returns:
-        One tensor for each that ``gradient`` gives.
-    """
-    norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(vector)))
-    radius = distance / norm.clamp_min(torch.finfo(norm.dtype).tiny)  # v = 0 gives a product of 0
-    shift = torch._foreach_mul(vector, radius)
-
-    def gradient_at(sign: int) -> Sequence[Tensor]:
-        with put_back(parameters):
-            with torch.no_grad():
-                torch._foreach_add_(parameters, shift, alpha=sign)
-            return gradient()
-
-    ahead, behind = gradient_at(1), gradient_at(-1)
-    return [(a - b) / (2 * radius) for a, b in zip(ahead, behind, strict=True)]
-
-
 @contextmanager
 def without_gradient(tensors: Iterator[Tensor] | Sequence[Tensor]) -> Iterator[None]:
     """Switch off the gradients of leaf tensors for a while."""
@@ -217,19 +192,6 @@ def without_gradient(tensors: Iterator[Tensor] | Sequence[Tensor]) -> Iterator[N
     finally:
         for tensor in tensors:
             tensor.requires_grad_(True)
-
-
-@contextmanager
-def put_back(tensors: Iterator[Tensor] | Sequence[Tensor]) -> Iterator[None]:
-    """Give tensors their present values back, bit for bit, however the block ends."""
-    tensors = list(tensors)
-    kept = [tensor.detach().clone() for tensor in tensors]
-    try:
-        yield
-    finally:
-        with torch.no_grad():
-            for tensor, value in zip(tensors, kept, strict=True):
-                tensor.copy_(value)
 
 
 def _weights(optimizer: torch.optim.SGD) -> list[Tensor]:

@@ -6,6 +6,7 @@ from adarts_ext.strategies.darts_minus import DartsMinus
 from adarts_ext.strategies.drnas import DrNas, DrNasKl
 from adarts_ext.strategies.fair_darts import FairDarts
 from adarts_ext.strategies.gdas import Gdas
+from adarts_ext.strategies.lambda_darts import LambdaDarts
 from adarts_ext.strategies.sdarts_rs import SdartsRs
 from adarts_ext.strategies.strategy import Strategy
 
@@ -17,6 +18,7 @@ __all__ = [
     "DrNasKl",
     "FairDarts",
     "Gdas",
+    "LambdaDarts",
     "SdartsRs",
     "Strategy",
     "make_strategy",

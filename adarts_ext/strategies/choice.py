@@ -13,6 +13,7 @@ from adarts_ext.strategies.darts_minus import DartsMinus
 from adarts_ext.strategies.drnas import DrNas, DrNasKl
 from adarts_ext.strategies.fair_darts import FairDarts
 from adarts_ext.strategies.gdas import Gdas
+from adarts_ext.strategies.lambda_darts import LambdaDarts
 from adarts_ext.strategies.sdarts_rs import SdartsRs
 from adarts_ext.strategies.strategy import Strategy
 
@@ -29,6 +30,7 @@ STRATEGIES: dict[str, type[Strategy]] = {
     "drnas": DrNas,
     "drnas-kl": DrNasKl,
     "beta-darts": BetaDarts,
+    "lambda-darts": LambdaDarts,
 }
 
 
@@ -50,8 +52,8 @@ def parse_strategy(text: str) -> list[str]:
         Traceback (most recent call last):
         ...
         ValueError: strategy: expected names of adarts, pc-darts, darts, early-stop, darts-minus,
-        fair-darts, sdarts-rs, gdas, drnas, drnas-kl, beta-darts, or FILE.py:CLASS, got 'beta-dart';
-        did you mean beta-darts?
+        fair-darts, sdarts-rs, gdas, drnas, drnas-kl, beta-darts, lambda-darts, or FILE.py:CLASS,
+        got 'beta-dart'; did you mean beta-darts?
     """
     names = [name.strip() for name in text.split(",")]
     for place, name in enumerate(names):

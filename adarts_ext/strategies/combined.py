@@ -44,6 +44,7 @@ class Combined(Strategy):
         check_combination(strategies)
         self.parts = nn.ModuleList(strategies.values())
         self.draws_weights = any(part.draws_weights for part in self.parts)
+        self.compares_passes = any(part.compares_passes for part in self.parts)
 
     def weights(self, alphas: Tensor) -> Tensor:
         """Return those of the part that says them."""
@@ -65,6 +66,13 @@ class Combined(Strategy):
     ) -> OperationWeights | None:
         """Return those of the part that says them."""
         return self._single("layer_weights").layer_weights(network, batch)
+
+    def after_backward(
+        self, network: SearchNetwork, batch: tuple[Tensor, Tensor], parameters: Sequence[Tensor]
+    ) -> None:
+        """Call that of all parts."""
+        for part in self.parts:
+            part.after_backward(network, batch, parameters)
 
     def after_weight_step(self, network: SearchNetwork) -> None:
         """Call that of all parts."""

@@ -24,6 +24,8 @@ class Strategy(nn.Module):
 
     Attributes:
         draws_weights: Whether :meth:`weights` draws at random, so that two passes differ.
+        compares_passes: Whether it takes differences of passes, which must not draw then and need
+            the precision of float32.
         needs_softmax: Whether it is about weights by softmax, and so does not go together with a
             strategy that has others.
 
@@ -38,6 +40,7 @@ class Strategy(nn.Module):
     """
 
     draws_weights: ClassVar[bool] = False
+    compares_passes: ClassVar[bool] = False
     needs_softmax: ClassVar[bool] = False
 
     def register_number(self, name: str, value: float) -> None:
@@ -82,6 +85,17 @@ class Strategy(nn.Module):
         Args:
             network: The supernet, in training mode.
             batch: The images and labels of the step.
+        """
+
+    def after_backward(
+        self, network: SearchNetwork, batch: tuple[Tensor, Tensor], parameters: Sequence[Tensor]
+    ) -> None:
+        """Change the gradients of the layers' weights in a step of theirs, in place.
+
+        Args:
+            network: The supernet, in training mode; alphas and betas have no gradients here.
+            batch: The images and labels of the step.
+            parameters: The weights that the optimizer trains, with their gradients.
         """
 
     def after_weight_step(self, network: SearchNetwork) -> None:

@@ -31,6 +31,7 @@ WAYS = {
     "gdas": {"strategy": "gdas"},
     "drnas-kl": {"strategy": "drnas-kl"},
     "fair-darts": {"strategy": "fair-darts"},
+    "lambda-darts": {"strategy": "lambda-darts", "selection": "all", "layers": 4},
     "sdarts-rs,beta-darts": {"strategy": "sdarts-rs,beta-darts"},
 }
 
@@ -42,7 +43,7 @@ def build(way, device):
     with torch.device("cpu"):
         options = {name: getattr(config, name) for name in names}
         strategy = make_strategy(config.strategy)
-        network = SearchNetwork(4, 3, 3, weights=strategy.weights, **options)
+        network = SearchNetwork(4, 3, config.layers, weights=strategy.weights, **options)
     network.to(device)
     strategy.to(device)
     optimizers = make_optimizers(config, network.flat_parameters(), network.arch_parameters())

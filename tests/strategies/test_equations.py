@@ -39,6 +39,10 @@ class Plain:
     def loss(self, alphas):
         return 0.0
 
+    def gradients(self, network, weights, batch):
+        """What is added to the gradients of the layers."""
+        return [0.0] * len(list(network.parameters()))
+
 
 class DartsMinus(Plain):
     def weights(self, alphas):
@@ -109,6 +113,28 @@ class BetaDarts(Plain):
         return (0.5 * 2) * torch.log(torch.exp(rows).sum(1)).sum() / len(rows)
 
 
+class LambdaDarts(Plain):
+    def gradients(self, network, weights, batch):
+        normal, reduce = weights
+        cells = normal.expand(2, -1, -1).clone().requires_grad_()
+        slopes = torch.autograd.grad(self.train(network, cells, reduce, batch), cells)[0]
+        slopes.requires_grad_()
+        cosine = torch.cosine_similarity(slopes[0].flatten(), slopes[1].flatten(), dim=0)
+        (along,) = torch.autograd.grad(cosine, slopes)
+        shift = 1e-4 * along / along.norm()
+        ahead, behind = (
+            torch.autograd.grad(
+                self.train(network, cells + sign * shift, reduce, batch), network.parameters()
+            )
+            for sign in (1, -1)
+        )
+        scale = 0.125 * 2 / 4 * along.norm() / 2e-4
+        return [-scale * (a - b) for a, b in zip(ahead, behind, strict=True)]
+
+    def train(self, network, normal, reduce, batch):
+        return cross_entropy(network(batch[0], OperationWeights(normal, reduce)), batch[1])
+
+
 FORMULAS = {
     **dict.fromkeys(["adarts", "pc-darts", "darts", "early-stop"], Plain),
     "darts-minus": DartsMinus,
@@ -118,13 +144,14 @@ FORMULAS = {
     "drnas": DrNas,
     "drnas-kl": DrNasKl,
     "beta-darts": BetaDarts,
+    "lambda-darts": LambdaDarts,
 }
 
 
 def make_network(**options) -> SearchNetwork:
     torch.manual_seed(0)
     network = SearchNetwork(
-        4, 3, 3, selection="all", edge_normalization=False, in_channels=1, steps=1, **options
+        4, 3, 4, selection="all", edge_normalization=False, in_channels=1, steps=1, **options
     )
     with torch.no_grad():  # so that the candidates differ
         for alphas in network.arch_parameters():
@@ -183,6 +210,8 @@ def plain(formula: type[Plain]) -> list[float]:
         loss = cross_entropy(network(train[0], OperationWeights(*made)), train[1])
         sgd.zero_grad()
         loss.backward()
+        for weight, extra in zip(weights, formula.gradients(network, made, train), strict=True):
+            weight.grad += extra
         torch.nn.utils.clip_grad_norm_(weights, 5.0)
         sgd.step()
         losses.append(loss.item())

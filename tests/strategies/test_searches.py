@@ -162,6 +162,18 @@ def test_passes_that_draw_are_not_compared(name, option, images, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"precision": "bf16"}, "precision: expected fp32 with strategy lambda-darts"),
+        ({"selection": "random"}, "strategy: expected another selection than random with lambda"),
+    ],
+)
+def test_passes_that_are_compared_must_be_comparable(options, message, images, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        search(small(images, "lambda-darts", **options), tmp_path / "run")
+
+
 def test_the_second_order_takes_the_loss_of_the_strategy_too(images, tmp_path):
     for name in ("darts", "fair-darts"):
         search(small(images, name, unrolled=True, epochs=1), tmp_path / name)
