@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
+
+from adarts_ext.leaves import put_back
 
 
 def central_difference(
@@ -38,16 +39,3 @@ def central_difference(
 
     ahead, behind = gradient_at(1), gradient_at(-1)
     return [(a - b) / (2 * radius) for a, b in zip(ahead, behind, strict=True)]
-
-
-@contextmanager
-def put_back(tensors: Iterator[Tensor] | Sequence[Tensor]) -> Iterator[None]:
-    """Give tensors their present values back, bit for bit, however the block ends."""
-    tensors = list(tensors)
-    kept = [tensor.detach().clone() for tensor in tensors]
-    try:
-        yield
-    finally:
-        with torch.no_grad():
-            for tensor, value in zip(tensors, kept, strict=True):
-                tensor.copy_(value)

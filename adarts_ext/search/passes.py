@@ -15,6 +15,7 @@ from adarts_ext.search.step import (
     architecture_step,
     first_order_gradient,
     second_order_gradient,
+    trained_by,
     weight_step,
 )
 
@@ -45,8 +46,9 @@ class Passes:
 
     def _train_weights(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         state, batch = self.state, (images, labels)
-        weights = state.strategy.layer_weights(state.network, batch)
         optimizer, grad_clip = state.weight_optimizer, self.config.grad_clip
+        parameters = trained_by(optimizer)
+        weights = state.strategy.layer_weights(state.network, batch, parameters)
         after_backward = partial(state.strategy.after_backward, state.network, batch)
         loss, logits = weight_step(
             state.network, optimizer, batch, grad_clip, weights, after_backward

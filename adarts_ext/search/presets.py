@@ -39,6 +39,7 @@ PRESETS = {
         arch_beta1=0.9,
     ),
     "sdarts-rs": replace(DARTS, strategy="sdarts-rs"),
+    "sdarts-adv": replace(DARTS, strategy="sdarts-adv"),
     "gdas": replace(DARTS, strategy="gdas", epochs=250, batch_size=256, weight_decay=5e-4),
     "drnas": SearchConfig(
         strategy="drnas",

@@ -7,15 +7,15 @@ processes have a part each of a batch, gradients are the means over all of them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torch.nn.utils import clip_grad_norm_
 
-from adarts_ext.central_difference import central_difference, put_back
+from adarts_ext.central_difference import central_difference
+from adarts_ext.leaves import put_back, without_gradient
 from adarts_ext.nn import OperationWeights, SearchNetwork
 from adarts_ext.nn.processes import average_gradients, averaged
 
@@ -53,9 +53,9 @@ def weight_step(
         optimizer.zero_grad(set_to_none=not isinstance(network, SearchNetwork))
         loss.backward()
         if after_backward is not None:
-            after_backward(_weights(optimizer))
-    average_gradients(_weights(optimizer))
-    clip_grad_norm_(_weights(optimizer), grad_clip)
+            after_backward(trained_by(optimizer))
+    average_gradients(trained_by(optimizer))
+    clip_grad_norm_(trained_by(optimizer), grad_clip)
     optimizer.step()
     return loss.detach(), logits.detach()
 
@@ -90,7 +90,7 @@ def first_order_gradient(
         The validation loss with what is added, a scalar in nats, and one gradient for each of
         ``network.arch_parameters()``.
     """
-    with without_gradient(_weights(weight_optimizer)):
+    with without_gradient(trained_by(weight_optimizer)):
         loss = _loss(network, validation_batch, extra_loss)
         gradient = _gradient(loss, network.arch_parameters())
     return loss.detach(), gradient
@@ -127,7 +127,7 @@ def second_order_gradient(
         The validation loss at w' with what is added, a scalar in nats, and one gradient for each of
         ``network.arch_parameters()``.
     """
-    weights, arch = _weights(weight_optimizer), network.arch_parameters()
+    weights, arch = trained_by(weight_optimizer), network.arch_parameters()
     (group,) = weight_optimizer.param_groups
     xi = group["lr"]
     with put_back(network.buffers()):
@@ -181,20 +181,7 @@ def hessian_vector_product(
     return central_difference(gradient, weights, vector, distance)
 
 
-@contextmanager
-def without_gradient(tensors: Iterator[Tensor] | Sequence[Tensor]) -> Iterator[None]:
-    """Switch off the gradients of leaf tensors for a while."""
-    tensors = list(tensors)
-    for tensor in tensors:
-        tensor.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for tensor in tensors:
-            tensor.requires_grad_(True)
-
-
-def _weights(optimizer: torch.optim.SGD) -> list[Tensor]:
+def trained_by(optimizer: torch.optim.SGD) -> list[Tensor]:
     """Return what an optimizer trains; a network takes far longer to say what it has."""
     return [weight for group in optimizer.param_groups for weight in group["params"]]
 

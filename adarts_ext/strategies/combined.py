@@ -62,10 +62,10 @@ class Combined(Strategy):
         return sum(found[1:], found[0]) if found else None
 
     def layer_weights(
-        self, network: SearchNetwork, batch: tuple[Tensor, Tensor]
+        self, network: SearchNetwork, batch: tuple[Tensor, Tensor], parameters: Sequence[Tensor]
     ) -> OperationWeights | None:
         """Return those of the part that says them."""
-        return self._single("layer_weights").layer_weights(network, batch)
+        return self._single("layer_weights").layer_weights(network, batch, parameters)
 
     def after_backward(
         self, network: SearchNetwork, batch: tuple[Tensor, Tensor], parameters: Sequence[Tensor]

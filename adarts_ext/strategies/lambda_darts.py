@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
 
-from adarts_ext.central_difference import central_difference, put_back
+from adarts_ext.central_difference import central_difference
+from adarts_ext.leaves import put_back
 from adarts_ext.nn import OperationWeights, SearchNetwork
 from adarts_ext.nn.processes import averaged
 from adarts_ext.strategies.strategy import Strategy

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -31,7 +33,7 @@ class SdartsRs(Strategy):
         self.epsilon.fill_(self.smallest + (self.largest - self.smallest) * part)
 
     def layer_weights(
-        self, network: SearchNetwork, batch: tuple[Tensor, Tensor]
+        self, network: SearchNetwork, batch: tuple[Tensor, Tensor], parameters: Sequence[Tensor]
     ) -> OperationWeights:
         """Draw delta, and add it."""
         return OperationWeights(

@@ -78,13 +78,14 @@ class Strategy(nn.Module):
         """
 
     def layer_weights(
-        self, network: SearchNetwork, batch: tuple[Tensor, Tensor]
+        self, network: SearchNetwork, batch: tuple[Tensor, Tensor], parameters: Sequence[Tensor]
     ) -> OperationWeights | None:
         """Return the candidates' weights for one step of the layers' weights; None for the usual.
 
         Args:
             network: The supernet, in training mode.
             batch: The images and labels of the step.
+            parameters: The layers' weights, as the optimizer has them.
         """
 
     def after_backward(

@@ -18,6 +18,7 @@ PUBLISHED = {
     "darts-minus": DARTS,
     "fair-darts": (128, 50, 0, 0.005, 0.001, 3e-3, 1, "all", False),
     "sdarts-rs": DARTS,
+    "sdarts-adv": DARTS,
     "gdas": (256, 250, 0, 0.025, 0.001, 3e-4, 1, "all", False),
     "drnas": (64, 50, 10, 0.1, 0.0, 6e-4, 6, "first", False),
     "drnas-kl": (64, 50, 10, 0.1, 0.0, 6e-4, 6, "first", False),

@@ -31,6 +31,7 @@ WAYS = {
     "gdas": {"strategy": "gdas"},
     "drnas-kl": {"strategy": "drnas-kl"},
     "fair-darts": {"strategy": "fair-darts"},
+    "sdarts-adv": {"strategy": "sdarts-adv"},
     "lambda-darts": {"strategy": "lambda-darts", "selection": "all", "layers": 4},
     "sdarts-rs,beta-darts": {"strategy": "sdarts-rs,beta-darts"},
 }

@@ -53,13 +53,13 @@ def test_one_of_ones_own_is_made_and_combined(mine, network):
     beta = alphas.exp().sum(1).log().mean()
     expected = own.loss(network) + beta
     torch.testing.assert_close(both.loss(network), expected)
-    assert both.layer_weights(network, None) is None
+    assert both.layer_weights(network, None, []) is None
     assert both.genotype(network) == network.genotype()
 
 
 def test_strategies_together_do_what_each_does(mine, network):
     both = make_strategy(f"sdarts-rs,{mine}:Mine")
-    normal, reduce = both.layer_weights(network, None)
+    normal, reduce = both.layer_weights(network, None, [])
     assert not torch.allclose(normal, network.operation_weights().normal)
     torch.testing.assert_close(reduce.sum(-1), torch.ones(5))
     torch.testing.assert_close(both.loss(network), network.alphas_normal.square().sum())

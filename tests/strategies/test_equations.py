@@ -33,7 +33,7 @@ class Plain:
     def weights(self, alphas):
         return torch.exp(alphas) / torch.exp(alphas).sum(1, keepdim=True)
 
-    def moved(self, weights):
+    def moved(self, network, weights, batch):
         return weights
 
     def loss(self, alphas):
@@ -62,13 +62,39 @@ class FairDarts(Plain):
         return -10 * ((weights - 0.5) ** 2).sum() / weights.numel()
 
 
+EPSILON = 0.03 + 0.27 * 2 / 5
+
+
+def simplex(weights):
+    clipped = [[min(max(value, 0.0), 1.0) for value in row] for row in weights.tolist()]
+    return torch.tensor(
+        [[value / math.fsum(row) for value in row] for row in clipped], dtype=weights.dtype
+    )
+
+
 class SdartsRs(Plain):
-    def moved(self, weights):
-        rows = weights + (0.03 + 0.27 * 2 / 5) * torch.empty_like(weights).uniform_(-1, 1)
-        clipped = [[min(max(value, 0.0), 1.0) for value in row] for row in rows.tolist()]
-        return torch.tensor(
-            [[value / math.fsum(row) for value in row] for row in clipped], dtype=weights.dtype
-        )
+    def moved(self, network, weights, batch):
+        return [simplex(one + EPSILON * torch.empty_like(one).uniform_(-1, 1)) for one in weights]
+
+
+class SdartsAdv(SdartsRs):
+    def moved(self, network, weights, batch):
+        def loss(some):
+            return cross_entropy(network(batch[0], OperationWeights(*some)), batch[1])
+
+        network.eval()
+        worst = super().moved(network, weights, batch)
+        for _ in range(7):
+            leaves = [one.requires_grad_() for one in worst]
+            slopes = torch.autograd.grad(loss(leaves), leaves)
+            worst = []
+            for one, leaf, slope in zip(weights, leaves, slopes, strict=True):
+                there = leaf.detach() + 2 * EPSILON / 7 * torch.sign(slope)
+                lowest, highest = one - EPSILON, one + EPSILON
+                worst.append(simplex(torch.minimum(torch.maximum(there, lowest), highest)))
+        found = weights if loss(weights) > loss(worst) else worst
+        network.train()
+        return found
 
 
 class Gdas(Plain):
@@ -140,6 +166,7 @@ FORMULAS = {
     "darts-minus": DartsMinus,
     "fair-darts": FairDarts,
     "sdarts-rs": SdartsRs,
+    "sdarts-adv": SdartsAdv,
     "gdas": Gdas,
     "drnas": DrNas,
     "drnas-kl": DrNasKl,
@@ -206,7 +233,8 @@ def plain(formula: type[Plain]) -> list[float]:
         loss.backward()
         adam.step()
         losses.append(loss.item())
-        made = [formula.moved(formula.weights(one).detach()) for one in alphas]
+        made = [formula.weights(one).detach() for one in alphas]
+        made = formula.moved(network, made, train)
         loss = cross_entropy(network(train[0], OperationWeights(*made)), train[1])
         sgd.zero_grad()
         loss.backward()
