@@ -36,7 +36,7 @@ def run(arguments: list[str]) -> None:
         "[--strategy NAME] [--preset NAME] [--seeds 0..7] [--config FILE] [--out RUN] [--resume] "
         "[options]",
     )
-    add_settings(parser, "preset", PRESETS, "adarts")
+    add_settings(parser, "preset", PRESETS, "those of the first strategy")
     parser.add_seeds("one search", "that of --seed")
     parser.add_config_file()
     parser.add_run_folder("search")

@@ -17,6 +17,19 @@ DARTS = SearchConfig(
     arch_learning_rate=3e-4,
 )
 
+# The first of its stages.
+DRNAS = SearchConfig(
+    strategy="drnas",
+    init_channels=36,
+    layers=20,
+    proportion=6,
+    selection="first",
+    edge_normalization=False,
+    epochs=50,
+    warmup_epochs=10,
+    learning_rate=0.1,
+)
+
 #: The published settings; what is not named is as in :class:`SearchConfig`. Those that search in
 #: DARTS's network have its settings but for what is said here.
 PRESETS = {
@@ -41,18 +54,8 @@ PRESETS = {
     "sdarts-rs": replace(DARTS, strategy="sdarts-rs"),
     "sdarts-adv": replace(DARTS, strategy="sdarts-adv"),
     "gdas": replace(DARTS, strategy="gdas", epochs=250, batch_size=256, weight_decay=5e-4),
-    "drnas": SearchConfig(
-        strategy="drnas",
-        init_channels=36,
-        layers=20,
-        proportion=6,
-        selection="first",
-        edge_normalization=False,
-        epochs=50,
-        warmup_epochs=10,
-        learning_rate=0.1,
-    ),
+    "drnas": DRNAS,
+    "drnas-kl": replace(DRNAS, strategy="drnas-kl", arch_weight_decay=0.0),
     "beta-darts": replace(DARTS, strategy="beta-darts"),
     "lambda-darts": replace(DARTS, strategy="lambda-darts"),
 }
-PRESETS["drnas-kl"] = replace(PRESETS["drnas"], strategy="drnas-kl", arch_weight_decay=0.0)
