@@ -327,6 +327,7 @@ def derive(
     alphas_reduce: Tensor,
     betas_normal: Tensor | None = None,
     betas_reduce: Tensor | None = None,
+    activation: str = "softmax",
 ) -> Genotype:
     """Keep for each node the two strongest incoming edges, each with its strongest operation.
 
@@ -342,12 +343,14 @@ def derive(
         betas_normal: Edge parameters of the normal cell before the softmax, (edges,), or None for
             edges of equal weight.
         betas_reduce: The same of the reduction cell.
+        activation: ``"softmax"`` over the operations, or ``"sigmoid"`` in its place.
 
     Returns:
         The genotype, its output the concatenation of all nodes.
 
     Raises:
-        ValueError: If a shape does not fit or a parameter is not finite.
+        ValueError: If a shape does not fit, a parameter is not finite, or the activation is
+            unknown.
 
     Example:
         >>> alphas = torch.zeros(2, 8)
@@ -355,8 +358,8 @@ def derive(
         >>> derive(alphas, torch.zeros(2, 8)).normal
         (('sep_conv_3x3', 1), ('max_pool_3x3', 0))
     """
-    normal = _derive_cell("normal", alphas_normal, betas_normal)
-    reduce = _derive_cell("reduce", alphas_reduce, betas_reduce)
+    normal = _derive_cell("normal", alphas_normal, betas_normal, activation)
+    reduce = _derive_cell("reduce", alphas_reduce, betas_reduce, activation)
     return Genotype(
         normal=normal,
         normal_concat=tuple(range(2, 2 + len(normal) // 2)),
@@ -365,9 +368,11 @@ def derive(
     )
 
 
-def _derive_cell(cell: str, alphas: Tensor, betas: Tensor | None) -> tuple[tuple[str, int], ...]:
+def _derive_cell(
+    cell: str, alphas: Tensor, betas: Tensor | None, activation: str
+) -> tuple[tuple[str, int], ...]:
     kept: list[tuple[str, int]] = []
-    for edges in operation_weights(cell, alphas, betas):
+    for edges in operation_weights(cell, alphas, betas, activation):
         ranked = []
         for source, weights in enumerate(edges):
             candidates = [
@@ -381,7 +386,7 @@ def _derive_cell(cell: str, alphas: Tensor, betas: Tensor | None) -> tuple[tuple
 
 
 def operation_weights(
-    cell: str, alphas: Tensor, betas: Tensor | None
+    cell: str, alphas: Tensor, betas: Tensor | None, activation: str = "softmax"
 ) -> list[list[tuple[float, ...]]]:
     """Return what every operation on every edge of a cell weighs, as :func:`derive` says.
 
@@ -389,13 +394,17 @@ def operation_weights(
         cell: ``"normal"`` or ``"reduce"``, for errors.
         alphas: As those of :func:`derive`.
         betas: Likewise.
+        activation: Likewise.
 
     Returns:
         A list a node of an entry a source, each with a weight for every one of :data:`PRIMITIVES`.
 
     Raises:
-        ValueError: If a shape does not fit or a parameter is not finite.
+        ValueError: As :func:`derive` says.
     """
+    if activation not in _ACTIVATIONS:
+        known = ", ".join(_ACTIVATIONS)
+        raise ValueError(f"derive: activation must be one of {known}, got {activation!r}")
     alphas = alphas.detach().cpu()
     edges = len(alphas) if alphas.dim() == 2 else 0
     nodes = incoming_edges(count_nodes(edges))
@@ -420,7 +429,7 @@ def operation_weights(
             edge_weights = _softmax(betas[node].tolist())
         weights.append(
             [
-                tuple(weight * edge_weight for weight in _softmax(row))
+                tuple(weight * edge_weight for weight in _ACTIVATIONS[activation](row))
                 for row, edge_weight in zip(alphas[node].tolist(), edge_weights, strict=True)
             ]
         )
@@ -433,6 +442,17 @@ def _softmax(values: Sequence[float]) -> list[float]:
     exponentials = [math.exp(value - largest) for value in values]
     total = math.fsum(exponentials)
     return [exponential / total for exponential in exponentials]
+
+
+def _sigmoid(values: Sequence[float]) -> list[float]:
+    # Without overflow; exp(-|x|) is at most 1.
+    small = [math.exp(-abs(value)) for value in values]
+    return [
+        (1 if value >= 0 else one) / (1 + one) for value, one in zip(values, small, strict=True)
+    ]
+
+
+_ACTIVATIONS = {"softmax": _softmax, "sigmoid": _sigmoid}
 
 
 def random_genotype(seed: int, steps: int = 4) -> Genotype:

@@ -26,6 +26,8 @@ CALLS = {
     "adarts_ext.nn.PartialMixedOp": "channels, stride, proportion=4, selection='attention'",
     "adarts_ext.nn.SearchNetwork": "init_channels=16, num_classes=10, layers=8, proportion=4, "
     "selection='attention', edge_normalization=True, backend='fused', memory='store'",
+    "adarts_ext.nn.OperationWeights": "normal, reduce",
+    "adarts_ext.strategies.make_strategy": "text",
     "adarts_ext.nn.DerivedNetwork": "genotype, init_channels=36, num_classes=10, layers=20, "
     "auxiliary=True",
     "adarts_ext.genotype.Genotype": "normal, normal_concat, reduce, reduce_concat",
@@ -56,6 +58,17 @@ CALLS |= {
     for method in ("darts", "pc_darts", "adarts")
     for name, first in {"MixedOp": "C, stride", "Cell": "steps, multiplier", "Network": "C"}.items()
 }
+HOOKS = {
+    "weights": "alphas",
+    "loss": "network",
+    "layer_weights": "network, batch, parameters",
+    "after_backward": "network, batch, parameters",
+    "after_weight_step": "network",
+    "begin_epoch": "epoch, epochs",
+    "after_epoch": "network, epoch",
+    "genotype": "network",
+    "stop": "history",
+}
 NAMES = ("PRIMITIVES", "ADARTS_V1", "ADARTS_V2", "PC_DARTS")
 COMMANDS = (
     *("search", "retrain", "evaluate", "compare", "export", "derive"),
@@ -74,6 +87,12 @@ def test_it_is_called_as_it_was(path):
     parameters = inspect.signature(get(path)).parameters.values()
     actual = [str(parameter.replace(annotation=parameter.empty)) for parameter in parameters]
     assert actual[: len(expected)] == expected
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+def test_the_hooks_of_a_strategy(hook):
+    parameters = inspect.signature(getattr(get("adarts_ext.strategies.Strategy"), hook)).parameters
+    assert ", ".join(parameters) == f"self, {HOOKS[hook]}"
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -17,6 +17,8 @@ from adarts_ext.retrain import derive_within
 from adarts_ext.retrain.cost import network_cost
 from adarts_ext.runs.folder import HISTORY_FILE, RESULT_FILE
 from adarts_ext.search import SearchConfig
+from adarts_ext.strategies.choice import STRATEGIES, parse_strategy
+from adarts_ext.strategies.strategy import overrides
 
 BUDGET = {
     "max_params": "most parameters of the network, such as 3.5M",
@@ -67,6 +69,20 @@ def run(arguments: list[str]) -> None:
     print(f"next:       adarts retrain {shlex.quote(str(out))}")
 
 
+def check_softmax(folder: Path, config: SearchConfig) -> None:
+    """Refuse a search whose strategy does not derive by softmaxed alphas, which the history has.
+
+    Raises:
+        ValueError: If it is one of those; the files of one's own are not looked at.
+    """
+    for name in parse_strategy(config.strategy):
+        if name in STRATEGIES and overrides(STRATEGIES[name], "genotype"):
+            raise ValueError(
+                f"{folder}: expected a search whose genotype is that of the largest softmaxed "
+                f"alphas, got strategy {name}, which derives otherwise"
+            )
+
+
 def read_parameters(folder: Path, epoch: int | None) -> dict[str, Tensor | None]:
     """Read alphas and betas after an epoch of a search from its history.
 
@@ -82,7 +98,7 @@ def read_parameters(folder: Path, epoch: int | None) -> dict[str, Tensor | None]
             file is damaged.
         FileNotFoundError: If the folder holds no run, or one without an epoch so far.
     """
-    SearchConfig.load(folder)
+    check_softmax(folder, SearchConfig.load(folder))
     path = folder / HISTORY_FILE
     if not path.is_file():
         raise FileNotFoundError(f"{folder}: the search has not ended its first epoch")

@@ -19,8 +19,8 @@ from adarts_ext.runs.options import EXPECTED
 class OptionParser(ArgumentParser):
     """A parser whose errors are one line and whose options beat the file of ``--config``.
 
-    Only plain types are taken from the command line and from files; nothing in either is ever
-    imported or evaluated.
+    Only plain types are taken from the command line and from files; nothing in either is imported
+    or evaluated, but for the file of a strategy that the command line names.
 
     Args:
         command: The subcommand's name.

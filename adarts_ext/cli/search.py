@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from typing import Any
 
 from adarts_ext.arguments import naming
 from adarts_ext.cli.numbers import describe_time
@@ -23,6 +24,7 @@ from adarts_ext.runs.folder import GENOTYPE_FILE, TENSORBOARD_FOLDER, seed_folde
 from adarts_ext.runs.progress import duration
 from adarts_ext.runs.seeds import seeds_of
 from adarts_ext.search import PRESETS, SearchConfig, SearchResult, SweepResult, search_seeds
+from adarts_ext.strategies.choice import is_own, parse_strategy
 
 
 def run(arguments: list[str]) -> None:
@@ -31,9 +33,10 @@ def run(arguments: list[str]) -> None:
         "search",
         "Find a genotype, the structure of the cells that a network is made of, by training a "
         "supernet. The defaults shown are those of the preset adarts, the published settings.",
-        "[--preset NAME] [--seeds 0..7] [--config FILE] [--out RUN] [--resume] [options]",
+        "[--strategy NAME] [--preset NAME] [--seeds 0..7] [--config FILE] [--out RUN] [--resume] "
+        "[options]",
     )
-    add_settings(parser, "preset", PRESETS, "adarts")
+    add_settings(parser, "preset", PRESETS, "those of the first strategy")
     parser.add_seeds("one search", "that of --seed")
     parser.add_config_file()
     parser.add_run_folder("search")
@@ -45,7 +48,8 @@ def run(arguments: list[str]) -> None:
     if resume:
         begun, known = next(iter(seed_folders(out)), out), seeds_of(out, SearchConfig)
         base = base or SearchConfig.load(begun)
-    config = replace_options(parser, base or PRESETS["adarts"], given)
+    config = replace_options(parser, base or settings_of(parser, given), given)
+    check_own_strategies(parser, config, given)
     seeds = seeds or (known if len(known) > 1 else [config.seed])
     if "seed" in given and seeds != [config.seed]:
         names = ", ".join(map(str, seeds))
@@ -58,6 +62,25 @@ def run(arguments: list[str]) -> None:
         result = search_seeds(config, folder, seeds, resume, slurm=slurm)
     if processes.is_first():
         report(result)
+
+
+def settings_of(parser: OptionParser, given: dict[str, Any]) -> SearchConfig:
+    """Return the published settings of the first strategy that is given; else ADARTS's."""
+    try:
+        first = parse_strategy(given.get("strategy", "adarts"))[0]
+    except ValueError as error:
+        parser.refuse(error)
+    return PRESETS.get(first, PRESETS["adarts"])
+
+
+def check_own_strategies(parser: OptionParser, config: SearchConfig, given: dict[str, Any]) -> None:
+    """Refuse to run a file that was not named on the command line: data must not run programs."""
+    own = [name for name in parse_strategy(config.strategy) if is_own(name)]
+    if own and ("strategy" not in given or "strategy" in parser.files):
+        parser.error(
+            f"--strategy: {own[0]} is a program, which is run only if the command line names it; "
+            f"expected --strategy {config.strategy} there"
+        )
 
 
 def report(result: SearchResult | SweepResult) -> None:
@@ -80,6 +103,8 @@ def report_one(result: SearchResult) -> None:
         print(f"the search collapses: {'; '.join(result.collapse)}")
     if result.genotype_epoch < result.epochs:
         print(f"so it was stopped; the cells are those after epoch {result.genotype_epoch}")
+    if result.stopped:
+        print(f"the strategy stopped the search: {result.stopped}")
     time = describe_time(result.time, result.images_per_second, result.peak_memory_bytes)
     print(f"time: {time}")
     place = shlex.quote(str(result.folder))

@@ -14,6 +14,7 @@ from adarts_ext.retrain.config import RetrainConfig
 from adarts_ext.runs.options import RunConfig, check_range, check_type
 from adarts_ext.runs.seeds import check_seeds
 from adarts_ext.search.config import SearchConfig
+from adarts_ext.strategies.choice import is_own, parse_strategy
 
 PLAN_FILE = "plan.json"
 RANDOM = "random genotypes"  # the arm that does not search
@@ -56,6 +57,13 @@ class Plan:
                 message = (
                     "arms: expected names of letters, digits, spaces and - _ . , +, other than "
                     f"{RANDOM!r}, got {name!r}"
+                )
+                raise naming(ValueError(message), "arms")
+        for name, config in self.arms.items():
+            if any(map(is_own, parse_strategy(config.strategy))):
+                message = (
+                    f"arms: {name}: strategy: expected strategies by name, as a plan runs no file, "
+                    f"got {config.strategy}"
                 )
                 raise naming(ValueError(message), "arms")
         check_seeds(self.seeds)

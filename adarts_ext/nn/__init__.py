@@ -6,11 +6,13 @@ from adarts_ext.nn.derived import DerivedNetwork
 from adarts_ext.nn.image_blocks import ImageBlocks
 from adarts_ext.nn.mixed_op import PartialMixedOp
 from adarts_ext.nn.network import SearchNetwork
+from adarts_ext.nn.operation_weights import OperationWeights
 
 __all__ = [
     "ChannelAttention",
     "DerivedNetwork",
     "ImageBlocks",
+    "OperationWeights",
     "PartialMixedOp",
     "SearchCell",
     "SearchNetwork",

@@ -17,6 +17,7 @@ from adarts_ext.nn.cell_shapes import cell_shapes
 from adarts_ext.nn.checks import check_at_least
 from adarts_ext.nn.fused import reason_against_input
 from adarts_ext.nn.image_blocks import ImageBlocks, global_average, lay_out
+from adarts_ext.nn.operation_weights import OperationWeights, checked, softmax_weights
 from adarts_ext.nn.processes import averaged_over_processes
 from adarts_ext.nn.stem import StemmedNetwork
 from adarts_ext.nn.synchronised import synchronise_batch_norms
@@ -61,14 +62,17 @@ class SearchNetwork(StemmedNetwork):
         stem: ``"cifar"``, a 3x3 convolution, or ``"imagenet"``, three of stride 2, after which the
             cells see an eighth of the images' height and width; see
             :class:`adarts_ext.nn.stem.StemmedNetwork`. Both give ``3 * init_channels``.
+        weights: What makes the weights of the candidates, (edges, 8), of the alphas of a kind of
+            cell, (edges, 8); see :meth:`operation_weights`.
 
     Shape:
         Images (N, in_channels, H, W), floating point, H and W multiples of 4 and at least 16, with
-        stem ``"imagenet"`` multiples of 32 and at least 64, to logits (N, num_classes).
+        stem ``"imagenet"`` multiples of 32 and at least 64, to logits (N, num_classes). A second
+        argument, :class:`OperationWeights`, takes the place of those made of the alphas.
 
     Raises:
-        ValueError: If an argument is out of range or unknown, or the images have another shape.
-        TypeError: If the images are no tensor, or not floating point.
+        ValueError: If an argument is out of range or unknown, or an input has another shape.
+        TypeError: If the images are no tensor, or not floating point, or the weights are others.
 
     Example:
         >>> network = SearchNetwork(init_channels=4, layers=3)
@@ -97,6 +101,7 @@ class SearchNetwork(StemmedNetwork):
         steps: int = 4,
         sync_batch_norm: bool = False,
         stem: str = "cifar",
+        weights: Callable[[Tensor], Tensor] = softmax_weights,
     ) -> None:
         check_at_least(
             "SearchNetwork",
@@ -115,6 +120,7 @@ class SearchNetwork(StemmedNetwork):
         self.edge_normalization = edge_normalization
         self.backend = backend
         self.memory = memory
+        self.weights = weights
         self.cells = nn.ModuleList(
             SearchCell(
                 *shape,
@@ -138,24 +144,42 @@ class SearchNetwork(StemmedNetwork):
         self.betas_normal = _architecture_parameter(edges) if edge_normalization else None
         self.betas_reduce = _architecture_parameter(edges) if edge_normalization else None
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, weights: OperationWeights | None = None) -> Tensor:
         states = self.stem_outputs(x)
-        arch = ("alphas_normal", "alphas_reduce", "betas_normal", "betas_reduce")
-        alphas_n, alphas_r, betas_n, betas_r = averaged_over_processes(
-            [getattr(self, name) for name in arch]
+        given = (self.alphas_normal, self.alphas_reduce) if weights is None else checked(weights)
+        normal, reduce, *betas = averaged_over_processes(
+            [*given, self.betas_normal, self.betas_reduce]
         )
-        normal = alphas_n.softmax(dim=-1), self._edge_weights(betas_n)
-        reduce = alphas_r.softmax(dim=-1), self._edge_weights(betas_r)
+        if weights is None:
+            normal, reduce = self.weights(normal), self.weights(reduce)
+        betas_n, betas_r = [self._edge_weights(one) for one in betas]
+        reductions = [cell.reduction for cell in self.cells]
+        of_cells = OperationWeights(normal, reduce).of_cells(reductions)
         if self.backend == "fused" and not reason_against_input(states[-1]):
             states = [lay_out(state) for state in states]  # and all cells hand it on like that
         s0, s1, updates = states[0], states[-1], []
-        for cell in self.cells:
-            weights = reduce if cell.reduction else normal
-            s0, s1 = s1, cell(s0, s1, *weights, updates=updates)
+        for cell, cell_weights in zip(self.cells, of_cells, strict=True):
+            betas_c = betas_r if cell.reduction else betas_n
+            s0, s1 = s1, cell(s0, s1, cell_weights, betas_c, updates=updates)
         update_running_statistics(updates)
         if isinstance(s1, ImageBlocks):
             return self.classifier(global_average(s1).to(self.classifier.weight.dtype))
         return self.classifier(functional.adaptive_avg_pool2d(s1, 1).flatten(1))
+
+    def operation_weights(self) -> OperationWeights:
+        """Return what the candidates weigh: those of a pass, if nothing is drawn at random.
+
+        They are ``weights`` of the alphas, and gradients go through them. Changed, one may give
+        them to a pass again; with a tensor a cell, gradients are a cell's own.
+
+        Example:
+            >>> network, images = SearchNetwork(4, layers=3), torch.randn(2, 3, 16, 16)
+            >>> normal, reduce = network.operation_weights()
+            >>> logits = network(images, OperationWeights(normal.expand(1, 14, 8), reduce))
+            >>> bool((logits == network(images)).all())
+            True
+        """
+        return OperationWeights(self.weights(self.alphas_normal), self.weights(self.alphas_reduce))
 
     def _edge_weights(self, betas: Tensor | None) -> Tensor | None:
         if betas is None:
@@ -213,7 +237,7 @@ class SearchNetwork(StemmedNetwork):
             yield
 
     def genotype(self) -> Genotype:
-        """Derive the genotype that the architecture parameters stand for now.
+        """Derive the genotype that the architecture parameters stand for now, by their softmax.
 
         See :func:`adarts_ext.genotype.derive`.
         """

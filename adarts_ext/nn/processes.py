@@ -138,7 +138,7 @@ def averaged_over_processes(tensors: Sequence[Tensor | None]) -> list[Tensor | N
     backward pass ends, in one reduction; elsewhere the tensors come back as they are.
 
     Args:
-        tensors: Leaf tensors that are no parameters; None stays None.
+        tensors: Leaf tensors that are no parameters, or made of such; None stays None.
     """
     trained = [tensor for tensor in tensors if tensor is not None and tensor.requires_grad]
     # Torch sets it for as long as the forward pass of the module inside lasts.

@@ -17,6 +17,8 @@ from adarts_ext.report.page import Picture, Pictures, Section, Table, Text
 from adarts_ext.report.record import RunRecord
 from adarts_ext.runs.clock import sum_up_times
 from adarts_ext.runs.options import GIVEN, RunConfig
+from adarts_ext.search.config import SearchConfig
+from adarts_ext.strategies.choice import is_own, parse_strategy
 
 CELLS = {"normal": "normal cell", "reduce": "reduction cell"}
 LEAST_RANGE = 0.1  # of losses and accuracies, below which an axis does not magnify
@@ -155,7 +157,9 @@ def going_on(config: RunConfig, folder: Path) -> tuple[str, str]:
     """Return what goes on with the run or runs in a folder, and what that does."""
     if config.dataset == GIVEN:
         return f"{config.kind}(..., resume=True, dataset=...)", "go on from Python, with its data"
-    return command(config.kind, "--resume", "--out", folder), "go on with it"
+    own = isinstance(config, SearchConfig) and any(map(is_own, parse_strategy(config.strategy)))
+    named = ["--strategy", config.strategy] if own else []  # a program runs only if it is named
+    return command(config.kind, *named, "--resume", "--out", folder), "go on with it"
 
 
 def data_options(config: RunConfig) -> list[str]:

@@ -1,10 +1,11 @@
-"""Searching for the cells: the bilevel search of DARTS, PC-DARTS and ADARTS."""
+"""Searching for the cells: the bilevel search of DARTS and what strategies make of it."""
 
 from typing import Any
 
 from adarts_ext.search.collapse import CollapseMonitor
-from adarts_ext.search.config import PRESETS, SearchConfig
+from adarts_ext.search.config import SearchConfig
 from adarts_ext.search.hessian import largest_hessian_eigenvalue
+from adarts_ext.search.presets import PRESETS
 from adarts_ext.search.result import SearchResult, SweepResult
 
 __all__ = [

@@ -8,17 +8,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from adarts_ext.genotype import PRIMITIVES, derive, incoming_edges, state_name
+from adarts_ext.genotype import PRIMITIVES, Genotype, derive, incoming_edges, state_name
 
 POOLINGS = ("max_pool_3x3", "avg_pool_3x3")
 
 
-def describe_architecture(network: nn.Module) -> dict[str, Any]:
+def describe_architecture(network: nn.Module, genotype: Genotype | None = None) -> dict[str, Any]:
     """Return where alphas and betas stand, in plain numbers.
 
     Args:
         network: A supernet, or what has its ``alphas_normal``, ``alphas_reduce`` and, with edge
             normalisation, ``betas_normal`` and ``betas_reduce``.
+        genotype: The genotype that they stand for; None for that of
+            :func:`adarts_ext.genotype.derive`.
 
     Returns:
         For each cell (``normal``, ``reduce``): ``alphas_*``, softmaxed over the operations, one
@@ -43,7 +45,7 @@ def describe_architecture(network: nn.Module) -> dict[str, Any]:
         name: getattr(network, name, None)
         for name in ("alphas_normal", "alphas_reduce", "betas_normal", "betas_reduce")
     }
-    genotype = derive(**parameters)
+    genotype = derive(**parameters) if genotype is None else genotype
     record: dict[str, Any] = {}
     for cell in ("normal", "reduce"):
         ops = [op for op, _ in getattr(genotype, cell)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor
@@ -12,13 +12,55 @@ from adarts_ext.data import BatchLoader, ImageDataset, split
 from adarts_ext.data.split import stratified_indices
 from adarts_ext.data.stored import StoredImages
 from adarts_ext.nn import SearchNetwork
+from adarts_ext.nn.operation_weights import softmax_weights
+from adarts_ext.nn.selection import SELECTIONS
 from adarts_ext.runs import processes
 from adarts_ext.runs.data import place
 from adarts_ext.search.config import SearchConfig
+from adarts_ext.strategies import Strategy, make_strategy
 
 
-def build_network(config: SearchConfig, dataset: ImageDataset) -> SearchNetwork:
-    """Make the supernet for the images and classes of a data set."""
+def build_strategy(config: SearchConfig) -> Strategy:
+    """Make the strategy of a search.
+
+    Raises:
+        ValueError: If it cannot be made, or passes that draw would be compared.
+    """
+    strategy = make_strategy(config.strategy)
+    for name in ("unrolled", "hessian_every"):
+        if getattr(config, name) and strategy.draws_weights:
+            message = (
+                f"{name}: expected another strategy than {config.strategy}, which draws other "
+                "weights in each of the passes that are compared"
+            )
+            raise naming(ValueError(message), name, "strategy")
+    if strategy.compares_passes:
+        check_comparable(config)
+    return strategy
+
+
+def check_comparable(config: SearchConfig) -> None:
+    """Refuse options with which two passes of one network cannot be compared."""
+    if config.precision != "fp32":
+        message = (
+            f"precision: expected fp32 with strategy {config.strategy}, got {config.precision}, "
+            "which cannot tell apart what is compared there"
+        )
+        raise naming(ValueError(message), "precision", "strategy")
+    if SELECTIONS[config.selection].channels == "random":
+        message = (
+            f"strategy: expected another selection than {config.selection} with {config.strategy}, "
+            "which would give each of the passes that are compared a network of its own"
+        )
+        raise naming(ValueError(message), "strategy", "selection")
+
+
+def build_network(
+    config: SearchConfig,
+    dataset: ImageDataset,
+    weights: Callable[[Tensor], Tensor] = softmax_weights,
+) -> SearchNetwork:
+    """Make the supernet for the images and classes of a data set, with a strategy's weights."""
     return SearchNetwork(
         init_channels=config.init_channels,
         num_classes=dataset.num_classes,
@@ -32,6 +74,7 @@ def build_network(config: SearchConfig, dataset: ImageDataset) -> SearchNetwork:
         steps=config.steps,
         sync_batch_norm=config.sync_batch_norm,
         stem=config.stem,
+        weights=weights,
     )
 
 

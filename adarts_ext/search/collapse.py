@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from adarts_ext.genotype import count_nodes
+from adarts_ext.genotype import Genotype, count_nodes
 from adarts_ext.runs.options import check_range
 from adarts_ext.search.architecture import describe_architecture
 
@@ -60,7 +60,12 @@ class CollapseMonitor:
         self.warmup_epochs = warmup_epochs
         self._history = list(history)
 
-    def observe(self, network: nn.Module, eigenvalue: float | None = None) -> dict[str, Any]:
+    def observe(
+        self,
+        network: nn.Module,
+        eigenvalue: float | None = None,
+        genotype: Genotype | None = None,
+    ) -> dict[str, Any]:
         """Look at a supernet after an epoch.
 
         Args:
@@ -70,6 +75,8 @@ class CollapseMonitor:
                 PC-DARTS.
             eigenvalue: What :func:`~adarts_ext.search.largest_hessian_eigenvalue` gave; None if it
                 was not measured after this epoch.
+            genotype: The genotype that is derived after it; None for that of
+                :func:`adarts_ext.genotype.derive`.
 
         Returns:
             What :func:`~adarts_ext.search.architecture.describe_architecture` says;
@@ -79,7 +86,7 @@ class CollapseMonitor:
         Raises:
             ValueError: If a shape does not fit or a parameter is not finite.
         """
-        record = {**describe_architecture(network), "hessian_eigenvalue": eigenvalue}
+        record = {**describe_architecture(network, genotype), "hessian_eigenvalue": eigenvalue}
         self._history.append(record)
         judged = len(self._history) > self.warmup_epochs
         record["collapse"] = self._signs(record) if judged else None

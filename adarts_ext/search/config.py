@@ -1,4 +1,4 @@
-"""The options of a search, and the published settings of ADARTS, PC-DARTS and DARTS."""
+"""The options of a search."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from adarts_ext.nn.backend import BACKENDS
 from adarts_ext.nn.recompute import MEMORY_MODES
 from adarts_ext.nn.selection import SELECTIONS
 from adarts_ext.runs.options import RunConfig, check_range, defaults_of, one_of
+from adarts_ext.strategies.choice import parse_strategy
 
 NETWORK = defaults_of(SearchNetwork)
 
@@ -22,6 +23,9 @@ class SearchConfig(RunConfig):
     The defaults are those of ADARTS.
 
     Args:
+        strategy: what the search does beside training weights and alphas in turn: names of
+            strategies set apart by commas, or FILE.py:CLASS for one of your own, a file that is
+            run.
         init_channels: channels of the first cells, C.
         layers: number of cells, at least 3; those at a third and at two thirds are reduction cells.
         steps: nodes of a cell.
@@ -75,6 +79,7 @@ class SearchConfig(RunConfig):
     kind: ClassVar[str] = "search"
     free_options: ClassVar[tuple[str, ...]] = (*RunConfig.free_options, "memory")
 
+    strategy: str = "adarts"
     init_channels: int = NETWORK["init_channels"]
     layers: int = NETWORK["layers"]
     steps: int = NETWORK["steps"]
@@ -104,6 +109,7 @@ class SearchConfig(RunConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        parse_strategy(self.strategy)
         selection = SELECTIONS[self.selection]
         # The attention has half as many channels within as it weighs.
         check_range("init_channels", self.init_channels, 2 if selection.attention else 1)
@@ -154,19 +160,3 @@ class SearchConfig(RunConfig):
         if SELECTIONS[self.selection].channels == "all" and self.proportion != 1:
             return {"proportion": f"selection {self.selection} takes all channels"}
         return {}
-
-
-#: The published settings; what is not named is as in :class:`SearchConfig`.
-PRESETS = {
-    "adarts": SearchConfig(),
-    "pc-darts": SearchConfig(selection="first", epochs=50, batch_size=256, learning_rate=0.1),
-    "darts": SearchConfig(
-        selection="all",
-        proportion=1,
-        edge_normalization=False,
-        epochs=50,
-        warmup_epochs=0,
-        learning_rate_min=0.001,
-        arch_learning_rate=3e-4,
-    ),
-}

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from adarts_ext.central_difference import central_difference
 from adarts_ext.nn import SearchNetwork
 from adarts_ext.nn.processes import averaged
 from adarts_ext.runs.precision import set_precision
-from adarts_ext.search.step import Batch, central_difference
+from adarts_ext.search.step import Batch
 
 
 def largest_hessian_eigenvalue(

@@ -29,6 +29,7 @@ from adarts_ext.runs.training import TrainingEpoch
 from adarts_ext.search.architecture import curves
 from adarts_ext.search.build import (
     build_network,
+    build_strategy,
     make_hessian_loader,
     make_loaders,
     make_optimizers,
@@ -39,6 +40,7 @@ from adarts_ext.search.hessian import largest_hessian_eigenvalue
 from adarts_ext.search.passes import Passes
 from adarts_ext.search.result import SearchResult
 from adarts_ext.search.state import SearchState
+from adarts_ext.strategies import Strategy
 
 
 def search(
@@ -140,10 +142,11 @@ def prepare(config: SearchConfig, data: ImageDataset) -> tuple[SearchState, Batc
     device = resolve_device(config.device)
     train_loader, validation_loader, evaluation_loader = make_loaders(config, data, device)
     torch.manual_seed(config.seed)
-    network = build_network(config, data).to(device)
+    strategy = build_strategy(config).to(device)
+    network = build_network(config, data, strategy.weights).to(device)
     set_precision(network, config.precision)
     optimizers = make_optimizers(config, network.flat_parameters(), network.arch_parameters())
-    state = SearchState(network, *optimizers, train_loader, validation_loader)
+    state = SearchState(network, *optimizers, train_loader, validation_loader, strategy)
     return state, evaluation_loader
 
 
@@ -156,7 +159,7 @@ def _search(
     evaluation_loader: BatchLoader,
     other_epochs: tuple[int, int],
 ) -> SearchResult:
-    network, device = state.network, evaluation_loader.device
+    network, strategy, device = state.network, state.strategy, evaluation_loader.device
     history, under_way = begin_run(config, folder, resume, dataset, device, state)
     if processes.is_first():
         (folder / GENOTYPES_FOLDER).mkdir(exist_ok=True)
@@ -167,11 +170,12 @@ def _search(
         network.unchanging(),
         epochs_left(state, config, folder, steps, history, under_way, other_epochs) as epochs,
     ):
-        for training in () if must_stop(config, monitor) else epochs:
+        for training in () if ended(config, monitor, strategy, history) else epochs:
             learning_rate = cosine_learning_rate(
                 config.learning_rate, config.learning_rate_min, training.epoch, config.epochs
             )
             set_learning_rate(state.weight_optimizer, learning_rate)
+            strategy.begin_epoch(training.epoch, config.epochs)
             train_epoch(state, config, training, epochs, passes)
             processes.check_same(network.arch_parameters(), "alphas and betas")
             processes.take_statistics_of_first(network)
@@ -182,8 +186,10 @@ def _search(
             if measures_hessian(config, training.epoch):
                 eigenvalue = largest_hessian_eigenvalue(network, hessian_loader.next())
             epochs.clock.lap("evaluation")
+            strategy.after_epoch(network, training.epoch)
+            genotype = strategy.genotype(network)
             if processes.is_first():
-                network.genotype().save(genotype_file(folder, training.epoch))
+                genotype.save(genotype_file(folder, training.epoch))
             entry = {
                 "epoch": training.epoch,
                 "learning_rate": learning_rate,
@@ -191,15 +197,15 @@ def _search(
                 "arch_loss": training.other_loss(),
                 "validation_loss": validation_loss,
                 "validation_accuracy": validation_accuracy,
-                **monitor.observe(network, eigenvalue),
+                **monitor.observe(network, eigenvalue, genotype),
                 **time_record(epochs.clock.take(), steps, steps * config.batch_size),
                 "peak_memory_bytes": peak_memory(device),
             }
             epochs.end(entry, curves(entry), summary(entry, config), entry["collapse"] or ())
-            if must_stop(config, monitor):
+            if ended(config, monitor, strategy, history):
                 break
 
-    genotype, genotype_epoch = network.genotype(), len(history)
+    genotype, genotype_epoch = strategy.genotype(network), len(history)
     if must_stop(config, monitor):
         genotype_epoch = monitor.last_good_epoch
         file = genotype_file(folder, genotype_epoch)
@@ -212,6 +218,7 @@ def _search(
         epochs=len(history),
         genotype_epoch=genotype_epoch,
         collapse=history[-1].get("collapse") or [],
+        stopped=strategy.stop(history),
         parameters=sum(weight.numel() for weight in network.parameters()),
         validation_loss=history[-1]["validation_loss"],
         validation_accuracy=history[-1]["validation_accuracy"],
@@ -237,6 +244,16 @@ def measures_hessian(config: SearchConfig, epoch: int) -> bool:
 def must_stop(config: SearchConfig, monitor: CollapseMonitor) -> bool:
     """Return whether the search ends with the last good genotype; without one it goes on."""
     return config.stop_on_collapse and monitor.collapsed and monitor.last_good_epoch is not None
+
+
+def ended(
+    config: SearchConfig,
+    monitor: CollapseMonitor,
+    strategy: Strategy,
+    history: list[dict[str, Any]],
+) -> bool:
+    """Return whether a search ends here, because it collapses or its strategy says so."""
+    return must_stop(config, monitor) or bool(history and strategy.stop(history))
 
 
 def train_epoch(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
@@ -13,6 +15,7 @@ from adarts_ext.search.step import (
     architecture_step,
     first_order_gradient,
     second_order_gradient,
+    trained_by,
     weight_step,
 )
 
@@ -43,12 +46,20 @@ class Passes:
 
     def _train_weights(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         state, batch = self.state, (images, labels)
-        return weight_step(state.network, state.weight_optimizer, batch, self.config.grad_clip)
+        optimizer, grad_clip = state.weight_optimizer, self.config.grad_clip
+        parameters = trained_by(optimizer)
+        weights = state.strategy.layer_weights(state.network, batch, parameters)
+        after_backward = partial(state.strategy.after_backward, state.network, batch)
+        loss, logits = weight_step(
+            state.network, optimizer, batch, grad_clip, weights, after_backward
+        )
+        state.strategy.after_weight_step(state.network)
+        return loss, logits
 
     def _train_architecture(self, *parts: Tensor) -> Tensor:
         network, weight_optimizer = self.state.network, self.state.weight_optimizer
         batches = [parts[:2], parts[2:]] if self.config.unrolled else [parts]
         find = second_order_gradient if self.config.unrolled else first_order_gradient
-        loss, gradient = find(network, weight_optimizer, *batches)
+        loss, gradient = find(network, weight_optimizer, *batches, self.state.strategy.loss)
         architecture_step(self.state.arch_optimizer, network.arch_parameters(), gradient)
         return loss

@@ -25,6 +25,7 @@ class SearchResult(RunResult):
             ``stop_on_collapse`` stopped the search the last good one.
         collapse: The signs of a collapse after the last epoch
             (:class:`~adarts_ext.search.CollapseMonitor`); they say why a search was stopped.
+        stopped: Why its strategy stopped the search, or None.
         parameters: How many weights the supernet has, beside alphas and betas.
         validation_loss: The supernet's mean cross entropy on the second half of the training
             images after the last epoch, in nats.
@@ -44,6 +45,7 @@ class SearchResult(RunResult):
     epochs: int
     genotype_epoch: int
     collapse: list[str]
+    stopped: str | None
     parameters: int
     validation_loss: float
     validation_accuracy: float

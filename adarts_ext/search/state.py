@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 import torch
 
 from adarts_ext.data import BatchLoader
 from adarts_ext.nn import SearchNetwork
 from adarts_ext.runs.checkpoint import RunState
+from adarts_ext.strategies import Strategy
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class SearchState(RunState):
         arch_optimizer: Adam on alphas and betas.
         train_loader: Batches of the half that trains the weights.
         validation_loader: Batches of the half that trains alphas and betas.
+        strategy: What is done beside, with what it keeps.
     """
 
     kind: ClassVar[str] = "search"
@@ -31,3 +33,12 @@ class SearchState(RunState):
     arch_optimizer: torch.optim.Adam
     train_loader: BatchLoader
     validation_loader: BatchLoader
+    strategy: Strategy = field(default_factory=Strategy)
+
+    def parts(self) -> dict[str, Any]:
+        """Return the parts of the run by name; a strategy that keeps nothing is none."""
+        return {
+            name: part
+            for name, part in super().parts().items()
+            if name != "strategy" or part.state_dict()
+        }

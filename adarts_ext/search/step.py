@@ -7,22 +7,29 @@ processes have a part each of a batch, gradients are the means over all of them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torch.nn.utils import clip_grad_norm_
 
-from adarts_ext.nn import SearchNetwork
+from adarts_ext.central_difference import central_difference
+from adarts_ext.leaves import put_back, without_gradient
+from adarts_ext.nn import OperationWeights, SearchNetwork
 from adarts_ext.nn.processes import average_gradients, averaged
 
 Batch = tuple[Tensor, Tensor]
+ExtraLoss = Callable[[SearchNetwork], Tensor | None]
 
 
 def weight_step(
-    network: SearchNetwork, optimizer: torch.optim.SGD, batch: Batch, grad_clip: float
+    network: SearchNetwork,
+    optimizer: torch.optim.SGD,
+    batch: Batch,
+    grad_clip: float,
+    weights: OperationWeights | None = None,
+    after_backward: Callable[[Sequence[Tensor]], None] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Make one SGD step on the weights; alphas and betas get no gradient.
 
@@ -31,19 +38,24 @@ def weight_step(
         optimizer: SGD on ``network.parameters()`` or ``network.flat_parameters()``.
         batch: Images (N, C, H, W) and labels (N,) of the half that trains the weights.
         grad_clip: Largest norm of the gradient of all weights together.
+        weights: Those of the candidates, in the place of the network's own.
+        after_backward: What is done with the weights that the optimizer trains when they have their
+            gradients, before those are clipped.
 
     Returns:
         The cross entropy before the step, a scalar in nats, and the logits (N, classes).
     """
     images, labels = batch
     with without_gradient(network.arch_parameters()):
-        logits = network(images)
+        logits = network(images) if weights is None else network(images, weights.detach())
         loss = cross_entropy(logits, labels)
         # In place: the gradients of the flat weights are what those of the layers are views of.
         optimizer.zero_grad(set_to_none=not isinstance(network, SearchNetwork))
         loss.backward()
-    average_gradients(_weights(optimizer))
-    clip_grad_norm_(_weights(optimizer), grad_clip)
+        if after_backward is not None:
+            after_backward(trained_by(optimizer))
+    average_gradients(trained_by(optimizer))
+    clip_grad_norm_(trained_by(optimizer), grad_clip)
     optimizer.step()
     return loss.detach(), logits.detach()
 
@@ -58,7 +70,10 @@ def architecture_step(
 
 
 def first_order_gradient(
-    network: SearchNetwork, weight_optimizer: torch.optim.SGD, validation_batch: Batch
+    network: SearchNetwork,
+    weight_optimizer: torch.optim.SGD,
+    validation_batch: Batch,
+    extra_loss: ExtraLoss | None = None,
 ) -> tuple[Tensor, list[Tensor]]:
     """Return the gradient of the validation loss in alphas and betas at the present weights.
 
@@ -69,13 +84,14 @@ def first_order_gradient(
         network: The supernet, in training mode.
         weight_optimizer: SGD on the weights, as in :func:`weight_step`.
         validation_batch: A batch of the half that trains alphas and betas.
+        extra_loss: What is added to the validation loss, if anything.
 
     Returns:
-        The validation loss, a scalar in nats, and one gradient for each of
+        The validation loss with what is added, a scalar in nats, and one gradient for each of
         ``network.arch_parameters()``.
     """
-    with without_gradient(_weights(weight_optimizer)):
-        loss = _loss(network, validation_batch)
+    with without_gradient(trained_by(weight_optimizer)):
+        loss = _loss(network, validation_batch, extra_loss)
         gradient = _gradient(loss, network.arch_parameters())
     return loss.detach(), gradient
 
@@ -85,6 +101,7 @@ def second_order_gradient(
     weight_optimizer: torch.optim.SGD,
     train_batch: Batch,
     validation_batch: Batch,
+    extra_loss: ExtraLoss | None = None,
 ) -> tuple[Tensor, list[Tensor]]:
     """Return the gradient of the validation loss in alphas and betas through a step of the weights.
 
@@ -104,12 +121,13 @@ def second_order_gradient(
         weight_optimizer: SGD on the weights, as in :func:`weight_step`; its learning rate is xi.
         train_batch: The batch that the weights' step is about to use.
         validation_batch: A batch of the other half.
+        extra_loss: What is added to the validation loss, if anything.
 
     Returns:
-        The validation loss at w', a scalar in nats, and one gradient for each of
+        The validation loss at w' with what is added, a scalar in nats, and one gradient for each of
         ``network.arch_parameters()``.
     """
-    weights, arch = _weights(weight_optimizer), network.arch_parameters()
+    weights, arch = trained_by(weight_optimizer), network.arch_parameters()
     (group,) = weight_optimizer.param_groups
     xi = group["lr"]
     with put_back(network.buffers()):
@@ -124,7 +142,7 @@ def second_order_gradient(
                     if buffer is not None:
                         part.add_(buffer, alpha=group["momentum"])
                 torch._foreach_sub_(weights, torch._foreach_mul(direction, xi))
-            loss = _loss(network, validation_batch)
+            loss = _loss(network, validation_batch, extra_loss)
             gradient = _gradient(loss, [*arch, *weights])
         direct, vector = gradient[: len(arch)], gradient[len(arch) :]
         implicit = hessian_vector_product(network, weights, train_batch, vector)
@@ -163,71 +181,20 @@ def hessian_vector_product(
     return central_difference(gradient, weights, vector, distance)
 
 
-def central_difference(
-    gradient: Callable[[], Sequence[Tensor]],
-    parameters: Sequence[Tensor],
-    vector: Sequence[Tensor],
-    distance: float,
-) -> list[Tensor]:
-    """Return how a gradient changes along a vector: ``(g(p + r v) - g(p - r v)) / 2r``.
-
-    Args:
-        gradient: g, computed with the parameters as they are.
-        parameters: p, leaf tensors that are moved in place, and put back bit for bit.
-        vector: v, one tensor for each of ``parameters``.
-        distance: ``r ||v||``, how far they are moved each way, in the norm over all of them.
-
-    Returns:
-        One tensor for each that ``gradient`` gives.
-    """
-    norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(vector)))
-    radius = distance / norm.clamp_min(torch.finfo(norm.dtype).tiny)  # v = 0 gives a product of 0
-    shift = torch._foreach_mul(vector, radius)
-
-    def gradient_at(sign: int) -> Sequence[Tensor]:
-        with put_back(parameters):
-            with torch.no_grad():
-                torch._foreach_add_(parameters, shift, alpha=sign)
-            return gradient()
-
-    ahead, behind = gradient_at(1), gradient_at(-1)
-    return [(a - b) / (2 * radius) for a, b in zip(ahead, behind, strict=True)]
-
-
-@contextmanager
-def without_gradient(tensors: Iterator[Tensor] | Sequence[Tensor]) -> Iterator[None]:
-    """Switch off the gradients of leaf tensors for a while."""
-    tensors = list(tensors)
-    for tensor in tensors:
-        tensor.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for tensor in tensors:
-            tensor.requires_grad_(True)
-
-
-@contextmanager
-def put_back(tensors: Iterator[Tensor] | Sequence[Tensor]) -> Iterator[None]:
-    """Give tensors their present values back, bit for bit, however the block ends."""
-    tensors = list(tensors)
-    kept = [tensor.detach().clone() for tensor in tensors]
-    try:
-        yield
-    finally:
-        with torch.no_grad():
-            for tensor, value in zip(tensors, kept, strict=True):
-                tensor.copy_(value)
-
-
-def _weights(optimizer: torch.optim.SGD) -> list[Tensor]:
+def trained_by(optimizer: torch.optim.SGD) -> list[Tensor]:
     """Return what an optimizer trains; a network takes far longer to say what it has."""
     return [weight for group in optimizer.param_groups for weight in group["params"]]
 
 
-def _loss(network: SearchNetwork, batch: Batch) -> Tensor:
+def _loss(
+    network: SearchNetwork,
+    batch: Batch,
+    extra_loss: ExtraLoss | None = None,
+) -> Tensor:
     images, labels = batch
-    return cross_entropy(network(images), labels)
+    loss = cross_entropy(network(images), labels)
+    extra = None if extra_loss is None else extra_loss(network)
+    return loss if extra is None else loss + extra
 
 
 def _gradient(loss: Tensor, tensors: Sequence[Tensor]) -> list[Tensor]:

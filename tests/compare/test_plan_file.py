@@ -57,6 +57,12 @@ def test_options_of_both_of_the_search_and_of_the_arm(write):
         ("  attention:", "  attention: 3", "plan.yaml: arms: attention: expected options"),
         ("proportion: 1", "proportion: 2", "arms: DARTS: proportion: expected none, as selection"),
         ("  attention:", "  a/b:", "plan.yaml: arms: expected names"),
+        ("attention:", "attention: {strategy: gdsa}", "got 'gdsa'; did you mean gdas?"),
+        (
+            "attention:",
+            "attention: {strategy: a.py:B}",
+            "by name, as a plan runs no file, got a.py",
+        ),
         ("arms:\n  attention:\n  DARTS: {selection: all, proportion: 1}", "", "at least one"),
         ("arms:\n  attention:\n  DARTS: {selection: all, proportion: 1}", "arms: 3", "arms: expec"),
     ],

@@ -32,10 +32,11 @@ def batch() -> tuple[torch.Tensor, torch.Tensor]:
     return images, torch.arange(BATCH)
 
 
-def gradients(module, net: SearchNetwork, images, labels) -> list[torch.Tensor]:
+def gradients(module, net: SearchNetwork, images, labels, given: bool) -> list[torch.Tensor]:
     """Gradients of alphas, betas and weights, with the statistics of BatchNorm as they are."""
     module.eval()  # those of the batch would be another batch's in each process
-    cross_entropy(module(images), labels).backward()
+    logits = module(images, net.operation_weights()) if given else module(images)
+    cross_entropy(logits, labels).backward()
     return [leaf.grad for leaf in (*net.arch_parameters(), *net.parameters())]
 
 
@@ -50,7 +51,7 @@ def trained(net: SearchNetwork, module, images, labels) -> list[torch.Tensor]:
     return [tensor.detach() for tensor in net.arch_parameters()]
 
 
-def work(rank: int, count: int, folder: str, options: dict) -> None:
+def work(rank: int, count: int, folder: str, options: dict, given: bool) -> None:
     torch.set_num_threads(1)
     store = f"file://{folder}/store"
     distributed.init_process_group("gloo", store, rank=rank, world_size=count)
@@ -59,19 +60,23 @@ def work(rank: int, count: int, folder: str, options: dict) -> None:
         module = DistributedDataParallel(net)
         part = slice(rank * BATCH // count, (rank + 1) * BATCH // count)
         images, labels = (tensor[part] for tensor in batch())
-        found = gradients(module, net, images, labels)
+        found = gradients(module, net, images, labels, given)
         arch = trained(net, module, images, labels)
         torch.save({"gradients": found, "arch": arch}, f"{folder}/{rank}.pt")
     finally:
         distributed.destroy_process_group()
 
 
-@pytest.mark.parametrize(("count", "options"), [(2, {"edge_normalization": False}), (4, {})])
-def test_processes_agree_with_one_that_has_the_whole_batch(count, options, tmp_path):
-    start(work, (count, str(tmp_path), options), count)
+@pytest.mark.parametrize(
+    ("count", "options", "given"),
+    [(2, {"edge_normalization": False}, False), (2, {}, True), (4, {}, False)],
+)
+def test_processes_agree_with_one_that_has_the_whole_batch(count, options, given, tmp_path):
+    """Also where the weights of the operations are given, made outside of alphas."""
+    start(work, (count, str(tmp_path), options, given), count)
     found = [torch.load(Path(tmp_path, f"{rank}.pt")) for rank in range(count)]
     net = network(**options)
-    expected = gradients(net, net, *batch())
+    expected = gradients(net, net, *batch(), given=False)
     for one in found:
         for got, exact in zip(one["gradients"], expected, strict=True):
             torch.testing.assert_close(got, exact, rtol=1e-10, atol=1e-12)

@@ -164,6 +164,9 @@ def test_searches_that_have_not_ended(tmp_path):
     assert half.facts()["epochs"] == "2 of 4"
     assert "not ended, 2 of 4 epochs" in half.text
     assert half.commands() == [f"adarts search --resume --out {folder}"]
+    folder = make_search(tmp_path / "own", 2, ended=False, strategy="my.py:Mine")  # is not run
+    own = Report(folder, tmp_path / "own.html")
+    assert own.commands() == [f"adarts search --strategy my.py:Mine --resume --out {folder}"]
 
 
 def test_a_training(tmp_path):

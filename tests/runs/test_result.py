@@ -29,6 +29,7 @@ def make_search(folder, seed=3, genotype=ADARTS_V1, accuracy=0.75):
         epochs=2,
         genotype_epoch=2,
         collapse=[],
+        stopped=None,
         parameters=100,
         validation_loss=0.5,
         validation_accuracy=accuracy,

@@ -7,42 +7,69 @@ import pytest
 
 from adarts_ext.nn.selection import SELECTIONS
 from adarts_ext.search import PRESETS, SearchConfig
+from adarts_ext.strategies import STRATEGIES
+
+DARTS = (64, 50, 0, 0.025, 0.001, 3e-4, 1, "all", False)
+PUBLISHED = {
+    "adarts": (64, 80, 15, 0.025, 0.0, 6e-4, 4, "attention", True),
+    "pc-darts": (256, 50, 15, 0.1, 0.0, 6e-4, 4, "first", True),
+    "darts": DARTS,
+    "early-stop": DARTS,
+    "darts-minus": DARTS,
+    "fair-darts": (128, 50, 0, 0.005, 0.001, 3e-3, 1, "all", False),
+    "sdarts-rs": DARTS,
+    "sdarts-adv": DARTS,
+    "gdas": (256, 250, 0, 0.025, 0.001, 3e-4, 1, "all", False),
+    "drnas": (64, 50, 10, 0.1, 0.0, 6e-4, 6, "first", False),
+    "drnas-kl": (64, 50, 10, 0.1, 0.0, 6e-4, 6, "first", False),
+    "beta-darts": DARTS,
+    "lambda-darts": DARTS,
+}
+OTHERWISE = {
+    "fair-darts": {"arch_beta1": 0.9},
+    "gdas": {"weight_decay": 5e-4},
+    "drnas": {"init_channels": 36, "layers": 20},
+    "drnas-kl": {"init_channels": 36, "layers": 20, "arch_weight_decay": 0.0},
+    "early-stop": {"collapse_skips": 2, "hessian_every": 1, "stop_on_collapse": True},
+}
 
 
-def test_the_presets_are_the_published_settings():
-    published = {
-        "adarts": (64, 80, 15, 0.025, 0.0, 6e-4, 4, "attention", True),
-        "pc-darts": (256, 50, 15, 0.1, 0.0, 6e-4, 4, "first", True),
-        "darts": (64, 50, 0, 0.025, 0.001, 3e-4, 1, "all", False),
-    }
-    assert PRESETS.keys() == published.keys()
-    for name, preset in PRESETS.items():
-        assert published[name] == (
-            preset.batch_size,
-            preset.epochs,
-            preset.warmup_epochs,
-            preset.learning_rate,
-            preset.learning_rate_min,
-            preset.arch_learning_rate,
-            preset.proportion,
-            preset.selection,
-            preset.edge_normalization,
-        )
-        common = (0.9, 3e-4, 5.0, 0.5, 0.999, 1e-3, 16, 8, 4, 0.5, False)
-        assert common == (
-            preset.momentum,
-            preset.weight_decay,
-            preset.grad_clip,
-            preset.arch_beta1,
-            preset.arch_beta2,
-            preset.arch_weight_decay,
-            preset.init_channels,
-            preset.layers,
-            preset.steps,
-            preset.train_portion,
-            preset.unrolled,
-        )
+def test_every_strategy_has_its_published_settings():
+    assert PRESETS.keys() == PUBLISHED.keys() == STRATEGIES.keys()
     assert PRESETS["adarts"] == SearchConfig()
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_the_presets_are_the_published_settings(name):
+    preset = PRESETS[name]
+    assert preset.strategy == name
+    assert PUBLISHED[name] == (
+        preset.batch_size,
+        preset.epochs,
+        preset.warmup_epochs,
+        preset.learning_rate,
+        preset.learning_rate_min,
+        preset.arch_learning_rate,
+        preset.proportion,
+        preset.selection,
+        preset.edge_normalization,
+    )
+    common = {
+        "momentum": 0.9,
+        "weight_decay": 3e-4,
+        "grad_clip": 5.0,
+        "arch_beta1": 0.5,
+        "arch_beta2": 0.999,
+        "arch_weight_decay": 1e-3,
+        "init_channels": 16,
+        "layers": 8,
+        "steps": 4,
+        "train_portion": 0.5,
+        "unrolled": False,
+        "stop_on_collapse": False,
+    }
+    expected = common | OTHERWISE.get(name, {})
+    assert expected == {option: getattr(preset, option) for option in expected}
 
 
 @pytest.mark.parametrize(

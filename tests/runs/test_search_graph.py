@@ -15,6 +15,7 @@ from adarts_ext.search import SearchConfig
 from adarts_ext.search.build import make_optimizers
 from adarts_ext.search.passes import Passes
 from adarts_ext.search.state import SearchState
+from adarts_ext.strategies import make_strategy
 
 SMALL = {"init_channels": 4, "layers": 3, "steps": 2, "proportion": 2}
 STEPS = WARM_UP + 3
@@ -26,6 +27,13 @@ WAYS = {
     "all": {"selection": "all", "proportion": 1, "edge_normalization": False},
     "second order": {"unrolled": True},
     "plain torch": {"backend": "reference"},
+    "darts-minus": {"strategy": "darts-minus"},
+    "gdas": {"strategy": "gdas"},
+    "drnas-kl": {"strategy": "drnas-kl"},
+    "fair-darts": {"strategy": "fair-darts"},
+    "sdarts-adv": {"strategy": "sdarts-adv"},
+    "lambda-darts": {"strategy": "lambda-darts", "selection": "all", "layers": 4},
+    "sdarts-rs,beta-darts": {"strategy": "sdarts-rs,beta-darts"},
 }
 
 
@@ -34,10 +42,13 @@ def build(way, device):
     names = ("steps", "proportion", "selection", "edge_normalization", "backend", "memory")
     torch.manual_seed(0)
     with torch.device("cpu"):
-        network = SearchNetwork(4, 3, 3, **{name: getattr(config, name) for name in names})
+        options = {name: getattr(config, name) for name in names}
+        strategy = make_strategy(config.strategy)
+        network = SearchNetwork(4, 3, config.layers, weights=strategy.weights, **options)
     network.to(device)
+    strategy.to(device)
     optimizers = make_optimizers(config, network.flat_parameters(), network.arch_parameters())
-    state = SearchState(network, *optimizers, train_loader=None, validation_loader=None)
+    state = SearchState(network, *optimizers, None, None, strategy)
     return state, Passes(state, config, torch.device(device))
 
 
@@ -60,6 +71,7 @@ def run(way, device="cpu"):
     found, places = [], []
     for number in range(STEPS):
         set_learning_rate(state.weight_optimizer, 0.1 / (number + 1))
+        state.strategy.begin_epoch(number + 1, STEPS)
         batches = []
         for _ in range(2):
             images = torch.randn(4, 3, 16, 16, generator=generator, device="cpu")

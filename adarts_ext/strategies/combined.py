@@ -1,0 +1,112 @@
+"""Several strategies in one search."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from adarts_ext.arguments import naming
+from adarts_ext.genotype import Genotype
+from adarts_ext.nn import OperationWeights, SearchNetwork
+from adarts_ext.strategies.strategy import Strategy, overrides
+
+#: What only one strategy can say.
+SINGLE = {
+    "weights": "what the candidates weigh",
+    "layer_weights": "at which weights the layers are trained",
+    "genotype": "what the genotype is",
+}
+
+
+class Combined(Strategy):
+    """Strategies together: their losses are added, and the other hooks run one after another.
+
+    Args:
+        strategies: Two or more, by their names.
+
+    Raises:
+        ValueError: If two of them say the same thing, or one needs softmaxed weights and another
+            one has others.
+
+    Example:
+        >>> from adarts_ext.strategies import BetaDarts, Gdas, SdartsRs
+        >>> both = Combined({"sdarts-rs": SdartsRs(), "beta-darts": BetaDarts()})
+        >>> Combined({"gdas": Gdas(), "beta-darts": BetaDarts()})
+        Traceback (most recent call last):
+        ...
+        ValueError: strategy: beta-darts is about softmaxed weights, and gdas has others
+    """
+
+    def __init__(self, strategies: dict[str, Strategy]) -> None:
+        super().__init__()
+        check_combination(strategies)
+        self.parts = nn.ModuleList(strategies.values())
+        self.draws_weights = any(part.draws_weights for part in self.parts)
+        self.compares_passes = any(part.compares_passes for part in self.parts)
+
+    def weights(self, alphas: Tensor) -> Tensor:
+        """Return those of the part that says them."""
+        return self._single("weights").weights(alphas)
+
+    def begin_epoch(self, epoch: int, epochs: int) -> None:
+        """Begin it in all parts."""
+        for part in self.parts:
+            part.begin_epoch(epoch, epochs)
+
+    def loss(self, network: SearchNetwork) -> Tensor | None:
+        """Return the sum over the parts that have one."""
+        losses = [part.loss(network) for part in self.parts]
+        found = [loss for loss in losses if loss is not None]
+        return sum(found[1:], found[0]) if found else None
+
+    def layer_weights(
+        self, network: SearchNetwork, batch: tuple[Tensor, Tensor], parameters: Sequence[Tensor]
+    ) -> OperationWeights | None:
+        """Return those of the part that says them."""
+        return self._single("layer_weights").layer_weights(network, batch, parameters)
+
+    def after_backward(
+        self, network: SearchNetwork, batch: tuple[Tensor, Tensor], parameters: Sequence[Tensor]
+    ) -> None:
+        """Call that of all parts."""
+        for part in self.parts:
+            part.after_backward(network, batch, parameters)
+
+    def after_weight_step(self, network: SearchNetwork) -> None:
+        """Call that of all parts."""
+        for part in self.parts:
+            part.after_weight_step(network)
+
+    def after_epoch(self, network: SearchNetwork, epoch: int) -> None:
+        """Call that of all parts."""
+        for part in self.parts:
+            part.after_epoch(network, epoch)
+
+    def genotype(self, network: SearchNetwork) -> Genotype:
+        """Return that of the part that says it."""
+        return self._single("genotype").genotype(network)
+
+    def stop(self, history: Sequence[dict[str, Any]]) -> str | None:
+        """Return the first reason that a part has."""
+        return next(filter(None, (part.stop(history) for part in self.parts)), None)
+
+    def _single(self, hook: str) -> Strategy:
+        return next((part for part in self.parts if overrides(part, hook)), self.parts[0])
+
+
+def check_combination(strategies: dict[str, Strategy]) -> None:
+    """Raise ValueError, with the reason, if strategies do not go together."""
+    for hook, what in SINGLE.items():
+        names = [name for name, one in strategies.items() if overrides(one, hook)]
+        if len(names) > 1:
+            raise _refused(f"{names[0]} and {names[1]} both say {what}; expected one of them")
+        if hook == "weights" and names:
+            for name, one in strategies.items():
+                if one.needs_softmax:
+                    raise _refused(f"{name} is about softmaxed weights, and {names[0]} has others")
+
+
+def _refused(reason: str) -> ValueError:
+    return naming(ValueError(f"strategy: {reason}"), "strategy")

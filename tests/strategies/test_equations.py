@@ -1,0 +1,261 @@
+"""Each strategy against its equations, written out once more in plain torch, over five steps.
+
+The search's own steps on the fused cells, in float64; beside them plain torch on the plain network,
+which is given its weights.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+
+import pytest
+import torch
+from torch.distributions import Dirichlet
+from torch.distributions.kl import kl_divergence
+from torch.nn.functional import cross_entropy, elu
+
+from adarts_ext.nn import OperationWeights, SearchNetwork
+from adarts_ext.search import SearchConfig
+from adarts_ext.search.build import make_optimizers
+from adarts_ext.search.passes import Passes
+from adarts_ext.search.state import SearchState
+from adarts_ext.strategies import STRATEGIES, Strategy, make_strategy
+
+EPOCH, EPOCHS = 3, 5  # at which the schedules are looked at
+STEPS = 5
+SKIP = 3
+
+
+class Plain:
+    """DARTS: the weights in all passes, in a step of the layers, and what is added to the loss."""
+
+    def weights(self, alphas):
+        return torch.exp(alphas) / torch.exp(alphas).sum(1, keepdim=True)
+
+    def moved(self, network, weights, batch):
+        return weights
+
+    def loss(self, alphas):
+        return 0.0
+
+    def gradients(self, network, weights, batch):
+        """What is added to the gradients of the layers."""
+        return [0.0] * len(list(network.parameters()))
+
+
+class DartsMinus(Plain):
+    def weights(self, alphas):
+        weights = super().weights(alphas)
+        return torch.cat(
+            [weights[:, :SKIP], weights[:, SKIP : SKIP + 1] + 3 / 5, weights[:, SKIP + 1 :]], 1
+        )
+
+
+class FairDarts(Plain):
+    def weights(self, alphas):
+        weights = 1 / (1 + torch.exp(-alphas))
+        return weights  # none gives zeros, whatever it weighs
+
+    def loss(self, alphas):
+        weights = 1 / (1 + torch.exp(-torch.cat(alphas)[:, 1:]))
+        return -10 * ((weights - 0.5) ** 2).sum() / weights.numel()
+
+
+EPSILON = 0.03 + 0.27 * 2 / 5
+
+
+def simplex(weights):
+    clipped = [[min(max(value, 0.0), 1.0) for value in row] for row in weights.tolist()]
+    return torch.tensor(
+        [[value / math.fsum(row) for value in row] for row in clipped], dtype=weights.dtype
+    )
+
+
+class SdartsRs(Plain):
+    def moved(self, network, weights, batch):
+        return [simplex(one + EPSILON * torch.empty_like(one).uniform_(-1, 1)) for one in weights]
+
+
+class SdartsAdv(SdartsRs):
+    def moved(self, network, weights, batch):
+        def loss(some):
+            return cross_entropy(network(batch[0], OperationWeights(*some)), batch[1])
+
+        network.eval()
+        worst = super().moved(network, weights, batch)
+        for _ in range(7):
+            leaves = [one.requires_grad_() for one in worst]
+            slopes = torch.autograd.grad(loss(leaves), leaves)
+            worst = []
+            for one, leaf, slope in zip(weights, leaves, slopes, strict=True):
+                there = leaf.detach() + 2 * EPSILON / 7 * torch.sign(slope)
+                lowest, highest = one - EPSILON, one + EPSILON
+                worst.append(simplex(torch.minimum(torch.maximum(there, lowest), highest)))
+        found = weights if loss(weights) > loss(worst) else worst
+        network.train()
+        return found
+
+
+class Gdas(Plain):
+    def weights(self, alphas):
+        temperature = 10 - 9.9 * 2 / 4
+        gumbel = -torch.log(torch.empty_like(alphas).exponential_())
+        logits = (torch.log(super().weights(alphas)) + gumbel) / temperature
+        chances = super().weights(logits)
+        rows = []
+        for row in chances:  # the code of GDAS computes nothing but the candidate that is drawn
+            best = int(row.argmax())
+            rows.append(
+                torch.stack(
+                    [
+                        1 - value.detach() + value if place == best else torch.zeros_like(value)
+                        for place, value in enumerate(row)
+                    ]
+                )
+            )
+        return torch.stack(rows)
+
+
+class DrNas(Plain):
+    def weights(self, alphas):
+        drawn = Dirichlet(elu(alphas[:, 1:]) + 1).rsample()
+        return torch.cat([torch.zeros(len(alphas), 1, dtype=drawn.dtype), drawn], 1)
+
+
+class DrNasKl(DrNas):
+    def loss(self, alphas):
+        both = [elu(one[:, 1:]) + 1 for one in alphas]
+        return 1e-3 * sum(
+            kl_divergence(Dirichlet(row), Dirichlet(torch.ones_like(row)))
+            for one in both
+            for row in one
+        )
+
+
+class BetaDarts(Plain):
+    def loss(self, alphas):
+        rows = torch.cat(alphas)
+        return (0.5 * 2) * torch.log(torch.exp(rows).sum(1)).sum() / len(rows)
+
+
+class LambdaDarts(Plain):
+    def gradients(self, network, weights, batch):
+        normal, reduce = weights
+        cells = normal.expand(2, -1, -1).clone().requires_grad_()
+        slopes = torch.autograd.grad(self.train(network, cells, reduce, batch), cells)[0]
+        slopes.requires_grad_()
+        cosine = torch.cosine_similarity(slopes[0].flatten(), slopes[1].flatten(), dim=0)
+        (along,) = torch.autograd.grad(cosine, slopes)
+        shift = 1e-4 * along / along.norm()
+        ahead, behind = (
+            torch.autograd.grad(
+                self.train(network, cells + sign * shift, reduce, batch), network.parameters()
+            )
+            for sign in (1, -1)
+        )
+        scale = 0.125 * 2 / 4 * along.norm() / 2e-4
+        return [-scale * (a - b) for a, b in zip(ahead, behind, strict=True)]
+
+    def train(self, network, normal, reduce, batch):
+        return cross_entropy(network(batch[0], OperationWeights(normal, reduce)), batch[1])
+
+
+FORMULAS = {
+    **dict.fromkeys(["adarts", "pc-darts", "darts", "early-stop"], Plain),
+    "darts-minus": DartsMinus,
+    "fair-darts": FairDarts,
+    "sdarts-rs": SdartsRs,
+    "sdarts-adv": SdartsAdv,
+    "gdas": Gdas,
+    "drnas": DrNas,
+    "drnas-kl": DrNasKl,
+    "beta-darts": BetaDarts,
+    "lambda-darts": LambdaDarts,
+}
+
+
+def make_network(**options) -> SearchNetwork:
+    torch.manual_seed(0)
+    network = SearchNetwork(
+        4, 3, 4, selection="all", edge_normalization=False, in_channels=1, steps=1, **options
+    )
+    with torch.no_grad():  # so that the candidates differ
+        for alphas in network.arch_parameters():
+            alphas.mul_(500)
+    return network.double()
+
+
+def make_batches():
+    generator = torch.Generator().manual_seed(1)
+    for _ in range(STEPS):
+        images = torch.randn(2, 8, 1, 16, 16, generator=generator, dtype=torch.float64)
+        yield [(one, torch.arange(8) % 3) for one in images]
+
+
+# Float32 holds these rates exactly.
+CONFIG = SearchConfig(learning_rate=2**-4, arch_learning_rate=2**-7)
+
+
+def ours(name: str) -> list[float]:
+    strategy = make_strategy(name)
+    network = make_network(weights=strategy.weights)
+    assert all(cell.is_fused for cell in network.cells)
+    strategy.begin_epoch(EPOCH, EPOCHS)
+    optimizers = make_optimizers(CONFIG, network.flat_parameters(), network.arch_parameters())
+    passes = Passes(
+        SearchState(network, *optimizers, None, None, strategy), CONFIG, torch.device("cpu")
+    )
+    losses = []
+    for step, (train, validation) in enumerate(make_batches()):
+        torch.manual_seed(step)
+        losses.append(passes.train_architecture(*validation).item())
+        losses.append(passes.train_weights(*train)[0].item())
+    return [
+        *losses,
+        *(one for alphas in network.arch_parameters() for one in alphas.detach().flatten()),
+    ]
+
+
+@functools.cache
+def plain(formula: type[Plain]) -> list[float]:
+    formula = formula()
+    network = make_network(backend="reference")
+    alphas, weights = network.arch_parameters(), list(network.parameters())
+    sgd = torch.optim.SGD(weights, lr=2**-4, momentum=0.9, weight_decay=3e-4)
+    adam = torch.optim.Adam(alphas, lr=2**-7, betas=(0.5, 0.999), weight_decay=1e-3)
+    losses = []
+    for step, (train, validation) in enumerate(make_batches()):
+        torch.manual_seed(step)
+        logits = network(validation[0], OperationWeights(*map(formula.weights, alphas)))
+        loss = cross_entropy(logits, validation[1]) + formula.loss(alphas)
+        adam.zero_grad()
+        loss.backward()
+        adam.step()
+        losses.append(loss.item())
+        made = [formula.weights(one).detach() for one in alphas]
+        made = formula.moved(network, made, train)
+        loss = cross_entropy(network(train[0], OperationWeights(*made)), train[1])
+        sgd.zero_grad()
+        loss.backward()
+        for weight, extra in zip(weights, formula.gradients(network, made, train), strict=True):
+            weight.grad += extra
+        torch.nn.utils.clip_grad_norm_(weights, 5.0)
+        sgd.step()
+        losses.append(loss.item())
+    return [*losses, *(one for part in alphas for one in part.detach().flatten())]
+
+
+def test_there_is_a_formula_of_every_strategy():
+    assert FORMULAS.keys() == STRATEGIES.keys()
+
+
+@pytest.mark.parametrize("name", [name for name in STRATEGIES if STRATEGIES[name] is not Strategy])
+def test_five_steps_are_those_of_the_equations(name):
+    found, expected, darts = (
+        torch.tensor(numbers, dtype=torch.float64)
+        for numbers in (ours(name), plain(FORMULAS[name]), plain(Plain))
+    )
+    assert expected[: 2 * STEPS].isfinite().all()
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
+    assert not torch.allclose(expected, darts, rtol=0, atol=1e-6)  # the formula matters
