@@ -77,12 +77,12 @@ def _took(arm: ArmSummary) -> list[str]:
 
 def notes(plan: Plan, arms: Sequence[ArmSummary]) -> list[str]:
     """Say what the columns of the tables mean."""
-    seeds = ", ".join(map(str, plan.seeds))
-    edges = arms[0].edges if arms else 0
+    edges, done = arms[0].edges if arms else 0, sum(len(arm.seeds) for arm in arms)
     found = [
-        f"Mean and sample deviation over the seeds {seeds}; skips and poolings among {edges} "
-        "operations."
+        f"Mean and sample deviation over the runs; skips and poolings among {edges} operations."
     ]
+    if done < len(plan.runs()):
+        found.insert(0, f"{done} of {len(plan.runs())} runs have ended.")
     if plan.retrain is not None:
         found.append(
             "Test error after the last epoch. `over random of its size`: less that of the mean "

@@ -79,6 +79,7 @@ def test_what_is_too_little_is_left_out():
     assert drawn.against_size is None
     text = "\n".join(describe(PLAN, [ours, drawn]))
     assert "| ours " in text
+    assert "4 of 10 runs have ended." in text
     assert "None" not in text
 
 
