@@ -61,8 +61,8 @@ def facts(record: RunRecord) -> list[tuple[str, str]]:
     stopped = result.get("genotype_epoch", result.get("epochs"))
     if stopped != result.get("epochs"):
         found.append(("genotype", f"after epoch {stopped}, the last without signs of a collapse"))
-    if record.result.get("stopped"):
-        found.append(("stopped", record.result["stopped"]))
+    if result.get("stopped"):
+        found.append(("stopped", result["stopped"]))
     if record.genotype is not None:
         operations = len(record.genotype.normal + record.genotype.reduce)
         for name, ops in (("skip connections", ("skip_connect",)), ("poolings", POOLINGS)):

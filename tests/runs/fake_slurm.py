@@ -27,7 +27,14 @@ output=${output//%A/77} error=${error//%A/77}
 output=${output//%a/$SLURM_ARRAY_TASK_ID} error=${error//%a/$SLURM_ARRAY_TASK_ID}
 exec "$@" > "${output//%t/0}" 2> "${error//%t/0}"
 """,
-    "sacct": "echo 'JobID|State|NodeList|'",
+    "sacct": r"""
+echo 'JobID|State|NodeList|'
+task=0
+while read -r process; do
+  kill -0 "$process" 2>/dev/null || echo "77_$task|FAILED||"
+  task=$((task + 1))
+done < "$(dirname "$0")/processes"
+""",
     "scancel": r"""
 echo "$@" >> "$(dirname "$0")/cancelled"
 task=${1#*_}

@@ -88,6 +88,7 @@ def test_the_file_of_a_search_keeps_its_entries_and_their_order():
         ("epochs", 2),
         ("genotype_epoch", 2),
         ("collapse", []),
+        ("stopped", None),
         ("parameters", 100),
         ("validation_loss", 0.5),
         ("validation_accuracy", 0.75),
