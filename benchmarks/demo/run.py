@@ -41,16 +41,15 @@ def summary(folder: Path) -> list[str]:
     difference = 100 * found.against_size.mean
     scatter = 100 * drawn.against_size.deviation
     verdict = "better" if difference < 0 else "worse"
-    if abs(difference) <= scatter:
-        verdict += ", which is no more than these differ among themselves"
+    beside = "no more" if abs(difference) <= scatter else "more"
     both = {"found": found, f"mean of {len(drawn.seeds)} at random": drawn}
     lines = [
         f"{name}: test error {100 * arm.error.mean:.2f} %, {arm.parameters.mean:,.0f} parameters"
         for name, arm in both.items()
     ]
     lines.append(
-        f"the found network is {abs(difference):.2f} percentage points {verdict} (deviation "
-        f"{scatter:.2f}): beside the mean network at random of its size"
+        f"the found network is {abs(difference):.2f} percentage points {verdict} than the mean "
+        f"network at random of its size, {beside} than those differ (deviation {scatter:.2f})"
     )
     if found.outside:
         lines.append("its size is outside of theirs, so the line through them is drawn on")
