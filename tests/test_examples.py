@@ -223,7 +223,7 @@ def test_the_notebook_runs_and_holds_the_outputs_of_a_run(tmp_path):
         assert one.execution_count == number
         assert kinds_of_output(one) == kinds_of_output(other)
     assert sum("image/png" in kind for one in code_cells(kept) for kind in kinds_of_output(one)) > 9
-    assert not re.search(r"/home/|/root/|/tmp/|/work/", path.read_text())
+    assert not re.search(r"(?<![\w+/=.])/\w+/\w", path.read_text())  # paths of a machine
 
 
 def code_cells(notebook):

@@ -70,27 +70,19 @@ def read_plan(path: str) -> Plan:
         if value is not None:
             check_mapping(f"{path}: {name}", value)
     both, options = sections["both"] or {}, sections["search"] or {}
+    arms = {}
+    for name, own in (sections["arms"] or {}).items():
+        where = f"{path}: arms: {name}"
+        own = {} if own is None else check_mapping(where, own)
+        arms[str(name)] = _config(where, SearchConfig, both | options | own)
+    retrain = None
+    if sections["retrain"] is not None:
+        retrain = _config(f"{path}: retrain", RetrainConfig, both | sections["retrain"])
     try:
-        return Plan(
-            arms={
-                str(name): _config(
-                    f"{path}: arms: {name}", SearchConfig, both | options | _arm(path, name, own)
-                )
-                for name, own in (sections["arms"] or {}).items()
-            },
-            seeds=tuple(parse_seeds(str(common.get("seeds", 0)))),
-            retrain=None
-            if sections["retrain"] is None
-            else _config(f"{path}: retrain", RetrainConfig, both | sections["retrain"]),
-            random_genotypes=common.get("random_genotypes", 0),
-        )
+        seeds = tuple(parse_seeds(str(common.get("seeds", 0))))
+        return Plan(arms, seeds, retrain, common.get("random_genotypes", 0))
     except ValueError as error:
-        message = str(error)
-        raise ValueError(message if message.startswith(path) else f"{path}: {message}") from error
-
-
-def _arm(path: str, name: Any, own: Any) -> dict[Any, Any]:
-    return {} if own is None else check_mapping(f"{path}: arms: {name}", own)
+        raise ValueError(f"{path}: {error}") from error
 
 
 def _config(where: str, kind: type[Config], found: dict[Any, Any]) -> Config:
@@ -99,9 +91,7 @@ def _config(where: str, kind: type[Config], found: dict[Any, Any]) -> Config:
     options = check_options(where, found, types)
     try:
         config = kind(**options)
+        config.check_effect(options)
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from error
-    for name, reason in config.without_effect().items():
-        if name in options:
-            raise ValueError(f"{where}: {name}: expected none, as {reason}, got {options[name]}")
     return config

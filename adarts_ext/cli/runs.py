@@ -14,7 +14,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-from adarts_ext.arguments import naming
 from adarts_ext.cli.options import OptionParser
 from adarts_ext.runs import processes
 from adarts_ext.runs.folder import CHECKPOINT_FILES, RESULT_FILE
@@ -80,12 +79,9 @@ def replace_options(parser: OptionParser, base: Config, given: dict[str, Any]) -
     """Put the given options in the place of those of ``base``; refuse those without an effect."""
     try:
         config = dataclasses.replace(base, **given)
+        config.check_effect(given)
     except ValueError as error:
         parser.refuse(error)
-    for name, reason in config.without_effect().items():
-        if name in given:
-            message = f"{name}: expected none, as {reason}, got {given[name]}"
-            parser.refuse(naming(ValueError(message), name))
     return config
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from adarts_ext.arguments import naming
 from adarts_ext.files import read_json, write_json
@@ -87,6 +87,11 @@ class Plan:
             for place, seed in enumerate(own)
         }
         return sorted(places, key=places.__getitem__)
+
+    def select(self, rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Return those rows of :mod:`adarts_ext.compare.rows` that are of this plan's runs."""
+        runs = set(self.runs())
+        return [row for row in rows if (row["arm"], row["seed"]) in runs]
 
     def epochs(self, arm: str) -> int:
         """Return how many epochs a run of an arm has, of search and training together."""

@@ -21,9 +21,15 @@ EMPTY = "-"
 def write_report(plan: Plan, rows: Sequence[Row], folder: Path) -> None:
     """Write ``comparison.md`` and, where networks were trained, ``comparison.svg``.
 
+    Args:
+        plan: What is compared.
+        rows: The runs that have ended; those of other plans are left out.
+        folder: Where the files go.
+
     Raises:
         OSError: If a file cannot be written.
     """
+    rows = plan.select(rows)
     text = "\n".join(describe(plan, sum_up(plan, rows))) + "\n"
     write_atomic(folder / REPORT_FILE, lambda file: file.write(text.encode()))
     trained = [row for row in rows if row["retrain"] is not None]

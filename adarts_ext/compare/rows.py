@@ -7,22 +7,12 @@ search also has ``kept_bytes``, what a forward pass of the supernet keeps for ba
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
-from adarts_ext.bench.rows import Row, read_rows, write_rows
+from adarts_ext.bench.rows import Row, read_rows
 
 ROWS_FILE = "runs.jsonl"
 _NAMES = {"arm", "seed", "genotype", "search", "retrain"}
-
-
-def save_runs(path: Path, rows: Sequence[Row]) -> None:
-    """Write rows, atomically.
-
-    Raises:
-        OSError: If the file cannot be written.
-    """
-    write_rows(path, rows)
 
 
 def read_runs(path: Path) -> list[Row]:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from adarts_ext.arguments import naming
 from adarts_ext.bench.parts.memory import kept_bytes
-from adarts_ext.bench.rows import rounded
+from adarts_ext.bench.rows import rounded, write_rows
 from adarts_ext.compare.plan import PLAN_FILE, Plan
 from adarts_ext.compare.report import write_report
-from adarts_ext.compare.rows import ROWS_FILE, Row, read_runs, save_runs
+from adarts_ext.compare.rows import ROWS_FILE, Row, read_runs
 from adarts_ext.data import ImageDataset
 from adarts_ext.genotype import random_genotype
 from adarts_ext.retrain.seeds import training_of
@@ -64,7 +65,8 @@ def compare(plan: Plan, folder: str | Path, resume: bool = False) -> list[Row]:
             "another folder"
         )
         raise naming(ValueError(message), "resume=True")
-    _try_all(plan)
+    data = Data()
+    _try_all(plan, data)
     folder.mkdir(parents=True, exist_ok=True)
     with sole_run(folder):
         plan.save(folder)
@@ -75,25 +77,42 @@ def compare(plan: Plan, folder: str | Path, resume: bool = False) -> list[Row]:
         for place, (arm, seed) in enumerate(left):
             print(f"run {place + 1} of {len(left)}: {arm}, seed {seed}", file=sys.stderr)
             others = sum(epochs[:place]), sum(epochs[place + 1 :])
-            row = make_run(plan, arm, seed, folder / arm / f"seed-{seed}", others)
+            row = make_run(plan, arm, seed, folder / arm / f"seed-{seed}", others, data)
             rows.append(rounded(row))  # as the file has it
-            save_runs(folder / ROWS_FILE, rows)
+            write_rows(folder / ROWS_FILE, rows)
             write_report(plan, rows, folder)
-        rows = [row for row in rows if (row["arm"], row["seed"]) in set(plan.runs())]
-        write_report(plan, rows, folder)
-    return rows
+        if not left:  # the plan may have fewer arms now
+            write_report(plan, rows, folder)
+    return plan.select(rows)
 
 
-def _try_all(plan: Plan) -> None:
+class Data:
+    """The data of runs, loaded once for all whose options name the same."""
+
+    def __init__(self) -> None:
+        self._loaded: dict[tuple[Any, ...], ImageDataset] = {}
+
+    def of(self, config: RunConfig) -> ImageDataset:
+        """Return those that the options name; raises what :func:`run_data` does."""
+        names = [one.name for one in fields(RunConfig) if one.name not in ("seed", "save_every")]
+        key = tuple(getattr(config, name) for name in names)
+        if key not in self._loaded:
+            self._loaded[key] = run_data(config, None)
+        return self._loaded[key]
+
+
+def _try_all(plan: Plan, data: Data) -> None:
     """Refuse, before anything is made, what does not fit its data."""
     for config in plan.arms.values():
-        SEARCH.prepare(config, run_data(config, None))
+        SEARCH.prepare(config, data.of(config))
     if plan.retrain is not None:
         steps = next(iter(plan.arms.values())).steps
-        training_of(random_genotype(0, steps)).prepare(plan.retrain, run_data(plan.retrain, None))
+        training_of(random_genotype(0, steps)).prepare(plan.retrain, data.of(plan.retrain))
 
 
-def make_run(plan: Plan, arm: str, seed: int, folder: Path, others: tuple[int, int]) -> Row:
+def make_run(
+    plan: Plan, arm: str, seed: int, folder: Path, others: tuple[int, int], data: Data
+) -> Row:
     """Make the run of an arm from a seed, or what is left of it; return its row.
 
     Args:
@@ -102,6 +121,7 @@ def make_run(plan: Plan, arm: str, seed: int, folder: Path, others: tuple[int, i
         seed: Its seed.
         folder: Where its runs lie.
         others: Epochs of the runs before and after it.
+        data: What it is run on.
     """
     before, after = others
     search, config = None, plan.arms.get(arm)
@@ -109,16 +129,16 @@ def make_run(plan: Plan, arm: str, seed: int, folder: Path, others: tuple[int, i
         genotype = random_genotype(seed, next(iter(plan.arms.values())).steps)
     else:
         config = replace(config, seed=seed)
-        data, training = run_data(config, None), plan.epochs(arm) - config.epochs
-        found = _run(SEARCH, config, data, folder / "search", (before, training + after))
+        images, training = data.of(config), plan.epochs(arm) - config.epochs
+        found = _run(SEARCH, config, images, folder / "search", (before, training + after))
         genotype = found.genotype
-        search = found.record() | {"kept_bytes": kept_by_search(config, data)}
+        search = found.record() | {"kept_bytes": kept_by_search(config, images)}
     retrain = None
     if plan.retrain is not None:
         options = replace(plan.retrain, seed=seed)
         searched = 0 if config is None else config.epochs
-        data, experiment = run_data(options, None), training_of(genotype)
-        ended = _run(experiment, options, data, folder / "retrain", (before + searched, after))
+        images, experiment = data.of(options), training_of(genotype)
+        ended = _run(experiment, options, images, folder / "retrain", (before + searched, after))
         retrain = ended.record()
     return {
         "arm": arm,

@@ -25,7 +25,7 @@ def comparison_page(folder: Path, plan: Plan, rows: Sequence[Row]) -> Page:
         plan: What is compared.
         rows: The runs that have been made.
     """
-    rows = [row for row in rows if (row["arm"], row["seed"]) in set(plan.runs())]
+    rows = plan.select(rows)
     sections = [result_section(plan, rows)]
     lines = []
     if len(rows) < len(plan.runs()):

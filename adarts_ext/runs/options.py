@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 import os
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar, get_type_hints
@@ -130,6 +130,17 @@ class RunConfig:
         They may have their defaults, but to give one of them is a mistake.
         """
         return {}
+
+    def check_effect(self, given: Mapping[str, Any]) -> None:
+        """Refuse options that were given, and that others leave without an effect.
+
+        Raises:
+            ValueError: If there is one.
+        """
+        for name, reason in self.without_effect().items():
+            if name in given:
+                message = f"{name}: expected none, as {reason}, got {given[name]}"
+                raise naming(ValueError(message), name)
 
     def save(self, folder: Path) -> None:
         """Write the options of a run into its folder.
