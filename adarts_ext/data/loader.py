@@ -123,6 +123,35 @@ class BatchLoader:
         self._generator = torch.Generator().manual_seed(seed)
         self._begin_epoch()
 
+    @classmethod
+    def in_order(
+        cls,
+        images: Tensor | StoredImages,
+        labels: Tensor,
+        batch_size: int,
+        *,
+        mean: Sequence[float],
+        std: Sequence[float],
+        device: torch.device | str,
+        share: tuple[int, int] = (0, 1),
+    ) -> BatchLoader:
+        """Make a loader of all images, as they are and in their order; arguments as above."""
+        return cls(
+            images,
+            labels,
+            batch_size,
+            mean=mean,
+            std=std,
+            augment=False,
+            flip=False,
+            padding=0,
+            device=device,
+            seed=0,
+            shuffle=False,
+            drop_last=False,
+            share=share,
+        )
+
     def __len__(self) -> int:
         """Return the number of batches in an epoch."""
         full, rest = divmod(len(self.images), self.batch_size)

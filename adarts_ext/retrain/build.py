@@ -121,17 +121,11 @@ def make_test_loader(
         raise ValueError(
             "dataset: expected images to test on too, as in dataset=(train, test), got none"
         )
-    return BatchLoader(
+    return BatchLoader.in_order(
         dataset.test_images,
         dataset.test_labels,
         config.batch_size,
         mean=dataset.mean,
         std=dataset.std,
-        augment=False,
-        flip=False,
-        padding=0,
         device=device,
-        seed=0,
-        shuffle=False,
-        drop_last=False,
     )

@@ -10,7 +10,6 @@ from torch import Tensor
 from adarts_ext.arguments import naming
 from adarts_ext.data import BatchLoader, ImageDataset, split
 from adarts_ext.data.split import stratified_indices
-from adarts_ext.data.stored import StoredImages
 from adarts_ext.nn import SearchNetwork
 from adarts_ext.nn.operation_weights import softmax_weights
 from adarts_ext.nn.selection import SELECTIONS
@@ -127,31 +126,31 @@ def make_loaders(
         raise naming(ValueError(message), "batch_size", "train_portion")
     first, second = split(dataset, config.train_portion, config.seed)
 
-    def make(
-        images: Tensor | StoredImages, labels: Tensor, seed: int, training: bool
-    ) -> BatchLoader:
-        return BatchLoader(
-            images,
-            labels,
+    train, validation = (
+        BatchLoader(
+            dataset.train_images[half],
+            dataset.train_labels[half],
             config.batch_size,
             mean=dataset.mean,
             std=dataset.std,
-            augment=training and config.augment,
+            augment=config.augment,
             flip=dataset.flip,
             padding=dataset.padding,
             device=device,
             seed=seed,
-            shuffle=training,
-            drop_last=training,
-            share=processes.share() if training else (0, 1),
+            share=processes.share(),
         )
-
-    train, validation = (
-        make(dataset.train_images[half], dataset.train_labels[half], seed, training=True)
         for half, seed in ((first, config.seed), (second, config.seed + 1))
     )
     # The last has the same images, and the same memory.
-    evaluation = make(validation.images, validation.labels, config.seed, training=False)
+    evaluation = BatchLoader.in_order(
+        validation.images,
+        validation.labels,
+        config.batch_size,
+        mean=dataset.mean,
+        std=dataset.std,
+        device=device,
+    )
     return train, validation, evaluation
 
 
@@ -164,17 +163,12 @@ def make_hessian_loader(
     """
     _, half = split(dataset, config.train_portion, config.seed)
     chosen, _ = stratified_indices(dataset.train_labels[half], config.batch_size, config.seed)
-    return BatchLoader(
+    return BatchLoader.in_order(
         dataset.train_images[half[chosen]],
         dataset.train_labels[half[chosen]],
         config.batch_size,
         mean=dataset.mean,
         std=dataset.std,
-        augment=False,
-        flip=False,
-        padding=0,
         device=device,
-        seed=config.seed,
-        shuffle=False,
         share=processes.share(),
     )
