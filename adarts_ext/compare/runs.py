@@ -21,6 +21,7 @@ from adarts_ext.retrain.seeds import training_of
 from adarts_ext.runs import processes
 from adarts_ext.runs.data import run_data
 from adarts_ext.runs.device import resolve_device
+from adarts_ext.runs.diverged import DivergedRuns
 from adarts_ext.runs.experiment import Experiment
 from adarts_ext.runs.folder import holds_checkpoint, sole_run
 from adarts_ext.runs.options import RunConfig
@@ -51,7 +52,8 @@ def compare(plan: Plan, folder: str | Path, resume: bool = False) -> list[Row]:
 
     Raises:
         ValueError: If the folder holds another comparison, the options do not fit the data or each
-            other, a file is damaged, or several processes run this.
+            other, a file is damaged, several processes run this, or a run diverged, once all the
+            others are made.
         OSError: If the data are not there, or a file cannot be written.
     """
     folder = Path(folder)
@@ -73,16 +75,18 @@ def compare(plan: Plan, folder: str | Path, resume: bool = False) -> list[Row]:
         rows = read_runs(folder / ROWS_FILE)
         done = {(row["arm"], row["seed"]) for row in rows}
         left = [run for run in plan.runs() if run not in done]
-        epochs = [plan.epochs(arm) for arm, _ in left]
+        epochs, diverged = [plan.epochs(arm) for arm, _ in left], DivergedRuns()
         for place, (arm, seed) in enumerate(left):
             print(f"run {place + 1} of {len(left)}: {arm}, seed {seed}", file=sys.stderr)
             others = sum(epochs[:place]), sum(epochs[place + 1 :])
-            row = make_run(plan, arm, seed, folder / arm / f"seed-{seed}", others, data)
-            rows.append(rounded(row))  # as the file has it
-            write_rows(folder / ROWS_FILE, rows)
-            write_report(plan, rows, folder)
+            with diverged.passed_over(f"{arm}, seed {seed}"):
+                row = make_run(plan, arm, seed, folder / arm / f"seed-{seed}", others, data)
+                rows.append(rounded(row))  # as the file has it
+                write_rows(folder / ROWS_FILE, rows)
+                write_report(plan, rows, folder)
         if not left:  # the plan may have fewer arms now
             write_report(plan, rows, folder)
+    diverged.check(len(left))
     return plan.select(rows)
 
 

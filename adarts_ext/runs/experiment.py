@@ -10,6 +10,7 @@ from typing import Any
 from adarts_ext.data import ImageDataset
 from adarts_ext.genotype import Genotype
 from adarts_ext.runs.checkpoint import load_newest
+from adarts_ext.runs.diverged import DivergedRuns
 from adarts_ext.runs.options import RunConfig
 from adarts_ext.runs.result import RunResult, SeedsSummary
 
@@ -61,10 +62,16 @@ class SeedRun:
 def run_in_turn(
     experiment: Experiment, data: ImageDataset, runs: Sequence[SeedRun]
 ) -> list[RunResult]:
-    """Make runs one after another; the progress that is shown is over all of them."""
+    """Make runs one after another; the progress that is shown is over all of them.
+
+    Raises:
+        ValueError: If a run diverged, once all the others are made; or as the run says.
+    """
     epochs = [run.epochs_left() for run in runs]
-    results = []
+    results, diverged = [], DivergedRuns()
     for place, run in enumerate(runs):
         others = (place * run.config.epochs, sum(epochs[place + 1 :]))
-        results.append(experiment.run(data, run.config, run.folder, run.resume, others))
+        with diverged.passed_over(f"seed {run.config.seed}"):
+            results.append(experiment.run(data, run.config, run.folder, run.resume, others))
+    diverged.check(len(runs))
     return results

@@ -55,7 +55,8 @@ def run_seeds(
         For one seed its result, for several their summary.
 
     Raises:
-        ValueError: If there is no seed or a repeated one, there is no Slurm, or as the run says.
+        ValueError: If there is no seed or a repeated one, there is no Slurm, a run diverged, once
+            all the others are made, or as the run says.
         ModuleNotFoundError: If submitit is not installed, and ``slurm`` is given.
         OSError: If the data are not there, or a file cannot be written; or, under torchrun,
             another process of the run has ended (ConnectionError).

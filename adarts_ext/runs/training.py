@@ -10,6 +10,7 @@ from torch import Tensor
 from adarts_ext.arguments import naming
 from adarts_ext.nn.processes import whole_batch
 from adarts_ext.runs import processes
+from adarts_ext.runs.diverged import DivergedError
 from adarts_ext.runs.metrics import RunningMean, accuracy
 from adarts_ext.runs.progress import Progress
 
@@ -107,7 +108,7 @@ class TrainingEpoch:
         """Look at the losses since the last look.
 
         Raises:
-            ValueError: If one is not finite; the message names the first such step, from 1 on.
+            DivergedError: If one is not finite; the message names the first such step, from 1 on.
         """
         if not self._unchecked:
             return
@@ -118,5 +119,5 @@ class TrainingEpoch:
                 f"the training diverged in epoch {self.epoch}, step {step}: its loss is not "
                 "finite; a lower learning_rate may help; the last checkpoint is as it was"
             )
-            raise naming(ValueError(message), "learning_rate")
+            raise naming(DivergedError(message), "learning_rate")
         self._unchecked.clear()

@@ -109,6 +109,15 @@ def test_what_does_not_fit_leaves_no_folder(plan, tmp_path):
     assert not (tmp_path / "made").exists()
 
 
+def test_a_run_that_diverges_keeps_no_other_from_being_made(plan, tmp_path, capfd):
+    wild = replace(plan.arms["attention"], learning_rate=1e30, grad_clip=1e30)
+    arms = {"attention": plan.arms["attention"], "wild": wild}
+    with pytest.raises(ValueError, match=r"^2 of 4 runs diverged: wild, seed 0; wild, seed 3; "):
+        compare(Plan(arms, (0, 3)), tmp_path)
+    assert "wild, seed 3: the training diverged in epoch 1" in capfd.readouterr().err
+    assert [row["seed"] for row in read_runs(tmp_path / "runs.jsonl")] == [0, 3]
+
+
 def test_searches_alone(plan, tmp_path):
     one = Plan({"attention": plan.arms["attention"]}, (0,))
     (row,) = compare(one, tmp_path)

@@ -6,6 +6,7 @@ import statistics
 from dataclasses import replace
 
 import pytest
+import torch
 from image_folder import write_images
 from run_state import assert_same_run
 from small_runs import small_search
@@ -111,6 +112,28 @@ def test_what_has_ended_stays_and_the_rest_goes_on(swept, config, tmp_path, stop
         assert_same_run(folder / f"seed-{seed}", swept[0] / f"seed-{seed}")
     with pytest.raises(ValueError, match="begun with epochs 2, cannot go on with 3"):
         search_seeds(replace(config, epochs=3), folder, SEEDS, resume=True)
+
+
+def test_a_seed_that_diverges_keeps_no_other_from_its_end(config, tmp_path, monkeypatch, capfd):
+    whole_epoch = loop.train_epoch
+
+    def train_epoch(state, config, training, *rest):
+        if config.seed == SEEDS[1]:
+            with torch.no_grad():
+                next(state.network.parameters()).fill_(torch.nan)
+        whole_epoch(state, config, training, *rest)
+
+    monkeypatch.setattr(loop, "train_epoch", train_epoch)
+    with pytest.raises(ValueError, match=f"^1 of 3 runs diverged: seed {SEEDS[1]}; those that did"):
+        search_seeds(config, tmp_path, SEEDS)
+    assert f"seed {SEEDS[1]}: the training diverged in epoch 1, step 1" in capfd.readouterr().err
+    assert [SearchResult.load(tmp_path / f"seed-{seed}") is None for seed in SEEDS] == [
+        False,
+        True,
+        False,
+    ]
+    others = [SEEDS[0], SEEDS[2]]
+    assert search_seeds(config, tmp_path, others, resume=True).seeds == tuple(others)
 
 
 def test_some_of_the_seeds_may_go_on_and_all_stay_known(swept, config):
