@@ -29,6 +29,7 @@ class CellCase:
     size: tuple[int, int] = (6, 4)  # of the nodes
     shuffle: bool = False
     normalized: bool = True
+    active: tuple[int, ...] = ()
     seed: int = 0
     layout: CellLayout = field(init=False)
     states: list[Tensor] = field(init=False)
@@ -49,6 +50,7 @@ class CellCase:
             sources,
             targets,
             self.shuffle,
+            self.active,
         )
         generator = torch.Generator().manual_seed(seed_of_run(self.seed))
 
@@ -106,7 +108,9 @@ def run(
     named = {f"state {i}": state for i, state in enumerate(states)}
     named |= {f"weight {i}": weight for i, weight in enumerate(weights)}
     named |= {"alphas": alphas} | ({} if betas is None else {"betas": betas})
-    gradients = torch.autograd.grad(nodes, list(named.values()), case.direction.to(dtype))
+    gradients = torch.autograd.grad(
+        nodes, list(named.values()), case.direction.to(dtype), materialize_grads=True
+    )
     found = {f"gradient of {name}": g for name, g in zip(named, gradients, strict=True)}
     return {"nodes": nodes.detach(), "norms": out.norms, "index": out.index} | found
 

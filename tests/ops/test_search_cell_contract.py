@@ -25,13 +25,17 @@ def operator_arguments(case: CellCase, training: bool, store: bool, requires_gra
     )
     index = None if case.hidden else case.index()
     norms = None if training else case.norms()
-    return states, *weights, index, norms, *case.layout, store, 1e-5, *ALONE
+    layout = case.layout._replace(active=case.layout.edge_active())
+    return states, *weights, index, norms, *layout, store, 1e-5, *ALONE
 
 
 @pytest.mark.usefixtures("torch_device")
 @pytest.mark.parametrize("store", [True, False])
 @pytest.mark.parametrize("training", [True, False])
-@pytest.mark.parametrize("choices", [{}, {"stride": 2, "hidden": 0, "shuffle": True}])
+@pytest.mark.parametrize(
+    "choices",
+    [{}, {"stride": 2, "hidden": 0, "shuffle": True}, {"stride": 2, "active": (0b10010010, 8)}],
+)
 def test_operator_contract(choices, training, store):
     case = CellCase(**SMALL | choices)
     operator = torch.ops.adarts_ext.search_cell
@@ -40,7 +44,7 @@ def test_operator_contract(choices, training, store):
     nodes, stored, norms, scores, _, maps, pools, position = operator(*arguments)
     states, weights, alphas, betas, _, given, *_ = arguments
     norms = norms if training else given
-    batch, stride, selected, hidden, _, sources, targets, _ = case.layout
+    batch, stride, selected, hidden, _, sources, targets, _, _ = case.layout
     for needed in [([True, True], True, True, True), ([False, True], False, True, False)]:
         torch.library.opcheck(
             torch.ops.adarts_ext.search_cell_backward,
@@ -63,6 +67,7 @@ def test_operator_contract(choices, training, store):
                 hidden,
                 sources,
                 targets,
+                case.layout.edge_active(),
                 training,
                 1e-5,
                 *needed,

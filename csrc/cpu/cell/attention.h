@@ -25,7 +25,8 @@ void score_channels(const Attention<T>& attention, int64_t begin, int64_t end) {
   for (int64_t task = begin; task < end; ++task) {
     const int64_t block = task % z.blocks, first = block * z.channels * kLanes;
     const Edge<T>& edge = attention.group.edge[task / z.blocks];
-    const A *w1 = edge.weights + z.weights().w1(), *w2 = edge.weights + z.weights().w2();
+    const EdgeWeights at = z.weights(edge.active);
+    const A *w1 = edge.weights + at.w1(), *w2 = edge.weights + at.w2();
     hidden_units<A>(w1, attention.state.average + first, attention.state.maximum + first,
                     z.channels, z.hidden, average, maximum);
     for (int64_t i = 0; i < z.channels; ++i) {
@@ -47,7 +48,8 @@ void attention_backward(const Attention<T>& attention, int64_t begin, int64_t en
   for (int64_t task = begin; task < end; ++task) {
     const int64_t block = task % z.blocks, first = block * channels * kLanes;
     const Edge<T>& edge = attention.group.edge[task / z.blocks];
-    const A *w1 = edge.weights + z.weights().w1(), *w2 = edge.weights + z.weights().w2();
+    const EdgeWeights at = z.weights(edge.active);
+    const A *w1 = edge.weights + at.w1(), *w2 = edge.weights + at.w2();
     const A* pools[2] = {attention.state.average + first, attention.state.maximum + first};
     hidden_units<A>(w1, pools[0], pools[1], channels, hidden, average, maximum);
     for (int64_t i = 0; i < channels; ++i) {
@@ -58,8 +60,7 @@ void attention_backward(const Attention<T>& attention, int64_t begin, int64_t en
     if (dw != nullptr)
       for (int64_t i = 0; i < channels; ++i)
         for (int64_t j = 0; j < hidden; ++j)
-          dw[z.weights().w2() + i * hidden + j] +=
-              A(sum_lanes(logits[i] * (average[j] + maximum[j])));
+          dw[at.w2() + i * hidden + j] += A(sum_lanes(logits[i] * (average[j] + maximum[j])));
     for (int64_t j = 0; j < hidden; ++j) {  // the units give way to their gradients
       Lanes<A> gradient{};
       for (int64_t i = 0; i < channels; ++i) gradient += w2[i * hidden + j] * logits[i];
@@ -69,8 +70,8 @@ void attention_backward(const Attention<T>& attention, int64_t begin, int64_t en
     if (dw != nullptr)
       for (int64_t j = 0; j < hidden; ++j)
         for (int64_t i = 0; i < channels; ++i)
-          dw[z.weights().w1() + j * channels + i] += A(sum_lanes(
-              average[j] * load(pools[0] + i * kLanes) + maximum[j] * load(pools[1] + i * kLanes)));
+          dw[at.w1() + j * channels + i] += A(sum_lanes(average[j] * load(pools[0] + i * kLanes) +
+                                                        maximum[j] * load(pools[1] + i * kLanes)));
     if (edge.grad_pools == nullptr) continue;
     const Lanes<A>* units[2] = {average, maximum};
     for (int pool = 0; pool < 2; ++pool)

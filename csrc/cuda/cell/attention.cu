@@ -41,7 +41,8 @@ __device__ __forceinline__ void score(const State<T>& state, const Edge<T>& edge
                                       int at_once, Units units) {
   using A = Accumulate<T>;
   const int channels = int(z.channels), hidden = int(z.hidden);
-  const A *w1 = edge.weights + z.weights().w1(), *w2 = edge.weights + z.weights().w2();
+  const EdgeWeights layout = z.weights(edge.active);
+  const A *w1 = edge.weights + layout.w1(), *w2 = edge.weights + layout.w2();
   for (int64_t first = 0; first < z.blocks; first += at_once) {
     const int blocks = int(std::min(int64_t(at_once), z.blocks - first));
     for (int at = threadIdx.x; at < blocks * hidden * kLanes; at += int(blockDim.x)) {
@@ -244,10 +245,11 @@ __global__ void __launch_bounds__(kBackwardThreads, 2)
   const int average = 0, maximum = size, logits = 2 * size, from_average = 3 * size,
             from_maximum = from_average + hidden * kLanes;
   const int64_t block = blockIdx.x, first = block * size, plane = z.blocks * size;
-  const A *w1 = edge.weights + z.weights().w1(), *w2 = edge.weights + z.weights().w2();
+  const EdgeWeights layout = z.weights(edge.active);
+  const A *w1 = edge.weights + layout.w1(), *w2 = edge.weights + layout.w2();
   A* dw = edge.grad_weights == nullptr
               ? nullptr
-              : edge.grad_weights + block * tiles_of(z) * z.weights().count(edge.stride);
+              : edge.grad_weights + block * tiles_of(z) * layout.count(edge.stride);
   for (int at = threadIdx.x; at < size; at += kBackwardThreads) {
     const A score = edge.scale[first + at];
     vectors[average + at] = attention.state.average[first + at];
@@ -265,7 +267,7 @@ __global__ void __launch_bounds__(kBackwardThreads, 2)
   __syncthreads();
   if (dw != nullptr) {
     add_products(channels, hidden, vectors, {logits, logits}, {from_average, from_maximum},
-                 dw + z.weights().w2());
+                 dw + layout.w2());
     __syncthreads();
   }
   // the units give way to their gradients
@@ -277,7 +279,7 @@ __global__ void __launch_bounds__(kBackwardThreads, 2)
   __syncthreads();
   if (dw != nullptr)
     add_products(hidden, channels, vectors, {from_average, from_maximum}, {average, maximum},
-                 dw + z.weights().w1());
+                 dw + layout.w1());
   if (edge.grad_pools == nullptr) return;
   for (int pool = 0; pool < 2; ++pool)
     multiply(w1, 1, channels, channels, hidden, vectors, pool == 0 ? from_average : from_maximum,

@@ -139,7 +139,7 @@ class CellBackward {
       again.sizes.training = false;  // the statistics are known
       few_at_a_time(again, backend_, [&](const cell::Group<T>& few) {
         backend_.first_half(few);
-        backend_.second_half(few);
+        if (has_second_half(few)) backend_.second_half(few);
       });
     }
     backend_.node_backward(entering);
@@ -161,7 +161,9 @@ class CellBackward {
     if (needed.empty()) return;
     for (const int64_t e : needed)
       dx_[e] = empty_blocks<T>(tensors_.nodes, tensors_.chosen_elements(plan_.edge_stride(e)));
-    keep_memory(q_, needed, [&](int64_t) { return 2 * tensors_.chosen_elements(1); });
+    keep_memory(q_, needed, [&](int64_t e) {
+      return plan_.active[e].separable() * tensors_.chosen_elements(1);
+    });
     cell::Group<T> back = group(needed);
     for (size_t k = 0; k < needed.size(); ++k) {
       back.edge[k].q = data<T>(q_[k]);
@@ -169,10 +171,12 @@ class CellBackward {
         if (edges[from] == needed[k]) back.edge[k].u = entering.edge[from].u;
     }
     few_at_a_time(back, backend_, [&](const cell::Group<T>& few) {
-      backend_.second_half_backward(few);
-      const int64_t rows = cell::first_rows(plan_.sizes.selected);
-      if (several) plan_.processes.sum_parts(parts_of(all_sums_, few, rows), 0, rows);
-      backend_.finish_first(few);
+      if (has_second_half(few)) {
+        backend_.second_half_backward(few);
+        const int64_t rows = cell::first_rows(plan_.sizes.selected);
+        if (several) plan_.processes.sum_parts(parts_of(all_sums_, few, rows), 0, rows);
+        backend_.finish_first(few);
+      }
       backend_.first_half_backward(few);
     });
   }

@@ -34,6 +34,13 @@ void few_at_a_time(const cell::Group<T>& group, const Backend& backend, const F&
   }
 }
 
+// Whether a separable convolution is active on one of a group's edges.
+template <class T>
+bool has_second_half(const cell::Group<T>& group) {
+  return std::any_of(group.edge, group.edge + group.edges,
+                     [](const cell::Edge<T>& edge) { return edge.active.separable() > 0; });
+}
+
 // The beginning of `partial` as (edges, parts, rows) of a group.
 template <class T>
 Tensor parts_of(const Tensor& partial, const cell::Group<T>& group, int64_t rows) {
@@ -55,7 +62,7 @@ void candidates(cell::Group<T> group, const Tensor& partial, const Processes& pr
     backend.first_half(few);
     if (several) processes.sum_parts(parts_of(partial, few, rows), 0, rows);
     if (training) backend.finish_norms(few, cell::kFirstHalf);
-    backend.second_half(few);
+    if (has_second_half(few)) backend.second_half(few);
     for (const cell::Norm norm : {cell::kNormSep3, cell::kNormSep5})
       if (several) processes.sum_parts(parts_of(partial, few, rows), norm * of_norm, of_norm);
     if (training) backend.finish_norms(few, cell::kSecondHalf);

@@ -107,7 +107,7 @@ struct CpuBackend {
   void finish_weights(const CellPlan& plan, const A* parts, A* out) const {
     for (int64_t e = 0; e < plan.edges(); ++e)
       cpu::add_parts(parts + this->parts(plan.sizes) * plan.weights_at[e], this->parts(plan.sizes),
-                     plan.sizes.weights().count(plan.edge_stride(e)), out + plan.weights_at[e]);
+                     plan.weights_of(e), out + plan.weights_at[e]);
   }
 
   int64_t preprocess_parts(const cell::Preprocess<T>& args) const {
