@@ -12,6 +12,7 @@ from adarts_ext.genotype.published import (
     PC_DARTS,
     PC_DARTS_IMAGENET,
 )
+from adarts_ext.genotype.scores import derive_from_scores
 from adarts_ext.genotype.structure import Genotype
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "Genotype",
     "count_nodes",
     "derive",
+    "derive_from_scores",
     "incoming_edges",
     "operation_weights",
     "random_genotype",

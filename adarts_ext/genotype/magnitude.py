@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
-from adarts_ext.genotype.cell_graph import PRIMITIVES, count_nodes, incoming_edges
+from adarts_ext.genotype.scores import best_scored, check_finite, checked_nodes
 from adarts_ext.genotype.structure import Genotype
 
 
@@ -43,36 +42,17 @@ def derive(
             unknown.
 
     Example:
+        >>> import torch
+        >>> from adarts_ext.genotype import PRIMITIVES
         >>> alphas = torch.zeros(2, 8)
         >>> alphas[1, PRIMITIVES.index("sep_conv_3x3")] = 1.0
         >>> derive(alphas, torch.zeros(2, 8)).normal
         (('sep_conv_3x3', 1), ('max_pool_3x3', 0))
     """
-    normal = _derive_cell("normal", alphas_normal, betas_normal, activation)
-    reduce = _derive_cell("reduce", alphas_reduce, betas_reduce, activation)
-    return Genotype(
-        normal=normal,
-        normal_concat=tuple(range(2, 2 + len(normal) // 2)),
-        reduce=reduce,
-        reduce_concat=tuple(range(2, 2 + len(reduce) // 2)),
+    return best_scored(
+        operation_weights("normal", alphas_normal, betas_normal, activation),
+        operation_weights("reduce", alphas_reduce, betas_reduce, activation),
     )
-
-
-def _derive_cell(
-    cell: str, alphas: Tensor, betas: Tensor | None, activation: str
-) -> tuple[tuple[str, int], ...]:
-    kept: list[tuple[str, int]] = []
-    for edges in operation_weights(cell, alphas, betas, activation):
-        ranked = []
-        for source, weights in enumerate(edges):
-            candidates = [
-                (-weight, source, index)
-                for index, weight in enumerate(weights)
-                if PRIMITIVES[index] != "none"
-            ]
-            ranked.append(min(candidates))
-        kept.extend((PRIMITIVES[index], source) for _, source, index in sorted(ranked)[:2])
-    return tuple(kept)
 
 
 def operation_weights(
@@ -96,21 +76,16 @@ def operation_weights(
         known = ", ".join(_ACTIVATIONS)
         raise ValueError(f"derive: activation must be one of {known}, got {activation!r}")
     alphas = alphas.detach().cpu()
-    edges = len(alphas) if alphas.dim() == 2 else 0
-    nodes = incoming_edges(count_nodes(edges))
-    if not nodes or tuple(alphas.shape) != (nodes[-1].stop, len(PRIMITIVES)):
-        raise ValueError(
-            f"derive: alphas_{cell} has shape {tuple(alphas.shape)}, expected "
-            f"(edges, {len(PRIMITIVES)}) with 2, 5, 9, 14, ... edges"
-        )
+    nodes = checked_nodes("derive", f"alphas_{cell}", alphas)
+    edges = len(alphas)
     betas = betas if betas is None else betas.detach().cpu()
     if betas is not None and tuple(betas.shape) != (edges,):
         raise ValueError(
             f"derive: betas_{cell} has shape {tuple(betas.shape)}, expected ({edges},)"
         )
     for name, parameter in (("alphas", alphas), ("betas", betas)):
-        if parameter is not None and not bool(torch.isfinite(parameter).all()):
-            raise ValueError(f"derive: {name}_{cell} holds a value that is not finite")
+        if parameter is not None:
+            check_finite("derive", f"{name}_{cell}", parameter)
 
     weights = []
     for node in nodes:
