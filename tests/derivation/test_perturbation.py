@@ -13,7 +13,7 @@ from adarts_ext.derivation import Perturbation, tuning_step
 from adarts_ext.genotype import PRIMITIVES
 from adarts_ext.nn import OperationWeights
 
-VALIDATION = make_batches(12, 7)
+VALIDATION = make_batches(16)
 TRAINING = make_batches(*[6] * 5, seed=2)
 TUNING = make_batches(*[6] * 5, seed=3)
 NODES = {2: [0, 1], 3: [2, 3, 4]}  # the edges into each node, in the order of their sources
