@@ -33,6 +33,12 @@ CALLS = {
     "adarts_ext.genotype.Genotype": "normal, normal_concat, reduce, reduce_concat",
     "adarts_ext.genotype.derive": "alphas_normal, alphas_reduce, betas_normal=None, "
     "betas_reduce=None",
+    "adarts_ext.genotype.derive_from_scores": "scores_normal, scores_reduce",
+    "adarts_ext.derivation.operation_strengths": "network, batches",
+    "adarts_ext.derivation.exact_strengths": "network, batches",
+    "adarts_ext.derivation.measure": "network, batches, weights=None",
+    "adarts_ext.derivation.Perturbation": "network, seed=0",
+    "adarts_ext.derivation.derive_run": "run_folder, criterion, seed=0, tuning_epochs=5",
     "adarts_ext.search.search": "config, run_folder, resume=False, dataset=None",
     "adarts_ext.retrain.retrain": "genotype, config, run_folder, resume=False, dataset=None",
     "adarts_ext.search.search_seeds": "config, run_folder, seeds, resume=False, dataset=None",

@@ -17,8 +17,10 @@ from adarts_ext.derivation import Perturbation, derive_run, operation_strengths,
 from adarts_ext.derivation import run as run_module
 from adarts_ext.derivation.cost import Cost
 from adarts_ext.derivation.searched import load_searched
+from adarts_ext.derivation.strength import removals
 from adarts_ext.files import read_json
 from adarts_ext.genotype import Genotype
+from adarts_ext.nn import SearchNetwork
 from adarts_ext.runs.checkpoint import RunState, load_checkpoint
 from adarts_ext.search import SearchConfig, search
 from adarts_ext.search.build import make_loaders, make_optimizers
@@ -265,6 +267,13 @@ def test_two_derivations_do_not_work_in_one_place(searched, tmp_path):
     work.mkdir(parents=True)
     with run_module.sole_run(work), pytest.raises(ValueError, match="another run is at work"):
         derive_run(folder, "strength")
+
+
+def test_two_cells_of_four_nodes_take_as_many_passes_as_the_docs_say():
+    network = SearchNetwork(4, layers=3)
+    assert 1 + len(removals(network)) == 197
+    selection = Perturbation(network)
+    assert (selection.passes_left(), 5 * (selection.turns - 1)) == (240, 80)
 
 
 def test_the_cost_is_told_with_the_times_of_the_search():
