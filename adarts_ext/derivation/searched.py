@@ -81,6 +81,7 @@ def load_searched(
     check_same_data(folder, data)
     strategy = build_strategy(config).to(chosen_device)
     network = build_network(config, data, strategy.weights).to(chosen_device)
+    strategy.begin(network, list(network.parameters()))
     try:
         network.load_state_dict(checkpoint["network"])
         if "strategy" in checkpoint:
