@@ -20,6 +20,7 @@ from adarts_ext.genotype import (
     PRIMITIVES,
     Genotype,
     derive,
+    derive_from_scores,
     incoming_edges,
     random_genotype,
 )
@@ -264,3 +265,32 @@ def test_random_genotype_draws_every_operation_and_source_but_none():
 def test_random_genotype_needs_a_node():
     with pytest.raises(ValueError, match="steps must be at least 1, got 0"):
         random_genotype(0, steps=0)
+
+
+@pytest.mark.parametrize("betas", [True, False])
+def test_scores_that_are_the_weights_give_what_derive_gives(betas):
+    generator = torch.Generator().manual_seed(0)
+    for steps in (1, 4):
+        nodes = incoming_edges(steps)
+        edges = nodes[-1].stop
+        alphas = [torch.randn(edges, 8, generator=generator).double() for _ in range(2)]
+        edge_betas = [torch.randn(edges, generator=generator).double() for _ in range(2)]
+        scores = [one.softmax(-1) for one in alphas]
+        if betas:
+            for cell, own in zip(scores, edge_betas, strict=True):
+                for node in nodes:
+                    cell[node] *= own[node].softmax(0)[:, None]
+        expected = derive(*alphas, *(edge_betas if betas else ()))
+        assert derive_from_scores(*scores) == expected
+        assert derive_from_scores(*(torch.zeros_like(one) for one in alphas)) == derive(
+            *(torch.zeros_like(one) for one in alphas)
+        )
+
+
+def test_scores_that_cannot_be_compared_are_refused():
+    scores = torch.zeros(5, 8)
+    with pytest.raises(ValueError, match=r"scores_reduce has shape \(4, 8\), expected "):
+        derive_from_scores(scores, scores[:4])
+    scores[3, 2] = float("nan")
+    with pytest.raises(ValueError, match="scores_normal holds a value that is not finite"):
+        derive_from_scores(scores, torch.zeros(5, 8))

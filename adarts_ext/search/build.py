@@ -34,6 +34,12 @@ def build_strategy(config: SearchConfig) -> Strategy:
                 "weights in each of the passes that are compared"
             )
             raise naming(ValueError(message), name, "strategy")
+    if config.unrolled and strategy.uses_validation_gradients:
+        message = (
+            f"unrolled: expected another strategy than {config.strategy}, which needs the "
+            "validation loss's gradients at the present weights"
+        )
+        raise naming(ValueError(message), "unrolled", "strategy")
     if strategy.compares_passes:
         check_comparable(config)
     if not strategy.any_candidates and config.space != "darts":

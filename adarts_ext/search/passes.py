@@ -65,9 +65,19 @@ class Passes:
         return loss, logits
 
     def _train_architecture(self, *parts: Tensor) -> Tensor:
-        network, weight_optimizer = self.state.network, self.state.weight_optimizer
-        batches = [parts[:2], parts[2:]] if self.config.unrolled else [parts]
-        find = second_order_gradient if self.config.unrolled else first_order_gradient
-        loss, gradient = find(network, weight_optimizer, *batches, self.state.strategy.loss)
+        network, strategy = self.state.network, self.state.strategy
+        weight_optimizer = self.state.weight_optimizer
+        if self.config.unrolled:
+            loss, gradient = second_order_gradient(
+                network, weight_optimizer, parts[:2], parts[2:], strategy.loss
+            )
+        else:
+            after_backward = None
+            if strategy.uses_validation_gradients:
+                parameters = trained_by(weight_optimizer)
+                after_backward = partial(strategy.after_architecture_backward, network, parameters)
+            loss, gradient = first_order_gradient(
+                network, weight_optimizer, parts, strategy.loss, after_backward
+            )
         architecture_step(self.state.arch_optimizer, network.arch_parameters(), gradient)
         return loss
