@@ -8,6 +8,7 @@ from typing import ClassVar
 from adarts_ext.arguments import naming
 from adarts_ext.nn import SearchNetwork
 from adarts_ext.nn.backend import BACKENDS
+from adarts_ext.nn.candidates import parse_space
 from adarts_ext.nn.recompute import MEMORY_MODES
 from adarts_ext.nn.selection import SELECTIONS
 from adarts_ext.runs.options import RunConfig, check_range, defaults_of, one_of
@@ -26,6 +27,8 @@ class SearchConfig(RunConfig):
         strategy: what the search does beside training weights and alphas in turn: names of
             strategies set apart by commas, or FILE.py:CLASS for one of your own, a file that is
             run.
+        space: which candidates an edge has: darts (all eight), s2 or s3 (those of R-DARTS), or
+            names of candidates set apart by commas.
         init_channels: channels of the first cells, C.
         layers: number of cells, at least 3; those at a third and at two thirds are reduction cells.
         steps: nodes of a cell.
@@ -80,6 +83,7 @@ class SearchConfig(RunConfig):
     free_options: ClassVar[tuple[str, ...]] = (*RunConfig.free_options, "memory")
 
     strategy: str = "adarts"
+    space: str = "darts"
     init_channels: int = NETWORK["init_channels"]
     layers: int = NETWORK["layers"]
     steps: int = NETWORK["steps"]
@@ -110,6 +114,7 @@ class SearchConfig(RunConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         parse_strategy(self.strategy)
+        parse_space(self.space)
         selection = SELECTIONS[self.selection]
         # The attention has half as many channels within as it weighs.
         check_range("init_channels", self.init_channels, 2 if selection.attention else 1)

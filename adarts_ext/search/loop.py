@@ -143,7 +143,7 @@ def prepare(config: SearchConfig, data: ImageDataset) -> tuple[SearchState, Batc
     train_loader, validation_loader, evaluation_loader = make_loaders(config, data, device)
     torch.manual_seed(config.seed)
     strategy = build_strategy(config).to(device)
-    network = build_network(config, data, strategy.weights).to(device)
+    network = build_network(config, data, strategy.weights, strategy.skips_zeros).to(device)
     set_precision(network, config.precision)
     optimizers = make_optimizers(config, network.flat_parameters(), network.arch_parameters())
     state = SearchState(network, *optimizers, train_loader, validation_loader, strategy)

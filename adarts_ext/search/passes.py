@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -40,9 +42,15 @@ class Passes:
         self.state = state
         self.config = config
         memory = shared_memory(device)
-        self.train_weights = processes.graphed(self._train_weights, memory)
-        self.train_architecture = processes.graphed(self._train_architecture, memory)
-        self.forward = processes.graphed(state.network, memory)
+
+        def graphed(function: Callable[..., Any]) -> Callable[..., Any]:
+            if state.network.skip_zeros:  # what a pass computes hangs on values of tensors
+                return function
+            return processes.graphed(function, memory)
+
+        self.train_weights = graphed(self._train_weights)
+        self.train_architecture = graphed(self._train_architecture)
+        self.forward = graphed(state.network)
 
     def _train_weights(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         state, batch = self.state, (images, labels)

@@ -50,7 +50,8 @@ def weight_step(
         logits = network(images) if weights is None else network(images, weights.detach())
         loss = cross_entropy(logits, labels)
         # In place: the gradients of the flat weights are what those of the layers are views of.
-        optimizer.zero_grad(set_to_none=not isinstance(network, SearchNetwork))
+        flat = isinstance(network, SearchNetwork) and not network.skip_zeros
+        optimizer.zero_grad(set_to_none=not flat)
         loss.backward()
         if after_backward is not None:
             after_backward(trained_by(optimizer))

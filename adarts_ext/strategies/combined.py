@@ -45,6 +45,8 @@ class Combined(Strategy):
         self.parts = nn.ModuleList(strategies.values())
         self.draws_weights = any(part.draws_weights for part in self.parts)
         self.compares_passes = any(part.compares_passes for part in self.parts)
+        self.skips_zeros = any(part.skips_zeros for part in self.parts)
+        self.any_candidates = all(part.any_candidates for part in self.parts)
 
     def weights(self, alphas: Tensor) -> Tensor:
         """Return those of the part that says them."""

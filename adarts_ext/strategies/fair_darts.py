@@ -20,6 +20,7 @@ class FairDarts(Strategy):
     keeps of them those above 0.85 only, so that a node may have fewer.
     """
 
+    any_candidates = False
     factor = 10.0
 
     def weights(self, alphas: Tensor) -> Tensor:

@@ -26,6 +26,10 @@ class Strategy(nn.Module):
         draws_weights: Whether :meth:`weights` draws at random, so that two passes differ.
         compares_passes: Whether it takes differences of passes, which must not draw then and need
             the precision of float32.
+        skips_zeros: Whether a candidate that weighs exactly 0 is left out of the pass, as
+            ``skip_zeros`` of :class:`SearchNetwork`: not computed, without statistics or gradient.
+            Values of the weights are then read in every pass, and no step is a CUDA graph.
+        any_candidates: Whether it searches among any candidates, or in DARTS's space only.
         needs_softmax: Whether it is about weights by softmax, and so does not go together with a
             strategy that has others.
 
@@ -41,6 +45,8 @@ class Strategy(nn.Module):
 
     draws_weights: ClassVar[bool] = False
     compares_passes: ClassVar[bool] = False
+    skips_zeros: ClassVar[bool] = False
+    any_candidates: ClassVar[bool] = True
     needs_softmax: ClassVar[bool] = False
 
     def register_number(self, name: str, value: float) -> None:

@@ -30,6 +30,8 @@ SKIP = 3
 class Plain:
     """DARTS: the weights in all passes, in a step of the layers, and what is added to the loss."""
 
+    skips = False  # candidates that weigh 0
+
     def weights(self, alphas):
         return torch.exp(alphas) / torch.exp(alphas).sum(1, keepdim=True)
 
@@ -98,6 +100,8 @@ class SdartsAdv(SdartsRs):
 
 
 class Gdas(Plain):
+    skips = True
+
     def weights(self, alphas):
         temperature = 10 - 9.9 * 2 / 4
         gumbel = -torch.log(torch.empty_like(alphas).exponential_())
@@ -199,7 +203,7 @@ CONFIG = SearchConfig(learning_rate=2**-4, arch_learning_rate=2**-7)
 
 def ours(name: str) -> list[float]:
     strategy = make_strategy(name)
-    network = make_network(weights=strategy.weights)
+    network = make_network(weights=strategy.weights, skip_zeros=strategy.skips_zeros)
     assert all(cell.is_fused for cell in network.cells)
     strategy.begin_epoch(EPOCH, EPOCHS)
     optimizers = make_optimizers(CONFIG, network.flat_parameters(), network.arch_parameters())
@@ -238,8 +242,11 @@ def plain(formula: type[Plain]) -> list[float]:
         loss = cross_entropy(network(train[0], OperationWeights(*made)), train[1])
         sgd.zero_grad()
         loss.backward()
-        for weight, extra in zip(weights, formula.gradients(network, made, train), strict=True):
+        extras = formula.gradients(network, made, train)
+        for (name, weight), extra in zip(network.named_parameters(), extras, strict=True):
             weight.grad += extra
+            if formula.skips and "._ops." in name and not weight.grad.any():
+                weight.grad = None  # of a candidate that is not computed
         torch.nn.utils.clip_grad_norm_(weights, 5.0)
         sgd.step()
         losses.append(loss.item())
