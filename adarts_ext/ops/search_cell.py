@@ -53,10 +53,11 @@ def search_cell(
         states: The inputs, :func:`adarts_ext.ops.to_image_blocks` of feature maps of one shape and
             dtype: float32, float64 or bfloat16.
         weights: Of each edge in turn, in any floating dtype: the attention's (two where
-            ``layout.hidden`` is not 0, one where ``layout.taps`` is not), those of sep_conv_3x3 (4), sep_conv_5x5 (4), dil_conv_3x3 (2), dil_conv_5x5 (2) and, at stride 2, skip_connect (2), without those of candidates
-            that are not active, in the shapes that their convolutions have:
-            ``layout.weight_shapes(len(states), C)``. Or one tensor of one axis that holds them all
-            end to end.
+            ``layout.hidden`` is not 0, one where ``layout.taps`` is not), those of sep_conv_3x3
+            (4), sep_conv_5x5 (4), dil_conv_3x3 (2), dil_conv_5x5 (2) and, at stride 2, skip_connect
+            (2), without those of candidates that are not active, in the shapes that their
+            convolutions have: ``layout.weight_shapes(len(states), C)``. Or one tensor of one axis
+            that holds them all end to end.
         alphas: Weights of the operations ``(edges, 8)``, after the softmax. Those of candidates
             that are not active are not read, and their gradient is 0.
         betas: Weights of the edges ``(edges,)``, after the softmax, or None for 1.
@@ -172,8 +173,8 @@ def _check_layout(layout: CellLayout, inputs: int, channels: int) -> None:
         raise ValueError(f"search_cell: layout.hidden is {hidden}, expected at least 0")
     if taps < 0 or (taps and (taps % 2 == 0 or hidden)):
         raise ValueError(
-            f"search_cell: layout.taps is {taps} and layout.hidden {hidden}, expected an odd number "
-            "of taps and no hidden unit, or no tap"
+            f"search_cell: layout.taps is {taps} and layout.hidden {hidden}, expected an odd "
+            "number of taps and no hidden unit, or no tap"
         )
     if len(sources) != len(targets) or sorted(set(targets)) != list(range(nodes)) or not nodes:
         raise ValueError(

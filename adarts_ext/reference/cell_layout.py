@@ -32,9 +32,10 @@ class CellLayout(NamedTuple):
     ``batch`` is N, ``stride`` (1 or 2) that of the edges from the cell's inputs, ``selected`` the
     number c of channels that the candidates of an edge see, ``hidden`` the hidden units of its
     attention by CBAM, or 0, and ``taps``, odd, those of its attention by a convolution over the
-    channels (ECA), or 0; one of them at the most. ``sources`` and ``targets`` list the edges, ordered by the node they
-    enter: the state each leaves (inputs first, then nodes) and the node it enters (counted from 0).
-    ``shuffle`` interleaves the channels of every edge's output in C / c groups, as PC-DARTS does.
+    channels (ECA), or 0; one of them at the most. ``sources`` and ``targets`` list the edges,
+    ordered by the node they enter: the state each leaves (inputs first, then nodes) and the node it
+    enters (counted from 0). ``shuffle`` interleaves the channels of every edge's output in C / c
+    groups, as PC-DARTS does.
     ``active`` has an integer for each edge, whose bit o says whether candidate o, in the order of
     PRIMITIVES, takes part; empty, all of them do. A candidate that is not active has neither
     weights nor statistics, and adds nothing.

@@ -178,7 +178,7 @@ INDEX = torch.zeros(2, 2, dtype=torch.int64)
             ValueError,
             "taps is 3 and layout.hidden 2, expected",
         ),
-        ({"layout": LAYOUT._replace(hidden=0, taps=2)}, ValueError, "taps is 2 .* expected an odd"),
+        ({"layout": LAYOUT._replace(hidden=0, taps=2)}, ValueError, "taps is 2 .* an odd"),
         ({"layout": LAYOUT._replace(nodes=2)}, ValueError, "an edge into each of 2 nodes"),
         ({"layout": LAYOUT._replace(sources=(0,))}, ValueError, "one of each for every edge"),
         ({"layout": LAYOUT._replace(sources=(0, 2))}, ValueError, "one of 2 inputs or an earlier"),
