@@ -132,15 +132,16 @@ struct Active {
 };
 
 // Where the weights of an edge begin in its part of the flat weights. Attention: w1 (hidden, C),
-// w2 (C, hidden), absent where hidden is 0. Convolutions: depthwise (c, k, k), pointwise (c, c).
-// Skip at stride 2: two (c / 2, c). Those of candidates that are not active are absent.
+// w2 (C, hidden), absent where hidden is 0; or the taps of its convolution. Convolutions: depthwise
+// (c, k, k), pointwise (c, c). Skip at stride 2: two (c / 2, c). Those of candidates that are not
+// active are absent.
 struct EdgeWeights {
-  int64_t channels, selected, hidden;
+  int64_t channels, selected, hidden, taps;
   uint32_t active;
 
   ADARTS_BOTH int64_t w1() const { return 0; }
   ADARTS_BOTH int64_t w2() const { return hidden * channels; }
-  ADARTS_BOTH int64_t convolutions() const { return 2 * hidden * channels; }
+  ADARTS_BOTH int64_t convolutions() const { return 2 * hidden * channels + taps; }
   ADARTS_BOTH int64_t block(int kernel) const { return selected * (kernel * kernel + selected); }
   // Of each convolution of an operation, 0 where it is not active.
   ADARTS_BOTH int64_t block_of(int operation, int kernel) const {
@@ -178,19 +179,21 @@ struct Sizes {
   int64_t blocks;    // ceil(N / kLanes)
   int64_t channels;  // C of a state
   int64_t selected;  // c
-  int64_t hidden;    // of the attention, 0 without
+  int64_t hidden;    // of an attention by CBAM, else 0
+  int64_t taps;      // of an attention by a convolution over the channels (ECA), else 0
   int64_t height;    // of the nodes; a state at stride 2 is twice as high and wide
   int64_t width;
   bool training;  // batch statistics, else running ones
   double eps;
   int64_t processes;  // whose images of each the statistics are of, all with as many
 
+  ADARTS_BOTH bool attends() const { return hidden > 0 || taps > 0; }
   ADARTS_BOTH int64_t pixels() const { return height * width; }
   ADARTS_BOTH int64_t count() const {  // values of a statistic
     return batch * height * width * processes;
   }
   ADARTS_BOTH EdgeWeights weights(const Active& active) const {
-    return {channels, selected, hidden, active.operations};
+    return {channels, selected, hidden, taps, active.operations};
   }
   ADARTS_BOTH int64_t lanes(int64_t block) const { return lanes_of(batch, block); }
 };

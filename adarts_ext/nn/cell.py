@@ -62,6 +62,7 @@ class SearchCell(nn.Module):
             states only (in the fused kernels the statistics too) and computes the rest again, one
             node after another.
         candidates: Of :class:`PartialMixedOp`, the same on every edge.
+        attention: Of :class:`PartialMixedOp`.
 
     The whole cell runs in the fused kernels of :func:`adarts_ext.ops.preprocess_cell` and
     :func:`adarts_ext.ops.search_cell`, for float32, float64 and bfloat16, up to 64 selected
@@ -111,6 +112,7 @@ class SearchCell(nn.Module):
         backend: str = "fused",
         memory: str = "store",
         candidates: Sequence[str] = PRIMITIVES,
+        attention: str = "cbam",
     ) -> None:
         super().__init__()
         check_choice("SearchCell", "memory", memory, MEMORY_MODES)
@@ -143,6 +145,7 @@ class SearchCell(nn.Module):
                 selection,
                 backend,
                 candidates,
+                attention,
             )
             for state, _ in fused.complete_edges(steps)
         )

@@ -74,7 +74,7 @@ def kernels(reason: str | None) -> str:
 class Layers(NamedTuple):
     """The layers below a module that the fused kernels stand for, in their order."""
 
-    convolutions: list[nn.Conv2d]
+    convolutions: list[nn.Conv1d | nn.Conv2d]
     norms: Norms
 
     @classmethod
@@ -82,7 +82,7 @@ class Layers(NamedTuple):
         """Find the convolutions and BatchNorms in some modules."""
         layers = [layer for part in parts for layer in part.modules()]
         return cls(
-            [layer for layer in layers if isinstance(layer, nn.Conv2d)],
+            [layer for layer in layers if isinstance(layer, nn.Conv1d | nn.Conv2d)],
             Norms(layer for layer in layers if isinstance(layer, nn.BatchNorm2d)),
         )
 
@@ -194,17 +194,24 @@ def mix(
     """
     sources, targets = zip(*edges, strict=True)
     batch, nodes = states[0].batch, targets[-1] + 1
-    selection = SELECTIONS[kind.selection]
+    selection, hidden, taps = SELECTIONS[kind.selection], 0, 0
+    if selection.attention:
+        attention = layers.convolutions[0]
+        if isinstance(attention, nn.Conv1d):
+            (taps,) = attention.kernel_size
+        else:
+            hidden = attention.out_channels
     layout = CellLayout(
         batch,
         kind.stride,
         kind.selected,
-        layers.convolutions[0].out_channels if selection.attention else 0,
+        hidden,
         nodes,
         sources,
         targets,
         selection.shuffle,
         active,
+        taps,
     )
     norms, first = layers.norms, states[0].blocks
     if norms:

@@ -12,7 +12,7 @@ from torch.nn import functional
 from adarts_ext import reference
 from adarts_ext.genotype import PRIMITIVES
 from adarts_ext.nn import fused, unnormalized
-from adarts_ext.nn.attention import ChannelAttention
+from adarts_ext.nn.attention import ATTENTIONS, build_attention
 from adarts_ext.nn.backend import BACKENDS, check_backend
 from adarts_ext.nn.batch_norms import reason_against_norms, update_running_statistics
 from adarts_ext.nn.candidates import check_candidates, mask_of
@@ -28,7 +28,7 @@ from adarts_ext.ops.processes import ALONE
 from adarts_ext.reference.cell_layout import ALL
 
 MIXED_OP_SETTINGS = itemgetter(
-    "channels", "stride", "proportion", "selection", "backend", "candidates"
+    "channels", "stride", "proportion", "selection", "backend", "candidates", "attention"
 )
 
 
@@ -64,6 +64,10 @@ class PartialMixedOp(nn.Module):
             :class:`SearchCell`; :meth:`kernels` and the repr say which it is.
         candidates: Those of PRIMITIVES that there are. In the place of the others stands ``none``.
 
+        attention: Which channel attention there is, where the selection has one: ``"cbam"``
+            (:class:`ChannelAttention`, ADARTS's) or ``"eca"``
+            (:class:`EfficientChannelAttention`).
+
     Shape:
         x (N, C, H, W) and weights (8,), softmax already taken, to (N, C, H // stride, W // stride).
         A third argument, an integer whose bit o says whether candidate o, in the order of
@@ -89,11 +93,13 @@ class PartialMixedOp(nn.Module):
         selection: str = "attention",
         backend: str = "fused",
         candidates: Sequence[str] = PRIMITIVES,
+        attention: str = "cbam",
     ) -> None:
         super().__init__()
         check_choice("PartialMixedOp", "selection", selection, tuple(SELECTIONS))
         check_backend("PartialMixedOp", backend)
         check_candidates("PartialMixedOp", candidates)
+        check_choice("PartialMixedOp", "attention", attention, ATTENTIONS)
         check_at_least("PartialMixedOp", 1, channels=channels, proportion=proportion)
         selected = channels
         if SELECTIONS[selection].channels != "all":
@@ -107,11 +113,12 @@ class PartialMixedOp(nn.Module):
         self.stride = stride
         self.proportion = proportion
         self.selection = selection
+        self.attention = attention
         self.backend = backend
         self.candidates = tuple(candidates)
         self.selected_channels = selected
         if SELECTIONS[selection].attention:
-            self.ca = ChannelAttention(channels, backend=backend)
+            self.ca = build_attention(attention, channels, backend)
         self._ops = nn.ModuleList()
         for name in PRIMITIVES:
             there = name in candidates

@@ -71,6 +71,8 @@ class SearchNetwork(StemmedNetwork):
             time and no memory, its BatchNorms' statistics stay as they are and its weights get no
             gradient, None and not 0, so that neither momentum nor weight decay moves them. Every
             pass then waits for the weights of the candidates, so a GPU cannot have it in a graph.
+        attention: Which channel attention there is, where the selection has one: ``"cbam"`` or
+            ``"eca"``; see :class:`PartialMixedOp`.
 
     Shape:
         Images (N, in_channels, H, W), floating point, H and W multiples of 4 and at least 16, with
@@ -111,6 +113,7 @@ class SearchNetwork(StemmedNetwork):
         weights: Callable[[Tensor], Tensor] = softmax_weights,
         candidates: Sequence[str] = PRIMITIVES,
         skip_zeros: bool = False,
+        attention: str = "cbam",
     ) -> None:
         check_candidates("SearchNetwork", candidates)
         check_at_least(
@@ -133,6 +136,7 @@ class SearchNetwork(StemmedNetwork):
         self.weights = weights
         self.candidates = tuple(candidates)
         self.skip_zeros = skip_zeros
+        self.attention = attention
         self.cells = nn.ModuleList(
             SearchCell(
                 *shape,
@@ -142,6 +146,7 @@ class SearchNetwork(StemmedNetwork):
                 backend=backend,
                 memory=memory,
                 candidates=candidates,
+                attention=attention,
             )
             for shape in cell_shapes(init_channels, layers, steps, steps, stem)
         )
@@ -326,7 +331,8 @@ class SearchNetwork(StemmedNetwork):
             f"proportion={self.proportion}, selection={self.selection}, "
             f"edge_normalization={self.edge_normalization}, backend={self.backend}, "
             f"memory={self.memory}, in_channels={self.in_channels}, steps={self.steps}, "
-            f"candidates={self.candidates}, skip_zeros={self.skip_zeros}"
+            f"candidates={self.candidates}, skip_zeros={self.skip_zeros}, "
+            f"attention={self.attention}"
         )
 
 

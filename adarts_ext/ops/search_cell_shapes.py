@@ -30,6 +30,7 @@ def _fake(
     targets: list[int],
     shuffle: bool,
     active: list[int],
+    taps: int,
     store: bool,
     eps: float,
     scores_group: str,
@@ -40,11 +41,13 @@ def _fake(
     blocks, channels, height, width = x.shape[:4]
     height, width = height // stride, width // stride
     dtype = accumulate_dtype(x.dtype)
-    layout = CellLayout(batch, stride, selected, hidden, nodes, sources, targets, shuffle, active)
+    layout = CellLayout(
+        batch, stride, selected, hidden, nodes, sources, targets, shuffle, active, taps
+    )
     plane = blocks * selected * height * width * LANES
     stored = layout.count_stored(inputs) if store else []
     count = (layout.count_norms(inputs), STATISTICS, selected) if norms is None else (0,)
-    scored, pooled = (edges, 1 + max(sources)) if hidden else (0, 0)
+    scored, pooled = (edges, 1 + max(sources)) if layout.attends else (0, 0)
     return (
         x.new_empty((blocks, nodes * channels, height, width, LANES)),
         [x.new_empty((outputs * plane,)) for outputs in stored],
@@ -78,6 +81,7 @@ def _fake_backward(
     sources: list[int],
     targets: list[int],
     active: list[int],
+    taps: int,
     training: bool,
     eps: float,
     needs_states: list[bool],
@@ -107,8 +111,10 @@ def _edge_flops(state_shape, layout: CellLayout, inputs: int) -> list[int]:
     pixels = layout.batch * (height // layout.stride) * (width // layout.stride)
     counts = []
     for edge in layout.edges():
-        shapes = edge.weight_shapes(inputs, channels)[2 if layout.hidden else 0 :]
-        attention = 8 * layout.batch * layout.hidden * channels  # two layers for two pools
+        of_attention = edge.attention_shapes(channels)
+        shapes = edge.weight_shapes(inputs, channels)[len(of_attention) :]
+        # Two layers for two pools, or one for the averages.
+        attention = layout.batch * channels * (8 * layout.hidden + 2 * layout.taps)
         counts.append(2 * pixels * sum(map(math.prod, shapes)) + attention)
     return counts
 
@@ -149,6 +155,7 @@ def _flops_backward(
     sources,
     targets,
     active,
+    taps,
     training,
     eps,
     needs_states,
@@ -157,9 +164,10 @@ def _flops_backward(
     **kwargs,
 ) -> int:
     inputs = len(state_shapes)
-    layout = CellLayout(batch, stride, selected, hidden, 0, sources, targets, False, active)
+    layout = CellLayout(batch, stride, selected, hidden, 0, sources, targets, False, active, taps)
     of_edge = _edge_flops(state_shapes[0], layout, inputs)
-    again = _edge_flops(state_shapes[0], layout._replace(hidden=0), inputs)  # scores are kept
+    without = layout._replace(hidden=0, taps=0)  # as scores are kept
+    again = _edge_flops(state_shapes[0], without, inputs)
     total = 0
     for edge, source in enumerate(sources):
         passes = int(needs_weights) + int(source >= inputs or needs_states[source])

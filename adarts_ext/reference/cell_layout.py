@@ -31,9 +31,11 @@ class CellLayout(NamedTuple):
 
     ``batch`` is N, ``stride`` (1 or 2) that of the edges from the cell's inputs, ``selected`` the
     number c of channels that the candidates of an edge see, ``hidden`` the hidden units of its
-    attention, or 0 for none. ``sources`` and ``targets`` list the edges, ordered by the node they
-    enter: the state each leaves (inputs first, then nodes) and the node it enters (counted from 0).
-    ``shuffle`` interleaves the channels of every edge's output in C / c groups, as PC-DARTS does.
+    attention by CBAM, or 0, and ``taps``, odd, those of its attention by a convolution over the
+    channels (ECA), or 0; one of them at the most. ``sources`` and ``targets`` list the edges,
+    ordered by the node they enter: the state each leaves (inputs first, then nodes) and the node it
+    enters (counted from 0). ``shuffle`` interleaves the channels of every edge's output in C / c
+    groups, as PC-DARTS does.
     ``active`` has an integer for each edge, whose bit o says whether candidate o, in the order of
     PRIMITIVES, takes part; empty, all of them do. A candidate that is not active has neither
     weights nor statistics, and adds nothing.
@@ -53,6 +55,18 @@ class CellLayout(NamedTuple):
     targets: tuple[int, ...]
     shuffle: bool
     active: tuple[int, ...] = ()
+    taps: int = 0
+
+    @property
+    def attends(self) -> bool:
+        """Whether the edges have an attention."""
+        return self.hidden > 0 or self.taps > 0
+
+    def attention_shapes(self, channels: int) -> list[tuple[int, ...]]:
+        """Return the shapes of the weights of an edge's attention."""
+        if self.taps:
+            return [(1, 1, self.taps)]
+        return [(self.hidden, channels, 1, 1), (channels, self.hidden, 1, 1)][: 2 * self.attends]
 
     def edge_strides(self, inputs: int) -> list[int]:
         """Return the stride of every edge of a cell with that many inputs."""
@@ -63,7 +77,6 @@ class CellLayout(NamedTuple):
         c = self.selected
         pointwise = (c, c, 1, 1)
         three, five = ([(c, 1, size, size), pointwise] for size in (3, 5))
-        attention = [(self.hidden, channels, 1, 1), (channels, self.hidden, 1, 1)]
         candidates = {
             "sep_conv_3x3": three * 2,
             "sep_conv_5x5": five * 2,
@@ -73,7 +86,7 @@ class CellLayout(NamedTuple):
         shapes = []
         for stride, active in self._edges(inputs):
             skip = [(c // 2, c, 1, 1)] * 2 if stride == 2 else []
-            shapes += attention if self.hidden else []
+            shapes += self.attention_shapes(channels)
             for name, some in (candidates | {"skip_connect": skip}).items():
                 shapes += some if is_active(active, name) else []
         return shapes

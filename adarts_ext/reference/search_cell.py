@@ -12,6 +12,7 @@ from adarts_ext.genotype import PRIMITIVES
 from adarts_ext.reference.batch_norms import BatchNorms
 from adarts_ext.reference.cell_layout import STATISTICS, CellLayout, CellOutput, is_active
 from adarts_ext.reference.channel_attention import channel_attention
+from adarts_ext.reference.efficient_channel_attention import efficient_channel_attention
 from adarts_ext.reference.gather_channels import gather_channels
 from adarts_ext.reference.image_blocks import from_image_blocks, to_image_blocks
 from adarts_ext.reference.mixed_sum import mixed_sum
@@ -71,7 +72,9 @@ def search_cell(
         for edge in entering:
             h = maps[layout.sources[edge]]
             scale = None
-            if layout.hidden:
+            if layout.taps:
+                scale = efficient_channel_attention(h, next(each_weight))
+            elif layout.hidden:
                 scale = channel_attention(h, next(each_weight), next(each_weight))
             if index is None:
                 chosen.append(select_channels(scale, layout.selected))

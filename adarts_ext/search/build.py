@@ -90,6 +90,7 @@ def build_network(
         weights=weights,
         candidates=parse_space(config.space),
         skip_zeros=skip_zeros,
+        attention=config.attention,
     )
 
 

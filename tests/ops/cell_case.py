@@ -16,7 +16,7 @@ from adarts_ext.ops import CellLayout, CellOutput, from_image_blocks, to_image_b
 class CellCase:
     """A cell and its operands as float64 feature maps and weights, drawn by ``seed``.
 
-    Every node takes all earlier states. ``hidden`` is 0 for a cell without attention.
+    Every node takes all earlier states. ``hidden`` and ``taps`` are 0 for a cell without attention.
     """
 
     batch: int = 5
@@ -30,6 +30,7 @@ class CellCase:
     shuffle: bool = False
     normalized: bool = True
     active: tuple[int, ...] = ()
+    taps: int = 0
     seed: int = 0
     layout: CellLayout = field(init=False)
     states: list[Tensor] = field(init=False)
@@ -51,6 +52,7 @@ class CellCase:
             targets,
             self.shuffle,
             self.active,
+            self.taps,
         )
         generator = torch.Generator().manual_seed(seed_of_run(self.seed))
 

@@ -75,12 +75,12 @@ void search_cell_forward(CellTensors<T>& tensors, const Tensor& index, bool give
   const CellPlan& plan = tensors.plan;
   const Tensor partial =
       empty_tensor(tensors.nodes, {partial_sums(plan, backend)}, ScalarType::Double);
-  const bool several = scoring.several() && !given && plan.sizes.hidden > 0;
+  const bool several = scoring.several() && !given && plan.sizes.attends();
   const auto leave = [&](int64_t i) {
     const std::vector<int64_t> edges = plan.leaving(i);
     if (i >= plan.states_that_edges_leave()) return;
     const cell::State<T> state = tensors.state(i);
-    if (plan.sizes.hidden > 0) backend.pool_state(state);
+    if (plan.sizes.attends()) backend.pool_state(state);
     // Where processes choose together, one sum over them serves all edges that leave the state.
     const int64_t channels = plan.sizes.channels, summed = edges.size();
     OptionalTensor sums;

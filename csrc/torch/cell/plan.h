@@ -45,8 +45,8 @@ struct CellPlan {
 
   CellPlan(const char* op, const Tensors& states, int64_t batch, int64_t stride, int64_t selected,
            int64_t hidden, int64_t nodes, std::vector<int64_t> from, std::vector<int64_t> to,
-           const std::vector<int64_t>& bits, bool training, double eps, const std::string& group,
-           int64_t count)
+           const std::vector<int64_t>& bits, int64_t taps, bool training, double eps,
+           const std::string& group, int64_t count)
       : processes{group},
         inputs(states.size()),
         nodes(nodes),
@@ -71,7 +71,9 @@ struct CellPlan {
     ADARTS_CHECK(selected > 0 && channels % selected == 0 && selected % stride == 0, op, ": ",
                  selected, " selected channels do not fit ", channels, " at stride ", stride);
     ADARTS_CHECK(hidden >= 0, op, ": hidden is ", hidden);
-    sizes = {batch,           states[0].size(0), channels, selected, hidden,
+    ADARTS_CHECK(taps == 0 || (taps > 0 && taps % 2 == 1 && hidden == 0), op, ": taps is ", taps,
+                 " and hidden ", hidden);
+    sizes = {batch,           states[0].size(0), channels, selected, hidden, taps,
              height / stride, width / stride,    training, eps,      count};
     ADARTS_CHECK(sources.size() == targets.size(), op, ": ", sources.size(), " sources and ",
                  targets.size(), " targets");

@@ -64,7 +64,7 @@ struct CpuBackend {
     run(phases.pool_state, state, state.blocks * state.channels);
   }
   void score(const cell::State<T>& state, const cell::Group<T>& group) const {
-    if (group.sizes.hidden > 0)
+    if (group.sizes.attends())
       run(phases.score_channels, cell::Attention<T>{state, group}, tasks(group));
   }
   void score_and_sum(const cell::State<T>& state, const cell::Selection<T>& selection) const {
