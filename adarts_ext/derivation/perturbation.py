@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from adarts_ext.derivation.measure import Batches, measure
-from adarts_ext.derivation.strength import OPERATIONS, Removal
+from adarts_ext.derivation.strength import Removal, operations_of
 from adarts_ext.genotype import PRIMITIVES, Genotype, incoming_edges
 from adarts_ext.nn import OperationWeights, SearchNetwork
 
@@ -48,6 +48,7 @@ class Perturbation:
 
     def __init__(self, network: SearchNetwork, seed: int = 0) -> None:
         self.network = network
+        self._operations = operations_of(network)
         self._nodes = incoming_edges(network.steps)
         draw, orders = random.Random(seed), []
         for kind, count in (("edge", self._nodes[-1].stop), ("node", len(self._nodes))):
@@ -83,7 +84,7 @@ class Perturbation:
 
     def _accuracies_of(self, kind: str, place: int) -> int:
         if kind == "edge":
-            return len(OPERATIONS)
+            return len(self._operations)
         return sum(range(3, _width(self._nodes[place]) + 1))
 
     def weights(self) -> OperationWeights:
@@ -150,7 +151,7 @@ class Perturbation:
         """Return what the open question chooses from now: operations, or sources."""
         _, kind, place = self._questions[len(self.decisions)]
         if kind == "edge":
-            return OPERATIONS
+            return self._operations
         left = list(range(_width(self._nodes[place])))
         for accuracies in self._rounds[:-1]:
             left.remove(max(accuracies, key=lambda one: (accuracies[one], one)))

@@ -88,7 +88,7 @@ def derive_run(
             find = _strength if criterion == "strength" else _strength_exact
             strengths = find(searched, work)
             write_json(work / SCORES_FILE, {k: v.tolist() for k, v in strengths._asdict().items()})
-            genotype = derive_from_scores(*strengths)
+            genotype = derive_from_scores(*strengths, searched.network.candidates)
         genotype.save(work / GENOTYPE_FILE)
     return genotype
 

@@ -29,7 +29,8 @@ class Searched:
         config: Its options, on the device of this one.
         data: Its data.
         device: Where the network is.
-        network: The supernet, with the weights, alphas and betas of the checkpoint.
+        network: The supernet, with the weights, alphas and betas of the checkpoint. It leaves out
+            of a pass what weighs 0, as everything does that is taken out or decided against.
         checkpoint: All of that.
     """
 
@@ -80,7 +81,7 @@ def load_searched(
     data = load_data(config, dataset)
     check_same_data(folder, data)
     strategy = build_strategy(config).to(chosen_device)
-    network = build_network(config, data, strategy.weights).to(chosen_device)
+    network = build_network(config, data, strategy.weights, skip_zeros=True).to(chosen_device)
     strategy.begin(network, list(network.parameters()))
     try:
         network.load_state_dict(checkpoint["network"])

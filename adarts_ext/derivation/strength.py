@@ -17,8 +17,18 @@ from adarts_ext.genotype import PRIMITIVES
 from adarts_ext.leaves import without_gradient
 from adarts_ext.nn import OperationWeights, SearchNetwork
 
-#: The operations that are worth something; ``none`` gives zeros, so that nothing changes without.
-OPERATIONS = [place for place, name in enumerate(PRIMITIVES) if name != "none"]
+
+def operations_of(network: SearchNetwork) -> list[int]:
+    """Return the places in PRIMITIVES of the candidates that are worth something.
+
+    ``none`` gives zeros, so that nothing changes without.
+
+    Example:
+        >>> operations_of(SearchNetwork(4, layers=3, candidates=("none", "sep_conv_3x3")))
+        [4]
+    """
+    named = [name for name in network.candidates if name != "none"]
+    return sorted(PRIMITIVES.index(name) for name in named)
 
 
 class Removal(NamedTuple):
@@ -89,7 +99,7 @@ def exact_strengths(network: SearchNetwork, batches: Batches) -> OperationWeight
     """Return the strength of every operation: ``S_o = L(w_o = 0) - L(w)``.
 
     As :func:`operation_strengths`, but measured: each batch takes a forward pass for each
-    operation but ``none``, 197 for two cells of 14 edges.
+    candidate but ``none``, 197 for two cells of 14 edges.
 
     Args:
         network: The supernet, which is left as it was.
@@ -110,7 +120,7 @@ def removals(network: SearchNetwork) -> list[Removal]:
         Removal(cell, edge, operation)
         for cell, weights in network.operation_weights()._asdict().items()
         for edge in range(len(weights))
-        for operation in OPERATIONS
+        for operation in operations_of(network)
     ]
 
 

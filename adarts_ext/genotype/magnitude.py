@@ -9,6 +9,7 @@ from torch import Tensor
 
 from adarts_ext.genotype.scores import best_scored, check_finite, checked_nodes
 from adarts_ext.genotype.structure import Genotype
+from adarts_ext.genotype.threshold import without_weak_edges
 
 
 def derive(
@@ -17,6 +18,7 @@ def derive(
     betas_normal: Tensor | None = None,
     betas_reduce: Tensor | None = None,
     activation: str = "softmax",
+    threshold: float = 0.0,
 ) -> Genotype:
     """Keep for each node the two strongest incoming edges, each with its strongest operation.
 
@@ -33,9 +35,13 @@ def derive(
             edges of equal weight.
         betas_reduce: The same of the reduction cell.
         activation: ``"softmax"`` over the operations, or ``"sigmoid"`` in its place.
+        threshold: What an operation must weigh on its edge, without the betas, to be kept; on an
+            edge where it weighs less ``none`` stands for it (FairDARTS, arXiv 1911.12126). A node
+            with nothing but ``none`` is not concatenated, and edges that leave it become ``none``
+            too. A cell in which nothing weighs as much stays whole.
 
     Returns:
-        The genotype, its output the concatenation of all nodes.
+        The genotype, its output the concatenation of all nodes but those with nothing.
 
     Raises:
         ValueError: If a shape does not fit, a parameter is not finite, or the activation is
@@ -48,10 +54,20 @@ def derive(
         >>> alphas[1, PRIMITIVES.index("sep_conv_3x3")] = 1.0
         >>> derive(alphas, torch.zeros(2, 8)).normal
         (('sep_conv_3x3', 1), ('max_pool_3x3', 0))
+        >>> derive(alphas, torch.zeros(2, 8), activation="sigmoid", threshold=0.7).normal
+        (('sep_conv_3x3', 1), ('none', 0))
     """
-    return best_scored(
+    genotype = best_scored(
         operation_weights("normal", alphas_normal, betas_normal, activation),
         operation_weights("reduce", alphas_reduce, betas_reduce, activation),
+    )
+    if threshold <= 0:
+        return genotype
+    return without_weak_edges(
+        genotype,
+        operation_weights("normal", alphas_normal, None, activation),
+        operation_weights("reduce", alphas_reduce, None, activation),
+        threshold,
     )
 
 

@@ -13,7 +13,9 @@ from adarts_ext.genotype.structure import Genotype
 Scores = Sequence[Sequence[Sequence[float]]]  # a list a node of an entry a source, for PRIMITIVES
 
 
-def derive_from_scores(scores_normal: Tensor, scores_reduce: Tensor) -> Genotype:
+def derive_from_scores(
+    scores_normal: Tensor, scores_reduce: Tensor, candidates: Sequence[str] = PRIMITIVES
+) -> Genotype:
     """Keep for each node the two incoming edges of the largest scores, with those operations.
 
     An edge scores what the best of its operations does, and ``none`` is never chosen. A node's two
@@ -25,12 +27,14 @@ def derive_from_scores(scores_normal: Tensor, scores_reduce: Tensor) -> Genotype
         scores_normal: Of the operations of the normal cell, (edges, 8), with 2 + 3 + ... edges: 14
             for 4 nodes.
         scores_reduce: The same of the reduction cell.
+        candidates: The operations to choose from, some of :data:`PRIMITIVES`.
 
     Returns:
         The genotype, its output the concatenation of all nodes.
 
     Raises:
-        ValueError: If a shape does not fit, or a score is not finite.
+        ValueError: If a shape does not fit, a score is not finite, or there is no candidate but
+            ``none``.
 
     Example:
         >>> scores = torch.zeros(2, 8)
@@ -38,11 +42,19 @@ def derive_from_scores(scores_normal: Tensor, scores_reduce: Tensor) -> Genotype
         >>> derive_from_scores(scores, scores).normal
         (('sep_conv_3x3', 1), ('max_pool_3x3', 0))
     """
+    if not set(candidates) & set(PRIMITIVES) - {"none"}:
+        listed = ", ".join(PRIMITIVES)
+        raise ValueError(
+            f"derive_from_scores: candidates: expected some of {listed}, got {candidates}"
+        )
+    absent = [place for place, name in enumerate(PRIMITIVES) if name not in candidates]
     cells = []
     for name, scores in (("scores_normal", scores_normal), ("scores_reduce", scores_reduce)):
         nodes = checked_nodes("derive_from_scores", name, scores)
         check_finite("derive_from_scores", name, scores)
-        rows = scores.tolist()
+        rows = scores.detach().clone()
+        rows[:, absent] = -torch.inf
+        rows = rows.tolist()
         cells.append([rows[node] for node in nodes])
     return best_scored(*cells)
 

@@ -20,7 +20,9 @@ class Genotype:
     Each cell is a sequence of pairs (operation, source), two to a node: the first two pairs feed
     node 2, the next two node 3 and so on. Sources 0 and 1 are the cell's inputs, 2 is its first
     node. ``normal_concat`` and ``reduce_concat`` name the nodes whose concatenation is the cell's
-    output. This is the format of DARTS (arXiv 1806.09055); lists are turned into tuples.
+    output. This is the format of DARTS (arXiv 1806.09055); lists are turned into tuples. An edge
+    that a method does not keep is there with the operation ``none``, which gives zeros: so a node
+    may have one edge, or none if it is not concatenated.
 
     Raises:
         ValueError: If a cell is empty or has an odd number of pairs, names an unknown operation,
