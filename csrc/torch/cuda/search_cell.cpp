@@ -83,8 +83,7 @@ class CudaBackend {
       cuda::AddParts<A> args{
           parts + this->parts(plan.sizes) * start, this->parts(plan.sizes), 0, {0}, out + start};
       for (int64_t e = first; e < plan.edges() && args.tables < cuda::kMostTables; ++e)
-        args.begin[++args.tables] =
-            plan.weights_at[e] - start + plan.weights_of(e);
+        args.begin[++args.tables] = plan.weights_at[e] - start + plan.weights_of(e);
       check(cuda::add_parts(args, stream_));
     }
   }
