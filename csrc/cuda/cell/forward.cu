@@ -210,16 +210,16 @@ __global__ void __launch_bounds__(kCellThreads, sizeof(T) == 8 ? 1 : 2)
     total_rows(group.partial + e * group.parts * rows, group.parts, rows, first * 2 * c, 2 * c,
                totals);
   for (int a = threadIdx.x; a < c; a += kCellThreads) {
-    const A* statistic = edge.norms + first * kStatistics * c + a;
-    A mean = statistic[kMean * c], rstd = statistic[kRstd * c];
-    if (of_batch) {
+    if (of_batch) {  // nobody has finished the statistics yet
       const double sum = totals[a], square = totals[c + a];
       const Moments moments(sum, square, z.count());
-      mean = A(moments.mean);
-      rstd = A(1 / std::sqrt(moments.variance + z.eps));
+      means[a] = A(moments.mean);
+      rstds[a] = A(1 / std::sqrt(moments.variance + z.eps));
+    } else {
+      const A* statistic = edge.norms + first * kStatistics * c + a;
+      means[a] = statistic[kMean * c];
+      rstds[a] = statistic[kRstd * c];
     }
-    rstds[a] = rstd;
-    means[a] = mean;
   }
   __syncthreads();
   const NormalisedPlanes<T> planes(edge, z, first, part.block, quad);
