@@ -167,21 +167,23 @@ struct Places {
 };
 
 // out[k] = sum_i w[k * out_step + i * in_step] * in[i] for kOuts outputs at a place of a run, of
-// which `outs` exist; `in` is the run in shared memory, `at` the place of channel 0 in it and
-// `channel_step` the quads of a channel.
+// which `outs` exist: the others are as the last. `in` is the run in shared memory, `at` the place
+// of channel 0 in it and `channel_step` the quads of a channel.
 template <int kOuts, class A, class Run>
 __device__ __forceinline__ void pointwise(const A* __restrict__ w, int out_step, int in_step,
                                           int outs, int ins, Run in, int at, int channel_step,
                                           Quad<A> (&out)[kOuts]) {
-  for (int k = 0; k < kOuts; ++k) out[k] = Quad<A>{};
+  const A* row[kOuts];
+#pragma unroll
+  for (int k = 0; k < kOuts; ++k) {
+    row[k] = w + (k < outs ? k : outs - 1) * out_step;
+    out[k] = Quad<A>{};
+  }
 #pragma unroll 2
   for (int i = 0; i < ins; ++i) {
     const Quad<A> from = in[at + i * channel_step];
 #pragma unroll
-    for (int k = 0; k < kOuts; ++k) {
-      const A weight = k < outs ? w[k * out_step + i * in_step] : A(0);
-      out[k].add(weight, from);
-    }
+    for (int k = 0; k < kOuts; ++k) out[k].add(row[k][i * in_step], from);
   }
 }
 
