@@ -92,7 +92,7 @@ __device__ __forceinline__ void transposed(const T* dv, int height, int width, i
     const int down = (kBelow + P - dy * D) / S;
     if (unsigned(y + down) >= unsigned(height)) continue;
     const T* line = dv + int64_t((y + down) * width + x) * kLanes;
-    Quad<A> values[K];
+    Quad<A> values[K] = {};
 #pragma unroll
     for (int tap = 0; tap < K; ++tap)
       if (inside[tap]) values[tap] = load_quad(line + Rows::across(tap) * kLanes);

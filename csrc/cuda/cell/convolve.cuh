@@ -12,8 +12,9 @@ namespace adarts::cuda {
 //
 // A row of taps is loaded before any is used, each at a constant distance from the row's first: a
 // load, no address. The columns are the same for all rows, so whether a tap is inside is known
-// before, and what is outside is left out by predicates: it costs neither zeros nor a branch. A
-// loop over the rows is smaller than what it would unroll to, and not slower: the rows branch.
+// before, and what is outside is left out by predicates. A loop over the rows is smaller than what
+// it would unroll to, and not slower: the rows branch. The zeros end the registers' former life:
+// loads under a predicate do not, and the compiler would keep them from before the first row on.
 template <int K, int D, class T, class Value>
 __device__ __forceinline__ Quad<Accumulate<T>> depthwise(const T* plane, int height, int width,
                                                          int top, int left,
@@ -28,7 +29,7 @@ __device__ __forceinline__ Quad<Accumulate<T>> depthwise(const T* plane, int hei
   for (int dy = 0; dy < K; ++dy) {
     if (unsigned(top + dy * D) >= unsigned(height)) continue;
     const T* row = plane + int64_t((top + dy * D) * width + left) * kLanes;
-    Quad<A> in[K];
+    Quad<A> in[K] = {};
 #pragma unroll
     for (int dx = 0; dx < K; ++dx)
       if (inside[dx]) in[dx] = load_quad(row + dx * D * kLanes);
