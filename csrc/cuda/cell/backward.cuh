@@ -6,16 +6,6 @@
 
 namespace adarts::cuda {
 
-// The planes of Edge::scratch.
-enum ScratchMap {
-  kScratchDil3,  // d L / d(depthwise output); in the second half, of sep_conv_3x3 and sep_conv_5x5
-  kScratchDil5,
-  kScratchAverage,  // what each pixel of an average pool's window gets
-  kScratchMaximum,  // what the winner of a max pool's window gets
-  kScratchEven,     // d L / d(input) of the two convolutions of skip_connect at stride 2
-  kScratchOdd,
-};
-
 // Where channel a of a tensor (., blocks, c, pixels, kLanes) begins.
 __device__ __forceinline__ int64_t chosen_plane(const Sizes& z, int64_t plane, int64_t block,
                                                 int64_t a) {
@@ -29,7 +19,7 @@ __device__ __forceinline__ Gradient<Accumulate<T>> operation_gradient(const Edge
                                                                       int64_t a) {
   using A = Accumulate<T>;
   const int64_t c = z.selected;
-  const A* statistic = edge.norms + norm_of(operation) * kStatistics * c + a;
+  const A* statistic = edge.statistics(norm_of(operation), c, a);
   const A scale = edge.alphas[operation] * (edge.beta == nullptr ? A(1) : *edge.beta);
   return norm_gradient(scale, statistic[kMean * c], statistic[kRstd * c], edge.sums[a],
                        edge.sums[operation * c + a], z.count(), z.training);
