@@ -29,7 +29,7 @@ struct MixedSumArguments {
     ADARTS_CHECK(!inputs.empty(), op, ": inputs is empty, expected at least one tensor");
     check_shape(op, "weights", weights, {static_cast<int64_t>(inputs.size())});
     check_like(op, "weights", weights, inputs[0]);
-    const Tensor out = torch::stable::empty_like(inputs[0]);
+    const Tensor out = empty_tensor_like(inputs[0]);
     return {out, checked_inputs(op, inputs, out), dense(weights)};
   }
 };
@@ -47,7 +47,7 @@ struct MixedSumGradients {
     const int64_t count = needs_inputs.size();
     for (int64_t i = 0; i < count; ++i) {
       if (!needs_inputs[i]) continue;
-      inputs[i] = torch::stable::empty_like(like);
+      inputs[i] = empty_tensor_like(like);
       all.push_back(*inputs[i]);
     }
     if (!needs_weights) return;
@@ -73,7 +73,7 @@ struct MixedSumBackwardArguments {
     const Tensor& x = needs_weights ? inputs[0] : grad;
     const MixedSumGradients gradients(needs_inputs, needs_weights, x, grad.scalar_type());
     const bool input_first = gradients.all.size() > (needs_weights ? 1 : 0);
-    const Tensor like = input_first ? gradients.all[0] : torch::stable::empty_like(x);
+    const Tensor like = input_first ? gradients.all[0] : empty_tensor_like(x);
     return {checked_inputs(op, needs_weights ? inputs : Tensors(), like), laid_out_like(grad, like),
             dense(weights), gradients};
   }

@@ -14,6 +14,9 @@
 #include <vector>
 
 #include "calls.h"
+#ifdef ADARTS_EMULATED
+#include "global.h"
+#endif
 
 namespace adarts {
 
@@ -87,20 +90,33 @@ struct FeatureMap {
   bool interleaved() const { return pixel != 1 && channel == 1; }
 };
 
+// A tensor as it was allocated. The emulator reports who reads it before it is written.
+inline Tensor unwritten(const Tensor& t) {
+#ifdef ADARTS_EMULATED
+  emulator::mark_unwritten(t.data_ptr(), t.numel() * t.element_size());
+#endif
+  return t;
+}
+
 inline Tensor empty_feature_map(const Tensor& like, std::array<int64_t, 4> sizes,
                                 bool interleaved) {
-  return torch::stable::empty({sizes.data(), sizes.size()}, like.scalar_type(), std::nullopt,
-                              like.device(), std::nullopt,
-                              interleaved ? MemoryFormat::ChannelsLast : MemoryFormat::Contiguous);
+  return unwritten(torch::stable::empty(
+      {sizes.data(), sizes.size()}, like.scalar_type(), std::nullopt, like.device(), std::nullopt,
+      interleaved ? MemoryFormat::ChannelsLast : MemoryFormat::Contiguous));
 }
 
 inline Tensor empty_tensor(const Tensor& like, std::initializer_list<int64_t> sizes,
                            ScalarType dtype) {
-  return torch::stable::empty({sizes.begin(), sizes.size()}, dtype, std::nullopt, like.device());
+  return unwritten(
+      torch::stable::empty({sizes.begin(), sizes.size()}, dtype, std::nullopt, like.device()));
 }
 
 inline Tensor empty_tensor(const Tensor& like, std::initializer_list<int64_t> sizes) {
   return empty_tensor(like, sizes, like.scalar_type());
+}
+
+inline Tensor empty_tensor_like(const Tensor& like) {
+  return unwritten(torch::stable::empty_like(like));
 }
 
 // The dtype that pooled values and hidden units are kept in.

@@ -43,6 +43,8 @@ FLAGS = [
     f"-isystem {sysconfig.get_paths()['include']}",
 ]
 PLAIN = ["-O1"]
+# Tells the emulator of every access: global.h. On its own this builds no checks of threads.
+WATCHED = ["-fsanitize=thread", "--param=tsan-instrument-func-entry-exit=0"]
 EMULATOR = ["-O2"]  # small, and most of the time is spent in it
 SANITIZED = [
     "-O0",  # kernels would take five times as long to compile otherwise
@@ -84,10 +86,22 @@ def library_path(name: str, sanitize: bool = False) -> Path:
     return FOLDER / ("sanitized" if sanitize else "plain") / f"{name}.so"
 
 
+def has_kernels(source: Path) -> bool:
+    """Tell what is a kernel's source."""
+    return source.suffix == ".cu" or source.name == "planted.cpp"
+
+
 def flags(source: Path, checked: bool) -> str:
     """Return the compiler's flags for a source, as it is checked by the sanitizers or not."""
-    own = EMULATOR if source.parent == HERE and not source.name.startswith(NAMES) else []
-    return " ".join([*FLAGS, *(SANITIZED if checked else PLAIN), *own])
+    if checked:
+        own = SANITIZED
+    elif has_kernels(source):
+        own = [*PLAIN, *WATCHED]
+    else:
+        own = PLAIN
+    if source.parent == HERE and not source.name.startswith(NAMES):
+        own = [*own, *EMULATOR]
+    return " ".join([*FLAGS, *own])
 
 
 def plan() -> str:

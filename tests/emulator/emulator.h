@@ -7,9 +7,9 @@
 //
 // As on a GPU an access must be aligned to its width. Stricter than one: a thread may not end
 // before a barrier that others wait in, the lanes of a shuffle or vote must call it in the same
-// line, and a mask may not name lanes that the block does not have. Not seen: races in global
-// memory, what happens between blocks that run at the same time, __launch_bounds__, registers,
-// speed.
+// line, a mask may not name lanes that the block does not have, and two blocks of a launch may not
+// touch a byte of global memory that one of them writes (global.h). Not seen: races within a block
+// in global memory, __launch_bounds__, registers, speed.
 #pragma once
 
 #include <bit>
@@ -19,6 +19,7 @@
 #include <type_traits>
 
 #include "block.h"
+#include "global.h"
 
 #define __global__
 #define __device__
@@ -56,8 +57,9 @@ template <class T>
 constexpr bool has_atomics =
     std::is_same_v<T, int> || std::is_same_v<T, unsigned> || std::is_same_v<T, unsigned long long>;
 
+// In global memory, or in shared memory, where the address is the emulator's own.
 template <class T>
-T add(T* address, T value) {
+[[gnu::no_sanitize("thread")]] T add(T* address, T value) {
   static_assert(has_atomics<T>);
   using Unsigned = std::make_unsigned_t<T>;  // which wraps around, as on a GPU
   const T old = *address;
@@ -66,7 +68,7 @@ T add(T* address, T value) {
 }
 
 template <class T>
-T maximum(T* address, T value) {
+[[gnu::no_sanitize("thread")]] T maximum(T* address, T value) {
   static_assert(has_atomics<T>);
   const T old = *address;
   if (value > old) *address = value;
@@ -144,6 +146,7 @@ inline int __all_sync(unsigned mask, int predicate,
 
 template <class T>
 T atomicAdd(T* address, std::type_identity_t<T> value) {
+  emulator::update_global(address, sizeof(T));
   return emulator::add(address, value);
 }
 
@@ -154,6 +157,7 @@ T atomicAdd(emulator::SharedAddress<T> address, std::type_identity_t<T> value) {
 
 template <class T>
 T atomicMax(T* address, std::type_identity_t<T> value) {
+  emulator::update_global(address, sizeof(T));
   return emulator::maximum(address, value);
 }
 

@@ -150,6 +150,25 @@ __global__ void static_too_large(int* out) {
   out[threadIdx.x] = 1;
 }
 
+// For several blocks of 32 threads.
+
+__global__ void blocks_write_one(int* out) { out[threadIdx.x] = 1; }
+
+__global__ void block_reads_another(int* out) {
+  const int at = blockIdx.x * blockDim.x + threadIdx.x;
+  out[at] = out[(at + blockDim.x) % 64];
+}
+
+__global__ void block_reads_an_atomic(int* out) {
+  if (blockIdx.x == 0)
+    atomicAdd(out, 1);
+  else
+    out[1 + threadIdx.x] = out[0];
+}
+
+// For memory that nobody has written.
+__global__ void unwritten_global(int* out) { out[threadIdx.x] = out[63 - threadIdx.x]; }
+
 // Faults that only the sanitizers see.
 
 __global__ void global_out_of_bounds(int* out) { out[0] = out[threadIdx.x + 1]; }

@@ -16,6 +16,10 @@ class Fiber {
   Fiber& operator=(const Fiber&) = delete;
 
   static Fiber& running();
+  bool has(const void* address) const {  // on its stack
+    const char* const first = static_cast<const char*>(stack_);
+    return address >= first && address < first + size_;
+  }
   static void begin(Fiber& host);  // `host` is the fiber of the caller from now on
   static void switch_to(Fiber& next);
 

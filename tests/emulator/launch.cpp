@@ -2,7 +2,6 @@
 #include <cstdio>
 #include <cstdlib>
 #include <map>
-#include <mutex>
 #include <numeric>
 #include <vector>
 
@@ -17,7 +16,6 @@ namespace emulator {
 
 namespace {
 
-std::mutex one_launch_at_a_time;
 std::map<const void*, size_t> raised_shared;  // by allow_shared
 std::map<std::string, int64_t> counts;
 
@@ -75,10 +73,12 @@ cudaError_t launch(const void* kernel, dim3 grid, dim3 block, size_t dynamic_byt
 #endif
   std::vector<uint64_t> order(blocks);
   std::iota(order.begin(), order.end(), 0);
+  begin_global();
   for (uint64_t i = blocks; i-- > 0;) {
     std::swap(order[i], order[launch.random.below(i + 1)]);
     const uint64_t number = order[i];
     Block(launch).run(dim3(number % grid.x, number / grid.x % grid.y, number / grid.x / grid.y));
+    check_global();
   }
   return cudaSuccess;
 }

@@ -3,6 +3,7 @@
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 
+#include "global.h"
 #include "planted.h"
 
 namespace py = pybind11;
@@ -22,7 +23,12 @@ static void run(const std::string& kernel, const py::tuple& grid, const py::tupl
   planted::run(kernel, blocks, threads, shared_bytes, arguments);
 }
 
+static void mark_unwritten(py::array array) {
+  emulator::mark_unwritten(array.mutable_data(), array.nbytes());
+}
+
 PYBIND11_MODULE(planted, m) {
   m.def("run", &run);
+  m.def("mark_unwritten", &mark_unwritten);
   m.def("allow_shared", &planted::allow_shared);
 }

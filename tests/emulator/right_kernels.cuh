@@ -87,6 +87,11 @@ __global__ void order(unsigned* next, unsigned* out) {
   out[blockDim.x + threadIdx.x] = atomicAdd(next, 1);
 }
 
+// Blocks read one number, and write bytes that lie side by side.
+__global__ void neighbours(const unsigned char* x, unsigned char* out) {
+  out[2 * blockIdx.x + threadIdx.x] = x[0] + blockIdx.x;
+}
+
 // A tree within one warp, through shared memory.
 __global__ void warp_tree(const float* x, float* out) {
   ADARTS_SHARED(float, sums, kWarp);

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import subprocess
 import sys
@@ -13,25 +12,13 @@ import pytest
 from conftest import seed_of_run
 
 from emulator.build import build
-from emulator.faults import launch, load_module
+from emulator.faults import launch
 from emulator.sanitized import run_module
 
 pytestmark = pytest.mark.slow
 
 FULL = "0xffffffff"
 WHO = r"kernel {kernel}, block \(0, 0, 0\), thread \(\d+, 0, 0\): "
-
-
-@pytest.fixture(scope="module")
-def planted():
-    return load_module(build("planted"))
-
-
-@pytest.fixture
-def seed():
-    function = ctypes.CDLL(str(build("planted"))).adarts_emulator_seed
-    yield lambda value: function(ctypes.c_uint64(value))
-    function(ctypes.c_uint64(1))
 
 
 @pytest.fixture

@@ -1,10 +1,9 @@
 // Scores and choice of channels for all edges that leave a state, and the attention's gradients:
 // scores = sigmoid(w2 (relu(w1 average) + relu(w1 maximum))), the K-th part of largest sums.
 //
-// Vectors of a block of images lie in shared memory as [unit][lane]; a thread makes one lane of one
-// unit, so that 16 threads read neighbouring lanes of a vector and the same weight. Bytes: 12 for
-// every image and channel of the pools, and the weights: the launch is the time, hence one for all
-// edges of a state.
+// Vectors of a block of images lie in shared memory as [unit][lane]. Few bytes, 12 for every image
+// and channel of the pools, and the weights: the launch and its chain of reads are the time, hence
+// one launch for all edges of a state, and long sums are shared by several threads.
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -18,19 +17,51 @@ namespace {
 
 constexpr int kBackwardThreads = 512;
 
-// The two hidden units, after their ReLU, of one lane, whose first averages and maxima are given.
-template <class A, class Averages, class Maxima>
-__device__ __forceinline__ void hidden_unit(const A* __restrict__ row, int channels,
-                                            Averages averages, Maxima maxima, int64_t average,
-                                            int64_t maximum, A (&unit)[2]) {
-  unit[0] = unit[1] = 0;
+// Calls put(item, sums) with the sums of `terms` terms for each item; term(item, i, sums) adds one.
+// Where there are fewer items than threads, up to eight of a warp share one: what one thread would
+// read in turn is then read at once.
+template <int N, class A, class Term, class Put>
+__device__ __forceinline__ void share_sums(int items, int terms, const Term& term, const Put& put) {
+  int sharers = 8;
+  while (sharers > 1 && items * sharers > int(blockDim.x)) sharers /= 2;
+  const int of_warp = kWarp / sharers, lane = int(threadIdx.x) % kWarp, share = lane / of_warp;
+  for (int first = int(threadIdx.x) / kWarp * of_warp; first < items;
+       first += int(blockDim.x) / sharers) {
+    const int item = first + lane % of_warp;
+    A sums[N] = {};
+    if (item < items)
 #pragma unroll 8
-  for (int i = 0; i < channels; ++i) {
-    const A weight = row[i], a = averages[average + i * kLanes], m = maxima[maximum + i * kLanes];
-    unit[0] += weight * a;
-    unit[1] += weight * m;
+      for (int i = share; i < terms; i += sharers) term(item, i, sums);
+    for (A& sum : sums)
+      for (int offset = of_warp; offset < kWarp; offset *= 2)
+        sum += __shfl_xor_sync(kAllLanes, sum, offset);
+    if (share == 0 && item < items) put(item, sums);
   }
-  for (A& one : unit) one = one < 0 ? A(0) : one;  // keeps not-a-number
+}
+
+// The two pools of one channel and lane.
+template <class A>
+struct Pooled {
+  A average, maximum;
+};
+
+// Calls put(at, units) with the two hidden units, after their ReLU, of each of `items` places (.,
+// hidden, kLanes); pooled(at, i) is channel i of a place's image.
+template <class A, class Read, class Put>
+__device__ __forceinline__ void hidden_units(const A* __restrict__ w1, int items, int hidden,
+                                             int channels, const Read& pooled, const Put& put) {
+  share_sums<2, A>(
+      items, channels,
+      [&](int at, int i, A(&units)[2]) {
+        const A weight = w1[at / kLanes % hidden * channels + i];
+        const Pooled<A> pools = pooled(at, i);
+        units[0] += weight * pools.average;
+        units[1] += weight * pools.maximum;
+      },
+      [&](int at, A(&units)[2]) {
+        for (A& unit : units) unit = larger(unit, A(0));  // keeps not-a-number
+        put(at, units);
+      });
 }
 
 // Scores of all images where the attention is a convolution over the channels' averages: M =
@@ -65,13 +96,14 @@ __device__ __forceinline__ void score(const State<T>& state, const Edge<T>& edge
   const A *w1 = edge.weights + layout.w1(), *w2 = edge.weights + layout.w2();
   for (int64_t first = 0; first < z.blocks; first += at_once) {
     const int blocks = int(std::min(int64_t(at_once), z.blocks - first));
-    for (int at = threadIdx.x; at < blocks * hidden * kLanes; at += int(blockDim.x)) {
-      const int lane = at % kLanes, j = at / kLanes % hidden, block = at / kLanes / hidden;
-      A unit[2];
-      const int64_t from = (first + block) * channels * kLanes + lane;
-      hidden_unit(w1 + j * channels, channels, state.average, state.maximum, from, from, unit);
-      units[at] = unit[0] + unit[1];
-    }
+    hidden_units(
+        w1, blocks * hidden * kLanes, hidden, channels,
+        [&](int at, int i) {
+          const int64_t block = first + at / kLanes / hidden;
+          const int64_t from = (block * channels + i) * kLanes + at % kLanes;
+          return Pooled<A>{state.average[from], state.maximum[from]};
+        },
+        [&](int at, const A(&unit)[2]) { units[at] = unit[0] + unit[1]; });
     __syncthreads();
     for (int at = threadIdx.x; at < blocks * channels * kLanes; at += int(blockDim.x)) {
       const int lane = at % kLanes, i = at / kLanes % channels, block = at / kLanes / channels;
@@ -191,43 +223,22 @@ __global__ void __launch_bounds__(kMostThreads, 1)
   sum_scores(edge, z, [&](int i, double sum) { sums[i] = sum; });
 }
 
-// Calls put(i * kLanes + lane, sum_j w[i * row + j * column] * vector j) for `rows` vectors, made
-// from `columns` of them that begin at `at`.
-template <class A, class Vectors, class Put>
-__device__ __forceinline__ void multiply(const A* __restrict__ w, int row, int column, int rows,
-                                         int columns, Vectors vectors, int at, const Put& put) {
-  for (int i = threadIdx.x; i < rows * kLanes; i += int(blockDim.x)) {
-    const int lane = i % kLanes;
-    const A* from = w + i / kLanes * row;
-    A sum = 0;
-#pragma unroll 8
-    for (int j = 0; j < columns; ++j) {
-      const A value = vectors[at + j * kLanes + lane];
-      sum += from[j * column] * value;
-    }
-    put(i, sum);
-  }
-}
-
 // out[i * columns + j] += sum over the lanes and both pairs of a[i] * b[j], vectors at places of
-// shared memory. A thread starts at a lane of its own, so that neighbours read different banks.
+// shared memory. An item starts at a lane of its own, so that neighbours read different banks.
 template <class A, class Vectors>
 __device__ __forceinline__ void add_products(int rows, int columns, Vectors vectors,
                                              const int (&a)[2], const int (&b)[2], A* out) {
-  for (int at = threadIdx.x; at < rows * columns; at += int(blockDim.x)) {
-    const int i = at / columns, j = at % columns;
-    A sum = 0;
-#pragma unroll 4
-    for (int k = 0; k < kLanes; ++k) {
-      const int lane = (j + k) % kLanes;
-      for (int pair = 0; pair < 2; ++pair) {
-        const A left = vectors[a[pair] + i * kLanes + lane];
-        const A right = vectors[b[pair] + j * kLanes + lane];
-        sum += left * right;
-      }
-    }
-    out[at] += sum;
-  }
+  share_sums<1, A>(
+      rows * columns, kLanes,
+      [&](int at, int k, A(&sum)[1]) {
+        const int i = at / columns, j = at % columns, lane = (j + k) % kLanes;
+        for (int pair = 0; pair < 2; ++pair) {
+          const A left = vectors[a[pair] + i * kLanes + lane];
+          const A right = vectors[b[pair] + j * kLanes + lane];
+          sum[0] += left * right;
+        }
+      },
+      [&](int at, const A(&sum)[1]) { out[at] += sum[0]; });
 }
 
 // Gradients of the attention's weights and pools, from those of the scores.
@@ -262,13 +273,16 @@ __global__ void __launch_bounds__(kBackwardThreads, 2)
     vectors[logits + at] = scale_gradient(edge, z, block, at) * score * (A(1) - score);
   }
   __syncthreads();
-  for (int at = threadIdx.x; at < hidden * kLanes; at += kBackwardThreads) {
-    A unit[2];
-    hidden_unit(w1 + at / kLanes * channels, channels, vectors, vectors, average + at % kLanes,
-                maximum + at % kLanes, unit);
-    vectors[from_average + at] = unit[0];
-    vectors[from_maximum + at] = unit[1];
-  }
+  hidden_units(
+      w1, hidden * kLanes, hidden, channels,
+      [&](int at, int i) {
+        const int place = i * kLanes + at % kLanes;
+        return Pooled<A>{vectors[average + place], vectors[maximum + place]};
+      },
+      [&](int at, const A(&unit)[2]) {
+        vectors[from_average + at] = unit[0];
+        vectors[from_maximum + at] = unit[1];
+      });
   __syncthreads();
   if (dw != nullptr) {
     add_products(channels, hidden, vectors, {logits, logits}, {from_average, from_maximum},
@@ -276,19 +290,34 @@ __global__ void __launch_bounds__(kBackwardThreads, 2)
     __syncthreads();
   }
   // the units give way to their gradients
-  multiply(w2, 1, hidden, hidden, channels, vectors, logits, [&](int at, A gradient) {
-    const A a = vectors[from_average + at], m = vectors[from_maximum + at];
-    vectors[from_average + at] = a > 0 ? gradient : A(0);
-    vectors[from_maximum + at] = m > 0 ? gradient : A(0);
-  });
+  share_sums<1, A>(
+      hidden * kLanes, channels,
+      [&](int at, int i, A(&gradient)[1]) {
+        const A logit = vectors[logits + i * kLanes + at % kLanes];
+        gradient[0] += w2[i * hidden + at / kLanes] * logit;
+      },
+      [&](int at, const A(&gradient)[1]) {
+        const A a = vectors[from_average + at], m = vectors[from_maximum + at];
+        vectors[from_average + at] = a > 0 ? gradient[0] : A(0);
+        vectors[from_maximum + at] = m > 0 ? gradient[0] : A(0);
+      });
   __syncthreads();
   if (dw != nullptr)
     add_products(hidden, channels, vectors, {from_average, from_maximum}, {average, maximum},
                  dw + layout.w1());
   if (edge.grad_pools == nullptr) return;
-  for (int pool = 0; pool < 2; ++pool)
-    multiply(w1, 1, channels, channels, hidden, vectors, pool == 0 ? from_average : from_maximum,
-             [&](int at, A sum) { edge.grad_pools[pool * plane + first + at] = sum; });
+  for (int pool = 0; pool < 2; ++pool) {
+    const int gradients = pool == 0 ? from_average : from_maximum;
+    for (int at = threadIdx.x; at < size; at += kBackwardThreads) {
+      A sum = 0;
+#pragma unroll 8
+      for (int j = 0; j < hidden; ++j) {
+        const A gradient = vectors[gradients + j * kLanes + at % kLanes];
+        sum += w1[j * channels + at / kLanes] * gradient;
+      }
+      edge.grad_pools[pool * plane + first + at] = sum;
+    }
+  }
 }
 
 // Launches a kernel that scores, with a thread block for every edge and `fixed` bytes of shared

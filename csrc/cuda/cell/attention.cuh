@@ -16,7 +16,7 @@ __device__ __forceinline__ Accumulate<T> scale_gradient(const Edge<T>& edge, con
   const int64_t values = z.selected * kLanes, tiles = tiles_of(z);
   const double* from = edge.scale_parts + block * tiles * values + a * kLanes + at % kLanes;
   double sum = 0;
-#pragma unroll 8
+#pragma unroll 16
   for (int64_t tile = 0; tile < tiles; ++tile) sum += from[tile * values];
   return Accumulate<T>(sum);
 }

@@ -51,40 +51,48 @@ struct TapRows {
   static constexpr __device__ __forceinline__ int tap(int i) {
     return (kFirst + kStep * (i / K)) * K + i % K;
   }
+  // The column of the cell that sees outputs through column dx of the taps, and how far to the
+  // right of the cell's own output those lie.
+  static constexpr __device__ __forceinline__ int right(int dx) {
+    return (dx * D - kPad) & (S - 1);
+  }
+  static constexpr __device__ __forceinline__ int across(int dx) {
+    return (right(dx) + kPad - dx * D) / S;
+  }
 };
 
 // A row of a cell through all outputs that see it: dx[pixel] += w[tap] * dv and, with kWeights,
 // dw[tap] += in[pixel] * dv. `dv` is a plane of outputs, at the thread's lanes.
 //
 // The outputs lie at fixed offsets from the cell. The same loads serve both gradients, at either
-// stride, and nothing is added to memory. A row of taps is loaded before any is used.
+// stride, and nothing is added to memory. A row of taps is loaded before any is used; as in
+// depthwise, what is outside is left out by predicates.
 template <int K, int D, int S, int kBelow, bool kWeights, class T, class A, int kTaps>
 __device__ __forceinline__ void transposed(const T* dv, int height, int width, int y, int x,
                                            const A* __restrict__ w, const Quad<A> (&in)[S],
                                            Quad<A> (&dx)[S], A (&dw)[kTaps]) {
   using Rows = TapRows<K, D, S, kBelow>;
   constexpr int P = Rows::kPad;
-  const T* centre = dv + (int64_t(y) * width + x) * kLanes;
+  bool inside[K];
+#pragma unroll
+  for (int tap = 0; tap < K; ++tap) inside[tap] = unsigned(x + Rows::across(tap)) < unsigned(width);
 #pragma unroll
   for (int i = 0; i < Rows::kCount; ++i) {
     const int dy = Rows::kFirst + Rows::kStep * i;
     const int down = (kBelow + P - dy * D) / S;
-    if (y + down < 0 || y + down >= height) continue;
-    const T* line = centre + int64_t(down * width) * kLanes;
-    Quad<A> values[K];
+    if (unsigned(y + down) >= unsigned(height)) continue;
+    const T* line = dv + int64_t((y + down) * width + x) * kLanes;
+    Quad<A> values[K] = {};
 #pragma unroll
-    for (int tap = 0; tap < K; ++tap) {
-      const int right = (tap * D - P) & (S - 1);
-      const int across = (right + P - tap * D) / S;
-      const bool inside = x + across >= 0 && x + across < width;
-      values[tap] = inside ? load_quad(line + across * kLanes) : Quad<A>{};
-    }
+    for (int tap = 0; tap < K; ++tap)
+      if (inside[tap]) values[tap] = load_quad(line + Rows::across(tap) * kLanes);
 #pragma unroll
-    for (int tap = 0; tap < K; ++tap) {
-      const int right = (tap * D - P) & (S - 1);
-      dx[right].add(w[dy * K + tap], values[tap]);
-      if (kWeights) dw[i * K + tap] += (in[right] * values[tap]).sum();
-    }
+    for (int tap = 0; tap < K; ++tap)
+      if (inside[tap]) {
+        dx[Rows::right(tap)].add(w[dy * K + tap], values[tap]);
+        for (int k = 0; kWeights && k < kQuad; ++k)
+          dw[i * K + tap] += in[Rows::right(tap)][k] * values[tap][k];
+      }
   }
 }
 

@@ -6,30 +6,36 @@
 
 namespace adarts::cuda {
 
-// One output of a depthwise K x K convolution: sum of w[tap] * value(in) over the taps inside the
-// plane, the first of which lies at (top, left). `plane` points to the thread's lanes. A row of
-// taps is loaded before any is used.
-template <int K, class T, class Value>
+// One output of a depthwise K x K convolution of dilation D: sum of w[tap] * value(in) over the
+// taps inside the plane, the first of which lies at (top, left). `plane` points to the thread's
+// lanes.
+//
+// A row of taps is loaded before any is used, each at a constant distance from the row's first: a
+// load, no address. The columns are the same for all rows, so whether a tap is inside is known
+// before, and what is outside is left out by predicates. A loop over the rows is smaller than what
+// it would unroll to, and not slower: the rows branch. The zeros end the registers' former life:
+// loads under a predicate do not, and the compiler would keep them from before the first row on.
+template <int K, int D, class T, class Value>
 __device__ __forceinline__ Quad<Accumulate<T>> depthwise(const T* plane, int height, int width,
-                                                         int top, int left, int dilation,
+                                                         int top, int left,
                                                          const Accumulate<T>* __restrict__ w,
                                                          const Value& value) {
   using A = Accumulate<T>;
+  bool inside[K];
+#pragma unroll
+  for (int dx = 0; dx < K; ++dx) inside[dx] = unsigned(left + dx * D) < unsigned(width);
   Quad<A> sum{};
-#pragma unroll
+#pragma unroll 1
   for (int dy = 0; dy < K; ++dy) {
-    const int row = top + dy * dilation;
-    if (row < 0 || row >= height) continue;
-    Quad<A> in[K];
+    if (unsigned(top + dy * D) >= unsigned(height)) continue;
+    const T* row = plane + int64_t((top + dy * D) * width + left) * kLanes;
+    Quad<A> in[K] = {};
 #pragma unroll
-    for (int dx = 0; dx < K; ++dx) {
-      const int column = left + dx * dilation;
-      const bool inside = column >= 0 && column < width;
-      in[dx] =
-          inside ? value(load_quad(plane + int64_t(row * width + column) * kLanes)) : Quad<A>{};
-    }
+    for (int dx = 0; dx < K; ++dx)
+      if (inside[dx]) in[dx] = load_quad(row + dx * D * kLanes);
 #pragma unroll
-    for (int dx = 0; dx < K; ++dx) sum.add(w[dy * K + dx], in[dx]);
+    for (int dx = 0; dx < K; ++dx)
+      if (inside[dx]) sum.add(w[dy * K + dx], value(in[dx]));
   }
   return sum;
 }
@@ -61,13 +67,20 @@ struct ChosenPlanes {
   __device__ __forceinline__ Quad<A> factor(int a) const {
     return scale == nullptr ? splat(A(1)) : load_quad(scale + int64_t(selected[a]) * kLanes);
   }
-  // The depthwise convolution of channel a at output pixel (y, x); w are the channel's taps.
+  // The depthwise convolution of channel a at output pixel (y, x), of dilation 1 or 2; w are the
+  // channel's taps.
   template <int K>
   __device__ __forceinline__ Quad<A> convolve(int a, int y, int x, int dilation,
                                               const A* __restrict__ w) const {
-    const int pad = dilation * (K / 2);
-    return factor(a) * depthwise<K>(plane(a), height, width, y * stride - pad, x * stride - pad,
-                                    dilation, w, [](const Quad<A>& v) { return relu(v); });
+    return factor(a) * (dilation == 1 ? dilated<K, 1>(a, y, x, w) : dilated<K, 2>(a, y, x, w));
+  }
+
+ private:
+  template <int K, int D>
+  __device__ __forceinline__ Quad<A> dilated(int a, int y, int x, const A* __restrict__ w) const {
+    constexpr int kPad = D * (K / 2);
+    return depthwise<K, D>(plane(a), height, width, y * stride - kPad, x * stride - kPad, w,
+                           [](const Quad<A>& v) { return relu(v); });
   }
 };
 
@@ -110,14 +123,13 @@ struct NormalisedPlanes {
   static __device__ __forceinline__ Quad<A> value(A rstd, const Quad<A>& mean, const Quad<A>& v) {
     return relu(rstd * (v - mean));
   }
+  // The depthwise convolution of channel a, whose statistics these are, at pixel (y, x). rstd is
+  // not negative, and multiplied once to the sum.
   template <int K>
-  __device__ __forceinline__ Quad<A> convolve(int a, int y, int x, int dilation,
-                                              const A* __restrict__ w) const {
-    const int pad = dilation * (K / 2);
-    const A factor = rstd(a);
-    const Quad<A> center = mean(a);
-    return depthwise<K>(plane(a), height, width, y - pad, x - pad, dilation, w,
-                        [=](const Quad<A>& v) { return value(factor, center, v); });
+  __device__ __forceinline__ Quad<A> convolve(int a, int y, int x, const A* __restrict__ w, A rstd,
+                                              const Quad<A>& mean) const {
+    return rstd * depthwise<K, 1>(plane(a), height, width, y - K / 2, x - K / 2, w,
+                                  [&](const Quad<A>& v) { return relu(v - mean); });
   }
 };
 
@@ -131,22 +143,49 @@ __host__ __device__ constexpr int run_pixels(int64_t channels) {
   return int(channels < kMostSelected ? kMostSelected / channels : 1);
 }
 
+// A thread's places in a run, every kCellThreads-th, without a division for each.
+struct Places {
+  int quads;  // of a channel
+  int channel, quad;
+  int channels_on, quads_on;  // to the next place
+
+  __device__ __forceinline__ explicit Places(int quads)
+      : quads(quads),
+        channel(int(threadIdx.x) / quads),
+        quad(int(threadIdx.x) % quads),
+        channels_on(kCellThreads / quads),
+        quads_on(kCellThreads % quads) {}
+  // True where the pixel has changed. Mostly it does not: a step leads to another channel.
+  __device__ __forceinline__ bool next() {
+    channel += channels_on;
+    if (quads_on == 0) return false;
+    quad += quads_on;
+    if (quad >= quads) {
+      quad -= quads;
+      ++channel;
+    }
+    return true;
+  }
+};
+
 // out[k] = sum_i w[k * out_step + i * in_step] * in[i] for kOuts outputs at a place of a run, of
-// which `outs` exist; `in` is the run in shared memory, `at` the place of channel 0 in it and
-// `channel_step` the quads of a channel.
+// which `outs` exist: the others are as the last. `in` is the run in shared memory, `at` the place
+// of channel 0 in it and `channel_step` the quads of a channel.
 template <int kOuts, class A, class Run>
 __device__ __forceinline__ void pointwise(const A* __restrict__ w, int out_step, int in_step,
                                           int outs, int ins, Run in, int at, int channel_step,
                                           Quad<A> (&out)[kOuts]) {
-  for (int k = 0; k < kOuts; ++k) out[k] = Quad<A>{};
+  const A* row[kOuts];
+#pragma unroll
+  for (int k = 0; k < kOuts; ++k) {
+    row[k] = w + (k < outs ? k : outs - 1) * out_step;
+    out[k] = Quad<A>{};
+  }
 #pragma unroll 2
   for (int i = 0; i < ins; ++i) {
     const Quad<A> from = in[at + i * channel_step];
 #pragma unroll
-    for (int k = 0; k < kOuts; ++k) {
-      const A weight = k < outs ? w[k * out_step + i * in_step] : A(0);
-      out[k].add(weight, from);
-    }
+    for (int k = 0; k < kOuts; ++k) out[k].add(row[k][i * in_step], from);
   }
 }
 

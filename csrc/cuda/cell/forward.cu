@@ -60,10 +60,15 @@ __device__ __forceinline__ void convolve_part(const Sizes& z, const Part& part, 
   const int real = real_images(z.lanes(part.block), int(threadIdx.x) % kQuads);
   for (int first = part.first; first < part.last; first += step) {
     const int count = std::min(step, part.last - first), quads = count * kQuads;
+    Places places(quads);
+    int pixel = first + places.quad / kQuads, y = pixel / width;
 #pragma unroll 1
     for (int at = threadIdx.x; at < c * quads; at += kCellThreads) {
-      const int a = at / quads, pixel = first + at % quads / kQuads;
-      run[at] = input(a, pixel / width, pixel % width);
+      run[at] = input(places.channel, y, pixel - y * width);
+      if (places.next()) {
+        pixel = first + places.quad / kQuads;
+        y = pixel / width;
+      }
     }
     __syncthreads();
 #pragma unroll 1
@@ -222,15 +227,15 @@ __global__ void __launch_bounds__(kCellThreads, sizeof(T) == 8 ? 1 : 2)
                totals);
   for (int a = threadIdx.x; a < c; a += kCellThreads) {
     const A* statistic = edge.statistics(first, c, a);
-    A mean = statistic[kMean * c], rstd = statistic[kRstd * c];
-    if (of_batch) {
+    if (of_batch) {  // nobody has finished the statistics yet
       const double sum = totals[a], square = totals[c + a];
       const Moments moments(sum, square, z.count());
-      mean = A(moments.mean);
-      rstd = A(1 / std::sqrt(moments.variance + z.eps));
+      means[a] = A(moments.mean);
+      rstds[a] = A(1 / std::sqrt(moments.variance + z.eps));
+    } else {
+      means[a] = statistic[kMean * c];
+      rstds[a] = statistic[kRstd * c];
     }
-    rstds[a] = rstd;
-    means[a] = mean;
   }
   __syncthreads();
   const NormalisedPlanes<T> planes(edge, z, first, part.block, quad);
@@ -240,10 +245,7 @@ __global__ void __launch_bounds__(kCellThreads, sizeof(T) == 8 ? 1 : 2)
         z, part,
         [&](int a, int y, int x) {
           const A rstd = rstds[a], mean = means[a];
-          const Q mean_of_lanes = mean * planes.real;
-          return depthwise<K>(planes.plane(a), planes.height, planes.width, y - K / 2, x - K / 2, 1,
-                              w + a * K * K,
-                              [&](const Q& u) { return planes.value(rstd, mean_of_lanes, u); });
+          return planes.template convolve<K>(a, y, x, w + a * K * K, rstd, mean * planes.real);
         },
         w + c * K * K, c, keep_of(group, edge, e, blockIdx.x, part.block, second), run, partial);
   };

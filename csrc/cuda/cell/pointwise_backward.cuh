@@ -26,9 +26,12 @@ struct Run {
 // Calls f(channel, pixel of the plane, place) for the quads of a run that are this thread's.
 template <class F>
 __device__ __forceinline__ void each_quad(const Run& run, int channels, const F& f) {
+  Places places(run.quads());
 #pragma unroll 1
-  for (int place = threadIdx.x; place < channels * run.quads(); place += kCellThreads)
-    f(place / run.quads(), run.first + place % run.quads() / kQuads, place);
+  for (int place = threadIdx.x; place < channels * run.quads(); place += kCellThreads) {
+    f(places.channel, run.first + places.quad / kQuads, place);
+    places.next();
+  }
 }
 
 // Calls f for each run of a part, with as many pixels as fit shared memory.

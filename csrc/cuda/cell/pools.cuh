@@ -20,25 +20,22 @@ __device__ __forceinline__ Pools<Accumulate<T>> pools_at(const T* plane, int hei
   using A = Accumulate<T>;
   const int row = y * stride, column = x * stride;
   const T* centre = plane + int64_t(row * width + column) * kLanes;
-  Quad<A> window[9];
+  const bool inside[] = {column > 0, true, column + 1 < width};
+  const int rows = 3 - (row == 0) - (row + 1 == height), columns = 1 + inside[0] + inside[2];
+  Pools<A> pools{load_quad(centre), Quad<A>{}, A(1) / A(rows * columns)};
 #pragma unroll
-  for (int tap = 0; tap < 9; ++tap) {
-    const int dy = tap / 3 - 1, dx = tap % 3 - 1;
-    const bool inside =
-        row + dy >= 0 && row + dy < height && column + dx >= 0 && column + dx < width;
-    // the centre is read again where there is no pixel: it changes no maximum
-    window[tap] = load_quad(inside ? centre + (dy * width + dx) * kLanes : centre);
-  }
-  const int rows = 3 - (row == 0) - (row == height - 1);
-  const int columns = 3 - (column == 0) - (column == width - 1);
-  Pools<A> pools{window[4], Quad<A>{}, A(1) / A(rows * columns)};
+  for (int dy = -1; dy <= 1; ++dy) {
+    if (unsigned(row + dy) >= unsigned(height)) continue;
+    Quad<A> in[3];
 #pragma unroll
-  for (int tap = 0; tap < 9; ++tap) {
-    const int dy = tap / 3 - 1, dx = tap % 3 - 1;
-    const bool inside =
-        row + dy >= 0 && row + dy < height && column + dx >= 0 && column + dx < width;
-    pools.maximum = larger(window[tap], pools.maximum);
-    if (inside) pools.average += window[tap];
+    for (int dx = 0; dx < 3; ++dx)
+      if (inside[dx]) in[dx] = load_quad(centre + (dy * width + dx - 1) * kLanes);
+#pragma unroll
+    for (int dx = 0; dx < 3; ++dx)
+      if (inside[dx]) {
+        pools.maximum = larger(in[dx], pools.maximum);
+        pools.average += in[dx];
+      }
   }
   pools.average = pools.share * pools.average;
   return pools;

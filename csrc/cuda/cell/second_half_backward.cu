@@ -64,10 +64,13 @@ __global__ void __launch_bounds__(kCellThreads, kCellResident<T>)
       du[place] = combine(gradient, load_quad(g + (edge.output[a] * pixels + p) * kLanes),
                           load_quad(u + (a * pixels + p) * kLanes), real);
       if (dw == nullptr) return;
+      const int y = p / width, x = p % width;
+      const A rstd = input.rstd(a);
+      const Quad<A> mean = input.mean(a);
       if (sep == 0)
-        v[place] = input.template convolve<3>(a, p / width, p % width, 1, taps + a * 9);
+        v[place] = input.template convolve<3>(a, y, x, taps + a * 9, rstd, mean);
       else
-        v[place] = input.template convolve<5>(a, p / width, p % width, 1, taps + a * 25);
+        v[place] = input.template convolve<5>(a, y, x, taps + a * 25, rstd, mean);
     });
     __syncthreads();
     put_dv(run, edge.weights + pointwise, c, c, du, dv, pixels);

@@ -109,7 +109,7 @@ Tensors preprocess_cell_backward(const Tensor& grad, const Tensor& given_x, cons
     args.grad = data<T>(dense_grad);
     args.grad_block = channels * args.pixels() * kLanes;
     if (needs_x) {  // at stride 2 some pixels are not looked at
-      grads.push_back(stride == 2 ? backend.zeros_like(x) : torch::stable::empty_like(x));
+      grads.push_back(stride == 2 ? backend.zeros_like(x) : empty_tensor_like(x));
       args.grad_in = data<T>(grads.back());
     }
     if (needs_weights) {
