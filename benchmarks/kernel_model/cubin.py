@@ -17,7 +17,7 @@ FLAGS = ("-std=c++20", "-O3", "--expt-relaxed-constexpr")
 _RESOURCES = re.compile(r"Function (\S+):\s+REG:(\d+) STACK:(\d+) SHARED:(\d+) LOCAL:(\d+)")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Kernel:
     """One kernel of a cubin."""
 
