@@ -85,10 +85,10 @@ def _address(operand: str, wide: bool):
     return read
 
 
-def _check_alignment(address: np.ndarray, size: int, instruction: Instruction) -> None:
+def _check_alignment(address: np.ndarray, size: int) -> None:
     if (address % size).any():
         wrong = int(address[(address % size).argmax()])
-        raise IndexError(f"{instruction.text}: {wrong:#x} is no multiple of {size}")
+        raise IndexError(f"{wrong:#x} is no multiple of {size}")
 
 
 def load_global(instruction: Instruction):
@@ -98,7 +98,7 @@ def load_global(instruction: Instruction):
 
     def run(state: State, memories: Memories, at: np.ndarray) -> None:
         places = address(state, at)
-        _check_alignment(places, size, instruction)
+        _check_alignment(places, size)
         memory, traffic = memories.memory, memories.traffic
         rows, within = memory.rows(places), places % PAGE
         words = _signed(memory.load(rows, within, size), instruction)
@@ -125,7 +125,7 @@ def store_global(instruction: Instruction):
 
     def run(state: State, memories: Memories, at: np.ndarray) -> None:
         places = address(state, at)
-        _check_alignment(places, size, instruction)
+        _check_alignment(places, size)
         memory, traffic = memories.memory, memories.traffic
         rows, within = memory.rows(places), places % PAGE
         memory.store(rows, within, _words(state, at, row, size), size)
@@ -157,12 +157,10 @@ def _shared(instruction: Instruction, place: str):
 
     def find(state: State, memories: Memories, at: np.ndarray) -> np.ndarray:
         places = address(state, at)
-        _check_alignment(places, size, instruction)
+        _check_alignment(places, size)
         if len(places) and int(places.max()) + size > memories.shared_bytes:
             wrong = int(places.max())
-            raise IndexError(
-                f"{instruction.text}: {wrong:#x} is beyond the block's {memories.shared_bytes} bytes"
-            )
+            raise IndexError(f"{wrong:#x} is beyond the block's {memories.shared_bytes} bytes")
         first = int(state.warp[at[0]])
         passes = bank_passes(state.warp[at] - first, state.lane[at], places, size)
         warps = np.flatnonzero(passes) + first

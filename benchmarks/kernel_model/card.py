@@ -16,12 +16,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .pipes import ALU, CONTROL, FMA, FP64, LSU, TENSOR, UNIFORM, XU
+from .pipes import ALU, CONTROL, FMA, FP64, IMAD, LSU, TENSOR, UNIFORM, XU
 
 SCHEDULERS = 4  # of a multiprocessor, each issues one instruction a clock [guide]
 SLOT_WARPS, SLOT_BLOCKS = 64, 32  # resident on a multiprocessor, at most [guide]
 REGISTER_FILE, REGISTER_UNIT = 65536, 256  # of a multiprocessor; handed out to a warp [guide]
-LSU_BYTES = 128  # that L1 or shared memory gives a multiprocessor in a clock [guide]
+L2_PORT = 64  # bytes that a multiprocessor gets from L2, or gives it, in a clock [A100]
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +54,7 @@ TORCH_KERNEL = 1.5e-6
 
 _LATENCY = {
     FMA: 4,  # [Abdelkhalik], [Luo]
+    IMAD: 4,  # [Abdelkhalik]
     ALU: 4,  # IADD3, LOP3: 4 [Abdelkhalik]
     FP64: 8,  # [Abdelkhalik]
     XU: 18,  # MUFU and conversions, 14 to 23 [Abdelkhalik]
@@ -69,7 +70,10 @@ A100 = Card(
     multiprocessors=108,  # [A100]
     clock=1.41e9,  # [A100]
     # 64 FP32, 64 integer, 32 FP64 and 16 special results a clock and multiprocessor [guide]
-    issue_cycles={FMA: 2, ALU: 2, FP64: 4, XU: 8, LSU: 4, UNIFORM: 2, CONTROL: 2, TENSOR: 8},
+    issue_cycles={
+        **{FMA: 2, IMAD: 2, ALU: 2, FP64: 4, XU: 8, LSU: 4},
+        **{UNIFORM: 2, CONTROL: 2, TENSOR: 8},  # [guess]
+    },
     latency=_LATENCY,
     shared_bytes=164 * 1024,  # [guide]
     block_shared=1024,  # [guide]
@@ -87,8 +91,11 @@ H100 = Card(
     architecture="sm_90",
     multiprocessors=132,  # [H100]
     clock=1.755e9,  # [H100]
-    # 128 FP32, 64 integer (IMAD too), 64 FP64, 16 special results a clock [guide]
-    issue_cycles={FMA: 1, ALU: 2, FP64: 2, XU: 8, LSU: 4, UNIFORM: 2, CONTROL: 2, TENSOR: 8},
+    # 128 FP32, 64 integer (IMAD on half of the FMA pipe), 64 FP64, 16 special results a clock [guide]
+    issue_cycles={
+        **{FMA: 1, IMAD: 2, ALU: 2, FP64: 2, XU: 8, LSU: 4},
+        **{UNIFORM: 2, CONTROL: 2, TENSOR: 8},  # [guess]
+    },
     latency=_LATENCY,
     shared_bytes=228 * 1024,  # [guide]
     block_shared=1024,  # [guide]

@@ -133,15 +133,17 @@ def shift_add(instruction: Instruction):
     *_, read = leading(instruction.operands)
     read, carried = _carries(read)
     count = U64(int(read[-1], 16))
-    low = reader(read[0])
     high = "HI" in instruction.modifiers
+    negative = read[0].startswith("-") and not high
+    low = reader(read[0].lstrip("-") if negative else read[0])
     extended = "SX32" in instruction.modifiers
     above = reader(read[2]) if high and not extended else None
 
     def shifted(state, at):
         value = np.asarray(low(state, at))
         if not high:
-            return value.astype(U64) << count & _LOW
+            value = value.astype(U64) << count & _LOW
+            return U64(1 << 32) - value if negative else value
         if extended:
             both = value.view(S32).astype(S64).view(U64)
         else:

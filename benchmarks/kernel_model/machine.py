@@ -169,7 +169,11 @@ class Machine:
         if step.compute:
             step.compute(self.state, index)
         else:
-            step.access(self.state, self.memories, at)
+            try:
+                step.access(self.state, self.memories, at)
+            except IndexError as error:
+                where = f"{self.state.launch.name}, {step.instruction.text}"
+                raise IndexError(f"{where}: {error}") from None
 
     def _control(self, step: Step, at: np.ndarray, index: object, warps: np.ndarray) -> None:
         """Let threads go where a control instruction sends them; they stand behind it by now."""

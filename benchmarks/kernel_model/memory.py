@@ -30,9 +30,7 @@ def own_memory(page: int) -> bytes:
         try:
             return os.pread(memory.fileno(), PAGE, page * PAGE)
         except OSError:
-            raise IndexError(
-                f"read of global memory at {page * PAGE:#x}: nothing is there"
-            ) from None
+            raise IndexError(f"nothing is at {page * PAGE:#x} of global memory") from None
 
 
 class GlobalMemory:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from .disassembly import Instruction
 
-FMA, ALU, FP64, XU, LSU = "FMA", "ALU", "FP64", "XU", "LSU"
+FMA, IMAD, ALU, FP64, XU, LSU = "FMA", "IMAD", "ALU", "FP64", "XU", "LSU"
 UNIFORM, CONTROL, TENSOR = "uniform", "control", "tensor"
-PIPES = (FMA, ALU, FP64, XU, LSU, UNIFORM, CONTROL, TENSOR)
+PIPES = (FMA, IMAD, ALU, FP64, XU, LSU, UNIFORM, CONTROL, TENSOR)
 
 _OPCODES = {
-    FMA: "FADD FMUL FFMA FSWZADD IMAD HADD2 HMUL2 HFMA2",
+    FMA: "FADD FMUL FFMA FSWZADD HADD2 HMUL2 HFMA2",
+    IMAD: "IMAD",  # on the FMA pipe too, or on a half of it
     ALU: "FSETP FSEL FMNMX FCHK F2FP I2FP IADD3 IABS ISETP IMNMX LEA LOP3 SHF PRMT SEL MOV VIADD "
     "VIMNMX VIADDMNMX PLOP3 P2R R2P CS2R VOTE HSETP2 HMNMX2 BMSK SGXT",
     FP64: "DADD DMUL DFMA DSETP",
@@ -34,7 +35,7 @@ def pipe_of(instruction: Instruction) -> str:
 
     Example:
         >>> from .disassembly import parse_instruction
-        >>> pipe_of(parse_instruction(" /*0000*/ IMAD.WIDE R2, R0, 0x4, R4 ;"))
+        >>> pipe_of(parse_instruction(" /*0000*/ FFMA R2, R0, R1, R2 ;"))
         'FMA'
     """
     opcode = instruction.opcode
