@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from adarts_ext.genotype import Genotype
+from adarts_ext.genotype.triples import pairs_of_triples
 from adarts_ext.nasbench301 import PREFIX, from_nasbench301, to_nasbench301
 
 MOST_CHARACTERS = 1_000_000  # of a file with a genotype; logs are longer, but not much
@@ -20,7 +21,8 @@ def parse_genotype(text: str) -> Genotype:
 
     Of what DARTS prints it is the last ``Genotype(...)`` in the text: alone, or in the log of a
     search. Nothing is evaluated: there may be strings, whole numbers, lists, tuples and ``range``
-    only. The pairs (operation, source) may stand in a list for each node.
+    only. The pairs (operation, source) may stand in a list for each node; triples (operation, node,
+    source), as FairDARTS prints them, say the node themselves, which may have fewer than two edges.
 
     Args:
         text: Anything that ends with a genotype as DARTS prints it; what :meth:`Genotype.to_json
@@ -57,7 +59,10 @@ def parse_genotype(text: str) -> Genotype:
         raise ValueError(f"genotype: {', '.join(missing)} is missing")
     values = {name: _value(name, node) for name, node in given.items()}
     for cell in ("normal", "reduce"):
-        values[cell] = _pairs(cell, values[cell])
+        pairs, concat = _pairs(cell, values[cell]), values[f"{cell}_concat"]
+        if _are_triples(pairs) and isinstance(concat, (list, tuple, range)):
+            pairs, concat = pairs_of_triples(cell, pairs, concat)
+        values |= {cell: pairs, f"{cell}_concat": concat}
     return Genotype(**values)
 
 
@@ -154,14 +159,17 @@ def _pairs(cell: str, value: Any) -> Any:
             raise ValueError(f"genotype: {cell}: expected two edges to each node")
         value = [pair for node in value for pair in node]
     for pair in value:
-        if isinstance(pair, (list, tuple)) and len(pair) == 3:
-            raise ValueError(
-                f"genotype: {cell}: expected pairs (operation, source) as in DARTS, got the triple "
-                f"{pair!r}, which also names the node"
-            )
         if isinstance(pair, (list, tuple)) and pair and isinstance(pair[0], int):
             raise ValueError(
                 f"genotype: {cell}: expected pairs (operation, source) with the operation's name, "
                 f"as in DARTS, got numbers: {pair!r}"
             )
     return value
+
+
+def _are_triples(edges: Any) -> bool:
+    return (
+        isinstance(edges, (list, tuple))
+        and bool(edges)
+        and all(isinstance(edge, (list, tuple)) and len(edge) == 3 for edge in edges)
+    )

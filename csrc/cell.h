@@ -22,6 +22,7 @@
 //   finish_sums, finish_first, finish_weights   add up the parts; d alpha, d beta
 //   attention_backward    d weights of the attention, d pools, for all edges that leave a state
 //   state_backward        d L / d h of a state, from all edges that leave it
+// A candidate that is not active is left out of all of this: it has no norms, no u and no weights.
 // du_o = A_o * (g - S0 / n - u_hat_o * rstd_o * S1_o / n) is a linear combination of g and u_o
 // with coefficients per channel (see Gradient); it is never stored.
 #pragma once
@@ -50,6 +51,7 @@ ADARTS_BOTH constexpr int64_t lanes_of(int64_t batch, int64_t block) {
 
 // Operations in the order of PRIMITIVES; none is 0.
 enum Operation { kNone, kMaxPool, kAvgPool, kSkip, kSep3, kSep5, kDil3, kDil5, kOperations };
+constexpr uint32_t kAllOperations = (1u << kOperations) - 1;
 
 // The BatchNorms of an edge. kNormSkip exists at stride 2 only.
 enum Norm {
@@ -64,13 +66,10 @@ enum Norm {
   kNormSkip,
   kNorms
 };
-constexpr int kPools = 2;  // the norms whose input is not stored: they come first
 
 // Of each norm and channel: mean, 1 / sqrt(variance + eps), unbiased variance.
 constexpr int kMean = 0, kRstd = 1, kVariance = 2, kStatistics = 3;
 
-ADARTS_BOTH constexpr int norms(int stride) { return stride == 2 ? kNorms : kNorms - 1; }
-ADARTS_BOTH constexpr int stored(int stride) { return norms(stride) - kPools; }
 ADARTS_BOTH constexpr int scratch_maps(int stride) {
   return stride == 2 ? 6 : 4;
 }  // of Edge::scratch
@@ -96,40 +95,82 @@ ADARTS_BOTH constexpr Norm norm_of(int operation) {
   }
 }
 
+// The operation that a norm is part of.
+ADARTS_BOTH constexpr int operation_of(int norm) {
+  constexpr int operations[kNorms] = {kMaxPool, kAvgPool, kSep3, kSep3, kSep5,
+                                      kSep5,    kDil3,    kDil5, kSkip};
+  return operations[norm];
+}
+
+// The candidates of an edge that are active, bit o of them operation o, and where each norm of
+// theirs is among the edge's.
+struct Active {
+  uint32_t operations;
+  int8_t place[kNorms];  // -1 where there is none
+  int8_t pools = 0;      // norms whose input is not stored: they come first
+  int8_t norms = 0;
+
+  Active() = default;
+  Active(uint32_t bits, int stride) : operations(bits) {
+    for (int norm = 0; norm < kNorms; ++norm) {
+      place[norm] = -1;
+      if (!has(operation_of(norm)) || (norm == kNormSkip && stride == 1)) continue;
+      place[norm] = norms++;
+      if (norm <= kNormAvg) ++pools;
+    }
+  }
+
+  ADARTS_BOTH bool has(int operation) const { return operations >> operation & 1; }
+  ADARTS_BOTH bool has_norm(int norm) const { return place[norm] >= 0; }
+  ADARTS_BOTH bool all() const { return (operations | 1) == kAllOperations; }
+  ADARTS_BOTH bool convolves() const { return norms > pools; }  // or reduces
+  ADARTS_BOTH int stored() const { return norms - pools; }
+  ADARTS_BOTH int stored_place(int norm) const { return place[norm] - pools; }
+  // Of the separable convolutions, 3x3 and 5x5: how many, and where each has its q.
+  ADARTS_BOTH int separable() const { return has(kSep3) + has(kSep5); }
+  ADARTS_BOTH int q_place(int sep) const { return sep == 1 && has(kSep3) ? 1 : 0; }
+};
+
 // Where the weights of an edge begin in its part of the flat weights. Attention: w1 (hidden, C),
-// w2 (C, hidden), absent where hidden is 0. Convolutions: depthwise (c, k, k), pointwise (c, c).
-// Skip at stride 2: two (c / 2, c).
+// w2 (C, hidden), absent where hidden is 0; or the taps of its convolution. Convolutions: depthwise
+// (c, k, k), pointwise (c, c). Skip at stride 2: two (c / 2, c). Those of candidates that are not
+// active are absent.
 struct EdgeWeights {
-  int64_t channels, selected, hidden;
+  int64_t channels, selected, hidden, taps;
+  uint32_t active;
 
   ADARTS_BOTH int64_t w1() const { return 0; }
   ADARTS_BOTH int64_t w2() const { return hidden * channels; }
-  ADARTS_BOTH int64_t convolutions() const { return 2 * hidden * channels; }
+  ADARTS_BOTH int64_t convolutions() const { return 2 * hidden * channels + taps; }
   ADARTS_BOTH int64_t block(int kernel) const { return selected * (kernel * kernel + selected); }
+  // Of each convolution of an operation, 0 where it is not active.
+  ADARTS_BOTH int64_t block_of(int operation, int kernel) const {
+    return active >> operation & 1 ? block(kernel) : 0;
+  }
   // The depthwise weights of the convolution that a norm follows; the pointwise ones follow them.
   ADARTS_BOTH int64_t depthwise(int norm) const {
-    const int64_t b3 = block(3), b5 = block(5), first = convolutions();
+    const int64_t sep3 = block_of(kSep3, 3), sep5 = block_of(kSep5, 5), first = convolutions();
     switch (norm) {
       case kNormSep3First:
         return first;
       case kNormSep3:
-        return first + b3;
+        return first + sep3;
       case kNormSep5First:
-        return first + 2 * b3;
+        return first + 2 * sep3;
       case kNormSep5:
-        return first + 2 * b3 + b5;
+        return first + 2 * sep3 + sep5;
       case kNormDil3:
-        return first + 2 * b3 + 2 * b5;
+        return first + 2 * sep3 + 2 * sep5;
       default:
-        return first + 3 * b3 + 2 * b5;  // kNormDil5
+        return first + 2 * sep3 + 2 * sep5 + block_of(kDil3, 3);  // kNormDil5
     }
   }
   ADARTS_BOTH int64_t pointwise(int norm, int kernel) const {
     return depthwise(norm) + selected * kernel * kernel;
   }
-  ADARTS_BOTH int64_t skip() const { return convolutions() + 3 * block(3) + 3 * block(5); }
+  ADARTS_BOTH int64_t skip() const { return depthwise(kNormDil5) + block_of(kDil5, 5); }
   ADARTS_BOTH int64_t count(int stride) const {
-    return skip() + (stride == 2 ? selected * selected : 0);
+    return skip() + (stride == 2 && active >> kSkip & 1 ? selected * selected : 0);
   }
 };
 
@@ -138,18 +179,22 @@ struct Sizes {
   int64_t blocks;    // ceil(N / kLanes)
   int64_t channels;  // C of a state
   int64_t selected;  // c
-  int64_t hidden;    // of the attention, 0 without
+  int64_t hidden;    // of an attention by CBAM, else 0
+  int64_t taps;      // of an attention by a convolution over the channels (ECA), else 0
   int64_t height;    // of the nodes; a state at stride 2 is twice as high and wide
   int64_t width;
   bool training;  // batch statistics, else running ones
   double eps;
   int64_t processes;  // whose images of each the statistics are of, all with as many
 
+  ADARTS_BOTH bool attends() const { return hidden > 0 || taps > 0; }
   ADARTS_BOTH int64_t pixels() const { return height * width; }
   ADARTS_BOTH int64_t count() const {  // values of a statistic
     return batch * height * width * processes;
   }
-  ADARTS_BOTH EdgeWeights weights() const { return {channels, selected, hidden}; }
+  ADARTS_BOTH EdgeWeights weights(const Active& active) const {
+    return {channels, selected, hidden, taps, active.operations};
+  }
   ADARTS_BOTH int64_t lanes(int64_t block) const { return lanes_of(batch, block); }
 };
 
@@ -161,6 +206,7 @@ template <class T>
 struct Edge {
   using A = Accumulate<T>;
   int stride;
+  Active active;
   const T* state;  // h, (., C, in pixels, kLanes), its blocks state_block elements apart
   int64_t state_block;
   A* scale;           // M, (blocks, C, kLanes), or null for 1
@@ -172,25 +218,30 @@ struct Edge {
   const A* weights;   // see EdgeWeights
   const A* alphas;    // (8), after the softmax
   const A* beta;      // (1), after the softmax, or null for 1
-  T* u;               // (stored(stride), blocks, c, pixels, kLanes), by norm - kPools
-  A* norms;           // (norms(stride), kStatistics, c)
+  T* u;               // (active.stored(), blocks, c, pixels, kLanes), by stored_place
+  A* norms;           // (active.norms, kStatistics, c)
 
   // Backward only.
   const T* grad;  // g of the target node, its blocks grad_block elements apart
   int64_t grad_block;
   double* sums;        // (kSums, c)
   double* first_sums;  // (2, 2, c): sep 3 and 5; sum q, sum q * (u - mean)
-  T* q;                // (2, blocks, c, pixels, kLanes), sep 3 and 5
+  T* q;                // (active.separable(), blocks, c, pixels, kLanes), by q_place
   T* dx;               // (blocks, c, in pixels, kLanes)
   A* grad_scale;       // (blocks, C, kLanes), or null where nobody asks
   A* grad_pools;       // (2, blocks, C, kLanes): d average, d maximum; or null
-  A* grad_weights;     // (parts, weights().count(stride)), added to; or null
+  A* grad_weights;     // (parts, weights of the edge), added to; or null
 
   // CUDA only: what one launch of a backward half leaves for the next, and first_half_backward for
   // attention_backward: sums of dx * h.
   double* scale_parts;  // (parts, c, kLanes)
   T* scratch;           // (scratch_maps(stride), blocks, c, pixels, kLanes)
   uint8_t* winner;      // (blocks, c, pixels, kLanes), of max_pool_3x3: which of its nine pixels
+
+  // The statistics of a norm's channel a, c apart.
+  ADARTS_BOTH A* statistics(int norm, int64_t c, int64_t a) const {
+    return norms + active.place[norm] * kStatistics * c + a;
+  }
 };
 
 // The edges of one launch. What is summed over the batch is left in parts, each the work of one

@@ -17,12 +17,12 @@ struct Moments {
   }
 };
 
-// The sum over the batch of g times the operation's output, for one chosen channel.
+// The sum over the batch of g times an active operation's output, for one chosen channel.
 template <class T>
 ADARTS_BOTH inline double operation_sum(const Edge<T>& edge, int64_t c, int operation, int64_t a) {
   const double s1 = edge.sums[operation * c + a];
   if (operation == kSkip && edge.stride == 1) return s1;
-  const auto* statistic = edge.norms + norm_of(operation) * kStatistics * c + a;
+  const auto* statistic = edge.statistics(norm_of(operation), c, a);
   return double(statistic[kRstd * c]) * s1;
 }
 

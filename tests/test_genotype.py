@@ -20,6 +20,7 @@ from adarts_ext.genotype import (
     PRIMITIVES,
     Genotype,
     derive,
+    derive_from_scores,
     incoming_edges,
     random_genotype,
 )
@@ -264,3 +265,65 @@ def test_random_genotype_draws_every_operation_and_source_but_none():
 def test_random_genotype_needs_a_node():
     with pytest.raises(ValueError, match="steps must be at least 1, got 0"):
         random_genotype(0, steps=0)
+
+
+@pytest.mark.parametrize("betas", [True, False])
+def test_scores_that_are_the_weights_give_what_derive_gives(betas):
+    generator = torch.Generator().manual_seed(0)
+    for steps in (1, 4):
+        nodes = incoming_edges(steps)
+        edges = nodes[-1].stop
+        alphas = [torch.randn(edges, 8, generator=generator).double() for _ in range(2)]
+        edge_betas = [torch.randn(edges, generator=generator).double() for _ in range(2)]
+        scores = [one.softmax(-1) for one in alphas]
+        if betas:
+            for cell, own in zip(scores, edge_betas, strict=True):
+                for node in nodes:
+                    cell[node] *= own[node].softmax(0)[:, None]
+        expected = derive(*alphas, *(edge_betas if betas else ()))
+        assert derive_from_scores(*scores) == expected
+        assert derive_from_scores(*(torch.zeros_like(one) for one in alphas)) == derive(
+            *(torch.zeros_like(one) for one in alphas)
+        )
+
+
+def test_scores_that_cannot_be_compared_are_refused():
+    scores = torch.zeros(5, 8)
+    with pytest.raises(ValueError, match=r"scores_reduce has shape \(4, 8\), expected "):
+        derive_from_scores(scores, scores[:4])
+    scores[3, 2] = float("nan")
+    with pytest.raises(ValueError, match="scores_normal holds a value that is not finite"):
+        derive_from_scores(scores, torch.zeros(5, 8))
+
+
+def test_edges_that_weigh_too_little_are_left_out():
+    alphas = torch.full((9, 8), -4.0)
+    strong = {0: "skip_connect", 4: "sep_conv_3x3", 5: "max_pool_3x3", 7: "sep_conv_5x5"}
+    for edge, name in strong.items():  # node 2 from 0; node 3 from 2; node 4 from 0 and 2
+        alphas[edge, column(name)] = 2.0
+    alphas[2, column("dil_conv_3x3")] = 1.0  # node 3 from 0, too little
+    genotype = derive(alphas, alphas, activation="sigmoid", threshold=0.85)
+    assert genotype.normal == (
+        *(("skip_connect", 0), ("none", 1)),
+        *(("sep_conv_3x3", 2), ("none", 0)),
+        *(("max_pool_3x3", 0), ("sep_conv_5x5", 2)),
+    )
+    assert genotype.normal_concat == (2, 3, 4)
+    alphas[0] = -4.0  # node 2 has nothing now, so that node 3 has nothing either
+    genotype = derive(alphas, torch.zeros(9, 8), activation="sigmoid", threshold=0.85)
+    assert genotype.normal[2:] == (
+        *(("none", 2), ("none", 0)),
+        *(("max_pool_3x3", 0), ("none", 2)),
+    )
+    assert genotype.normal_concat == (4,)
+    whole = derive(alphas, torch.zeros(9, 8), activation="sigmoid")
+    assert (genotype.reduce, genotype.reduce_concat) == (whole.reduce, (2, 3, 4))
+
+
+def test_the_threshold_is_for_the_operations_not_for_the_betas():
+    alphas = torch.zeros(2, 8)
+    alphas[:, column("skip_connect")] = 3.0
+    betas = torch.tensor([0.0, 5.0])
+    options = {"activation": "sigmoid", "threshold": 0.9}
+    genotype = derive(alphas, alphas, betas, betas, **options)
+    assert genotype.normal == (("skip_connect", 1), ("skip_connect", 0))

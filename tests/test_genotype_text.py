@@ -6,8 +6,12 @@ import pytest
 from conftest import seed_of_run
 
 from adarts_ext.cli import main
+from adarts_ext.draw import draw_genotype
 from adarts_ext.genotype import DARTS_V2, KNOWN, random_genotype
 from adarts_ext.genotype_text import format_darts, parse_genotype
+from adarts_ext.nasbench301 import to_nasbench301
+from adarts_ext.retrain import RetrainConfig
+from adarts_ext.retrain.cost import ImageKind, network_cost
 
 PAIRS = "[('sep_conv_3x3', 0), ('skip_connect', 1)]"
 
@@ -59,7 +63,13 @@ def test_forms(given):
         (text("[x for x in ()]"), "normal: unexpected"),
         (text(concat="range(10**12)"), "normal_concat: unexpected"),
         (text(concat="range(2, 3000000)"), "normal_concat: unexpected"),
-        (text("[('sep_conv_3x3', 0, 2), ('skip_connect', 1, 2)]"), "got the triple"),
+        (text("[('sep_conv_3x3', 0, 2), ('skip_connect', 1, 2)]"), "a state before it, got ('sep"),
+        (text("[('sep_conv_3x3', 2, 0)] * 3"), "normal: unexpected"),
+        (text("[('sep_conv_3x3', 2, 0), ('sep_conv_3x3', 2, 1), ('none', 2, 0)]"), "got 3 to node"),
+        (text("[('sep_conv_3x3', 10**9, 0)]"), "normal: unexpected"),
+        (text("[('sep_conv_3x3', 999999, 0)]"), "expected triples (operation, node, source), got"),
+        (text("[('sep_conv_3x3', 2, 0), ('none', 1)]"), "expected a pair"),
+        (text("[('sep_conv_3x3', 2, 0)]", concat="['a']"), "normal_concat: expected nodes"),
         (text("[(0, 1), (2, 1)]"), "got numbers"),
         (text("[[(0, 1), (2, 1)]]"), "got numbers"),
         (text(f"[{PAIRS[:-1]}, ('skip_connect', 1)]]"), "two edges to each node"),
@@ -85,6 +95,58 @@ def test_commands_take_them_from_files_and_as_they_are(tmp_path, capsys):
     for suffix in ("svg", "png", "pdf"):
         assert main(["draw", str(log), "--out", str(tmp_path / f"cells.{suffix}")]) == 0
     assert (tmp_path / "cells.pdf").read_bytes().startswith(b"%PDF")
+
+
+# Published with FairDARTS; comments there say 2.83 M and 3.88 M parameters, which include the
+# auxiliary head, and of the second 536 M multiply-adds.
+FAIR_DARTS_A = (
+    "Genotype(normal=[('sep_conv_3x3', 2, 0), ('sep_conv_5x5', 2, 1), ('max_pool_3x3', 4, 0), "
+    "('sep_conv_3x3', 5, 0)], normal_concat=range(2, 6), reduce=[('max_pool_3x3', 2, 0), "
+    "('avg_pool_3x3', 2, 1), ('avg_pool_3x3', 3, 0), ('dil_conv_5x5', 3, 1), "
+    "('avg_pool_3x3', 4, 0), ('sep_conv_5x5', 4, 1), ('skip_connect', 5, 0), "
+    "('skip_connect', 5, 1)], reduce_concat=range(2, 6))"
+)
+FAIR_DARTS_B = (
+    "Genotype(normal=[('sep_conv_3x3', 2, 0), ('sep_conv_3x3', 2, 1), ('sep_conv_3x3', 3, 1), "
+    "('dil_conv_3x3', 4, 0), ('sep_conv_5x5', 4, 1), ('dil_conv_5x5', 5, 1)], "
+    "normal_concat=range(2, 6), reduce=[('skip_connect', 2, 0), ('dil_conv_3x3', 2, 1), "
+    "('skip_connect', 3, 0), ('dil_conv_3x3', 3, 1), ('max_pool_3x3', 4, 0), "
+    "('sep_conv_3x3', 4, 1), ('skip_connect', 5, 2), ('max_pool_3x3', 5, 0)], "
+    "reduce_concat=range(2, 6))"
+)
+
+
+def cost_of(genotype):
+    return network_cost(genotype, RetrainConfig(), ImageKind(3, (32, 32), 10))
+
+
+def test_genotypes_of_fair_darts_are_the_networks_that_it_says(tmp_path):
+    genotype = parse_genotype(FAIR_DARTS_A)
+    assert genotype.normal_concat == (2, 4, 5)
+    assert genotype.normal[2:6] == (
+        *(("none", 0), ("none", 1)),
+        *(("max_pool_3x3", 0), ("none", 1)),
+    )
+    assert cost_of(genotype)["parameters_with_auxiliary"] // 10_000 == 283
+    assert parse_genotype(format_darts(genotype)) == genotype
+    with pytest.raises(ValueError, match=r"NAS-Bench-301: normal: expected 4 nodes"):
+        to_nasbench301(genotype)
+    draw_genotype(genotype, tmp_path / "cells.svg")
+    other = cost_of(parse_genotype(FAIR_DARTS_B))
+    assert other["parameters_with_auxiliary"] // 10_000 == 388
+    assert other["macs"] // 10**6 == 536
+
+
+def test_what_leaves_a_node_without_edges_is_left_out_too():
+    edges = "[('skip_connect', 3, 0), ('sep_conv_3x3', 4, 2), ('max_pool_3x3', 4, 3)]"
+    genotype = parse_genotype(text(edges, concat="range(2, 6)"))
+    assert genotype.normal == (
+        *(("none", 0), ("none", 1)),
+        *(("skip_connect", 0), ("none", 1)),
+        *(("none", 2), ("max_pool_3x3", 3)),
+        *(("none", 0), ("none", 1)),
+    )
+    assert genotype.normal_concat == (3, 4)
 
 
 def test_what_is_too_large_to_draw_is_refused(tmp_path, capsys):

@@ -20,7 +20,7 @@ COMMANDS = {
     "evaluate": "test a retrained network again",
     "compare": "search by several methods from several seeds, and say how they differ",
     "export": "write a retrained network as ONNX or torch.export, to run without adarts_ext",
-    "derive": "derive a genotype from a search again, within a budget or after another epoch",
+    "derive": "derive a genotype from a search again: within a budget, or by another criterion",
     "profile": "say how large, how fast and how hungry the network of a genotype is here",
     "draw": "draw the cells of a genotype, and the history of a search",
     "report": "write what is known of a run or a comparison as a page for the browser",

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import shlex
+import sys
+from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,10 +15,14 @@ from adarts_ext.arguments import naming
 from adarts_ext.bench.genotype_profile import ProfileConfig
 from adarts_ext.cli.numbers import describe_cost, parse_number
 from adarts_ext.cli.options import OptionParser
+from adarts_ext.cli.runs import exit_on_sigterm
+from adarts_ext.derivation.run import CRITERIA, derive_run
 from adarts_ext.files import read_json
+from adarts_ext.genotype import Genotype
 from adarts_ext.retrain import derive_within
 from adarts_ext.retrain.cost import network_cost
 from adarts_ext.runs.folder import HISTORY_FILE, RESULT_FILE
+from adarts_ext.runs.options import check_choice
 from adarts_ext.search import SearchConfig
 from adarts_ext.strategies.choice import STRATEGIES, parse_strategy
 from adarts_ext.strategies.strategy import overrides
@@ -27,46 +34,124 @@ BUDGET = {
 PARAMETERS = ("alphas_normal", "alphas_reduce", "betas_normal", "betas_reduce")
 
 
+MAGNITUDE = "magnitude"
+NETWORK = ["batch_size", "device", "rounds"]  # what is of no use here of the options of a profile
+
+#: The options that only some criteria take.
+ONLY = {name: (MAGNITUDE,) for name in (*BUDGET, "epoch")}
+ONLY |= dict.fromkeys(("seed", "tuning_epochs"), ("perturbation",))
+ONLY |= dict.fromkeys(("device", "data_dir", "download"), CRITERIA)
+
+
 def run(arguments: list[str]) -> None:
-    """Derive a genotype from the alphas and betas of a search, write it, and say what it costs."""
-    parser = OptionParser(
-        "derive",
-        "Derive the genotype of the largest weight whose network keeps within a budget from a "
-        "search, ended or not. The network is the one that retrain trains by default, without its "
-        "auxiliary head, on images of CIFAR; the options describe another one.",
-        "RUN [--max-params N] [--max-macs N] [--epoch N] [--out FILE] [options]",
-    )
-    parser.add_argument("run", metavar="RUN", type=str, help="the folder of a search")
-    for name, text in BUDGET.items():
-        parser.add_option(name, str, metavar="N", help=text)
-    parser.add_option(
-        "epoch",
-        int,
-        metavar="N",
-        help="derive from alphas and betas after this epoch (default: that of the run's genotype, "
-        "or the last one so far)",
-    )
-    parser.add_option(
-        "out", str, metavar="FILE", help="the file to write (default: derived.json in the run)"
-    )
-    parser.add_dataclass(ProfileConfig, without=["batch_size", "device", "rounds"])
+    """Derive a genotype from a search, write it, and say what it costs."""
+    parser = make_parser()
     given = parser.given(arguments)
-    folder, epoch = Path(given.pop("run")), given.pop("epoch", None)
-    out = Path(given.pop("out", None) or folder / "derived.json")
+    folder, criterion = Path(given.pop("run")), given.pop("criterion", MAGNITUDE)
+    name = "derived.json" if criterion == MAGNITUDE else f"derived-{criterion}.json"
+    out = Path(given.pop("out", None) or folder / name)
     try:
+        check_choice("criterion", criterion, (MAGNITUDE, *CRITERIA))
+        check_effect(criterion, given)
         texts = {name: given.pop(name) for name in BUDGET if name in given}
         budget = {name: parse_number(name, text) for name, text in texts.items()}
+        chosen = {name: given.pop(name) for name in ONLY if name in given}
         config, images = ProfileConfig(**given).network()
     except ValueError as error:
         parser.refuse(error)
-    genotype = derive_within(
-        **read_parameters(folder, epoch), **budget, config=config, images=images
-    )
+    if criterion == MAGNITUDE:
+        parameters = read_parameters(folder, chosen.get("epoch"))
+        genotype = derive_within(**parameters, **budget, config=config, images=images)
+    else:
+        genotype = derive_by(criterion, folder, chosen)
     genotype.save(out)
     cost = network_cost(genotype, config, images)
     print(describe_cost(cost["parameters"], cost["macs"], cost["flops"]))
     print(f"genotype in {out}")
     print(f"next:       adarts retrain {shlex.quote(str(out))}")
+
+
+def make_parser() -> OptionParser:
+    """Make the parser of the command."""
+    parser = OptionParser(
+        "derive",
+        "Derive a genotype from a search, ended or not, by one of several criteria: of the largest "
+        "weight, within a budget if one is given, or by what the operations of the trained "
+        "supernet are worth to its loss or its accuracy. The budget's network is the one that "
+        "retrain trains by default, without its auxiliary head, on images of CIFAR; the options "
+        "describe another one.",
+        "RUN [--criterion NAME] [--max-params N] [--max-macs N] [--epoch N] [--out FILE] [options]",
+    )
+    parser.add_argument("run", metavar="RUN", type=str, help="the folder of a search")
+    parser.add_option(
+        "criterion",
+        str,
+        metavar="{" + ",".join((MAGNITUDE, *CRITERIA)) + "}",
+        help="magnitude (the largest alphas), strength (how the loss rises without an operation, "
+        "to first order), strength-exact (the same, measured) or perturbation (DARTS-PT: how the "
+        "accuracy falls, edge by edge, with tuning) (default: magnitude)",
+    )
+    for name, text in BUDGET.items():
+        parser.add_option(name, str, metavar="N", help=f"{text}; by magnitude")
+    parser.add_option(
+        "epoch",
+        int,
+        metavar="N",
+        help="derive from alphas and betas after this epoch (default: that of the run's genotype, "
+        "or the last one so far); by magnitude",
+    )
+    parser.add_option(
+        "seed", int, metavar="N", help="seed of the order of a perturbation (default: 0)"
+    )
+    parser.add_option(
+        "tuning_epochs",
+        int,
+        metavar="N",
+        help="epochs of training after each turn of a perturbation (default: 5)",
+    )
+    parser.add_option(
+        "data_dir", str, metavar="FOLDER", help="the data set's files, if they have been moved"
+    )
+    parser.add_option(
+        "download", bool, action="store_true", help="fetch the data set when it is not there"
+    )
+    parser.add_option(
+        "device",
+        str,
+        metavar="DEVICE",
+        help="auto (CUDA where there is one, else the CPU), cpu, cuda or cuda:<number> "
+        "(default: auto)",
+    )
+    parser.add_option(
+        "out",
+        str,
+        metavar="FILE",
+        help="the file to write (default: in the run derived.json, or derived-CRITERION.json by "
+        "another than magnitude)",
+    )
+    parser.add_dataclass(ProfileConfig, without=NETWORK)
+    return parser
+
+
+def check_effect(criterion: str, given: Collection[str]) -> None:
+    """Refuse an option that the criterion has no use for."""
+    for name in given:
+        if criterion not in ONLY.get(name, criterion):
+            message = (
+                f"{name}: has no effect with criterion {criterion}, only with "
+                f"{' or '.join(ONLY[name])}"
+            )
+            raise naming(ValueError(message), name)
+
+
+def derive_by(criterion: str, folder: Path, chosen: dict[str, Any]) -> Genotype:
+    """Derive by what operations are worth; on Ctrl-C and SIGTERM say how it goes on."""
+    try:
+        with exit_on_sigterm():
+            return derive_run(folder, criterion, **chosen)
+    except (KeyboardInterrupt, SystemExit):
+        print(f"{folder}: the same command goes on from what it has saved", file=sys.stderr)
+        raise
 
 
 def check_softmax(folder: Path, config: SearchConfig) -> None:

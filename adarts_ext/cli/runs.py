@@ -107,7 +107,7 @@ def running(command: str, arguments: list[str], folder: Path) -> Iterator[None]:
     if processes.is_first():
         print(f"run folder: {folder}", file=sys.stderr)
     try:
-        with _exit_on_sigterm():
+        with exit_on_sigterm():
             yield
     except (KeyboardInterrupt, SystemExit) as stop:
         if any(next(folder.glob(f"**/{name}"), None) for name in CHECKPOINT_FILES):
@@ -125,7 +125,7 @@ def running(command: str, arguments: list[str], folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _exit_on_sigterm() -> Iterator[None]:
+def exit_on_sigterm() -> Iterator[None]:
     """Let SIGTERM, which a cluster sends before it kills, end the program in order."""
     if threading.current_thread() is not threading.main_thread():  # where no signal arrives
         yield

@@ -25,6 +25,8 @@ def _buffers(name: str, norms: Sequence[nn.BatchNorm2d]) -> list[Tensor]:
 
 def reason_against_norms(norms: Sequence[nn.BatchNorm2d]) -> str | None:
     """Return why the kernels cannot treat BatchNorms alike, or None."""
+    if not norms:
+        return None
     if norms[0].momentum is None or any([mean is None for mean in _buffers("running_mean", norms)]):
         return "a BatchNorm keeps other running statistics"
     if len({(norm.eps, norm.momentum, norm.training) for norm in norms}) > 1:

@@ -61,6 +61,8 @@ class SearchCell(nn.Module):
             intermediate tensor but the outputs of the last BatchNorms. ``"recompute"`` keeps the
             states only (in the fused kernels the statistics too) and computes the rest again, one
             node after another.
+        candidates: Of :class:`PartialMixedOp`, the same on every edge.
+        attention: Of :class:`PartialMixedOp`.
 
     The whole cell runs in the fused kernels of :func:`adarts_ext.ops.preprocess_cell` and
     :func:`adarts_ext.ops.search_cell`, for float32, float64 and bfloat16, up to 64 selected
@@ -77,6 +79,11 @@ class SearchCell(nn.Module):
         and width from a reduction cell. The inputs may also be :class:`ImageBlocks`, the layout of
         the fused kernels; if s1 is, the output of those kernels is, and a network lays its images
         out only once.
+
+    ``active`` leaves candidates out of a pass: a number for each edge, whose bit o says whether
+    candidate o, in the order of PRIMITIVES, takes part. The others take no time and no memory;
+    their BatchNorms' statistics stay as they are, and they get no gradient: None, not 0, but after
+    :meth:`flatten`.
 
     A network that gives a list ``updates`` finds there what the BatchNorms have seen, and updates
     the running statistics of all cells at once; otherwise the cell does it itself.
@@ -104,6 +111,8 @@ class SearchCell(nn.Module):
         selection: str = "attention",
         backend: str = "fused",
         memory: str = "store",
+        candidates: Sequence[str] = PRIMITIVES,
+        attention: str = "cbam",
     ) -> None:
         super().__init__()
         check_choice("SearchCell", "memory", memory, MEMORY_MODES)
@@ -130,7 +139,13 @@ class SearchCell(nn.Module):
         self.preprocess1 = ReLUConvBN(previous_channels, channels, affine=False)
         self._ops = nn.ModuleList(
             PartialMixedOp(
-                channels, 2 if reduction and state < 2 else 1, proportion, selection, backend
+                channels,
+                2 if reduction and state < 2 else 1,
+                proportion,
+                selection,
+                backend,
+                candidates,
+                attention,
             )
             for state, _ in fused.complete_edges(steps)
         )
@@ -142,6 +157,7 @@ class SearchCell(nn.Module):
         self._flat: Tensor | None = None  # the weights of the candidates, see flatten
         self._found: _Found | None = None  # what _look found, where that is kept
         self._norms = fused.Layers.join(self._several()).norms
+        self._every = tuple(edge.mask for edge in self._ops)
 
     def forward(
         self,
@@ -150,8 +166,10 @@ class SearchCell(nn.Module):
         alphas: Tensor,
         betas: Tensor | None = None,
         updates: Updates | None = None,
+        active: tuple[int, ...] = (),
     ) -> Tensor | ImageBlocks:
         self._check(s0, s1, alphas, betas)
+        active = self._masks(active)
         if (
             fused.reason_against_input(s0)
             or fused.reason_against_input(s1)
@@ -160,9 +178,9 @@ class SearchCell(nn.Module):
             if self._flat is not None and self._flat.grad is None:
                 attach(self._flat, self.candidate_weights())  # the layers' gradients go there
             maps = feature_map(s0), feature_map(s1)
-            return self._forward_by_operator(*maps, alphas, betas)
+            return self._forward_by_operator(*maps, alphas, betas, active)
         seen = [] if updates is None else updates
-        nodes = self._forward_fused(lay_out(s0), lay_out(s1), alphas, betas, seen)
+        nodes = self._forward_fused(lay_out(s0), lay_out(s1), alphas, betas, seen, active)
         if updates is None:
             update_running_statistics(seen)
         return nodes if isinstance(s1, ImageBlocks) else feature_map(nodes)
@@ -204,6 +222,7 @@ class SearchCell(nn.Module):
         alphas: Tensor,
         betas: Tensor | None,
         updates: Updates,
+        active: tuple[int, ...],
     ) -> ImageBlocks:
         shared = shared_batch(self._norms[0])
         states = [
@@ -221,7 +240,25 @@ class SearchCell(nn.Module):
                 "SearchCell: the weights were exchanged after flatten(), and would no longer be "
                 "trained; load weights in place, or make the network anew"
             )
-        return fused.mix(kind, layers, states, edges, alphas, betas, store, updates, flat, shared)
+        if active != self._every:
+            if flat is not None and flat.grad is None:
+                attach(flat, self.candidate_weights())  # the layers' gradients go there
+            each = zip(self._ops, active, strict=True)
+            flat, layers = None, fused.Layers.join(op.edge_layers.active(bits) for op, bits in each)
+        rest = alphas, betas, store, updates, flat, shared, active
+        return fused.mix(kind, layers, states, edges, *rest)
+
+    def _masks(self, active: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the active candidates of every edge that there are."""
+        if not active:
+            return self._every
+        if len(active) != len(self._every):
+            raise ValueError(
+                f"SearchCell: active: expected a number for each of {len(self._every)} edges, got "
+                f"{len(active)}"
+            )
+        # `none` costs nothing, and its bit says nothing.
+        return tuple((bits | 1) & every for bits, every in zip(active, self._every, strict=True))
 
     def flatten(self) -> Tensor:
         """Lay the weights of all mixed operations end to end in one leaf tensor, and return it.
@@ -261,7 +298,12 @@ class SearchCell(nn.Module):
         return {**self.__dict__, "_flat": None, "_found": None}
 
     def _forward_by_operator(
-        self, s0: Tensor, s1: Tensor, alphas: Tensor, betas: Tensor | None
+        self,
+        s0: Tensor,
+        s1: Tensor,
+        alphas: Tensor,
+        betas: Tensor | None,
+        active: tuple[int, ...],
     ) -> Tensor:
         states = [
             self._call(self.preprocess0, [self.preprocess0], s0),
@@ -270,7 +312,7 @@ class SearchCell(nn.Module):
         self._check_states(s0, s1, states[0].shape, states[1].shape)
         mixed_ops = list(self._ops)
         for edges in incoming_edges(self.steps):
-            node = functools.partial(self._node, mixed_ops[edges])
+            node = functools.partial(self._node, mixed_ops[edges], active[edges])
             node_betas = None if betas is None else betas[edges]
             states.append(self._call(node, mixed_ops[edges], alphas[edges], node_betas, *states))
         return torch.cat(states[2:], dim=1)
@@ -278,14 +320,13 @@ class SearchCell(nn.Module):
     def _node(
         self,
         mixed_ops: Sequence[PartialMixedOp],
+        active: tuple[int, ...],
         alphas: Tensor,
         betas: Tensor | None,
         *states: Tensor,
     ) -> Tensor:
-        outputs = [
-            mixed_op(state, weights)
-            for mixed_op, state, weights in zip(mixed_ops, states, alphas.unbind(), strict=True)
-        ]
+        edges = zip(mixed_ops, states, alphas.unbind(), active, strict=True)
+        outputs = [mixed_op(state, *weights) for mixed_op, state, *weights in edges]
         if betas is None:
             return functools.reduce(operator.add, outputs)
         return BACKENDS[self.backend].mixed_sum(outputs, betas)

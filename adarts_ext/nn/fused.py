@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from adarts_ext import _library
+from adarts_ext.genotype import PRIMITIVES
 from adarts_ext.nn.batch_norms import Norms, Updates, given_statistics
 from adarts_ext.nn.image_blocks import ImageBlocks, compute_dtype
 from adarts_ext.nn.selection import SELECTIONS
@@ -21,6 +22,7 @@ from adarts_ext.ops.common import CELL_DTYPES
 from adarts_ext.ops.preprocess_cell import preprocess_cell
 from adarts_ext.ops.processes import ALONE, SharedBatch
 from adarts_ext.ops.search_cell import CellLayout, search_cell
+from adarts_ext.reference.cell_layout import ALL, STATISTICS
 
 #: Channels of an edge that the fused kernels serve; more run faster through ordinary convolutions.
 MOST_SELECTED = 64
@@ -72,7 +74,7 @@ def kernels(reason: str | None) -> str:
 class Layers(NamedTuple):
     """The layers below a module that the fused kernels stand for, in their order."""
 
-    convolutions: list[nn.Conv2d]
+    convolutions: list[nn.Conv1d | nn.Conv2d]
     norms: Norms
 
     @classmethod
@@ -80,21 +82,42 @@ class Layers(NamedTuple):
         """Find the convolutions and BatchNorms in some modules."""
         layers = [layer for part in parts for layer in part.modules()]
         return cls(
-            [layer for layer in layers if isinstance(layer, nn.Conv2d)],
+            [layer for layer in layers if isinstance(layer, nn.Conv1d | nn.Conv2d)],
             Norms(layer for layer in layers if isinstance(layer, nn.BatchNorm2d)),
         )
 
     @classmethod
     def of_edge(cls, operations: Mapping[str, nn.Module], attention: nn.Module | None) -> Layers:
         """Find those of a mixed operation, from its candidates by name and its attention."""
-        ordered = [operations[name] for name in KERNEL_ORDER if name in operations]
-        return cls.below(ordered if attention is None else [attention, *ordered])
+        return EdgeLayers(operations, attention).active(ALL)
 
     @classmethod
     def join(cls, several: Iterable[Layers]) -> Layers:
         """Put the layers of several modules one after another."""
         convolutions, norms = zip(*several, strict=True)
         return cls([*itertools.chain(*convolutions)], Norms(itertools.chain(*norms)))
+
+
+class EdgeLayers:
+    """The layers of a mixed operation, candidate by candidate.
+
+    Args:
+        operations: The candidates by their names.
+        attention: The channel attention, if there is one.
+    """
+
+    def __init__(self, operations: Mapping[str, nn.Module], attention: nn.Module | None) -> None:
+        self.attention = Layers.below([] if attention is None else [attention])
+        self.candidates = [
+            (1 << PRIMITIVES.index(name), Layers.below([operations[name]]))
+            for name in KERNEL_ORDER
+            if name in operations
+        ]
+
+    def active(self, mask: int) -> Layers:
+        """Return those of the active candidates, bit o of the mask that of PRIMITIVES[o]."""
+        found = [layers for bit, layers in self.candidates if mask & bit]
+        return Layers.join([self.attention, *found])
 
 
 class EdgeKind(NamedTuple):
@@ -152,12 +175,13 @@ def mix(
     updates: Updates,
     flat: Tensor | None = None,
     shared: SharedBatch = ALONE,
+    active: tuple[int, ...] = (),
 ) -> ImageBlocks:
     """Run the nodes of a cell; what the BatchNorms have seen is appended to ``updates``.
 
     Args:
         kind: What its mixed operations are.
-        layers: Those of all edges, one after another.
+        layers: Those of all edges, one after another, of their active candidates.
         states: The inputs.
         edges: (state, node) of every edge, by the node that it enters.
         alphas: (edges, 8) in the order of PRIMITIVES, softmax already taken.
@@ -166,32 +190,46 @@ def mix(
         updates: Where to leave the batch's statistics.
         flat: The weights of all convolutions end to end, where they lie so.
         shared: What the processes that have a part each of the batch do together.
+        active: The active candidates of every edge, as :class:`CellLayout` has them.
     """
     sources, targets = zip(*edges, strict=True)
     batch, nodes = states[0].batch, targets[-1] + 1
-    selection = SELECTIONS[kind.selection]
+    selection, hidden, taps = SELECTIONS[kind.selection], 0, 0
+    if selection.attention:
+        attention = layers.convolutions[0]
+        if isinstance(attention, nn.Conv1d):
+            (taps,) = attention.kernel_size
+        else:
+            hidden = attention.out_channels
     layout = CellLayout(
         batch,
         kind.stride,
         kind.selected,
-        layers.convolutions[0].out_channels if selection.attention else 0,
+        hidden,
         nodes,
         sources,
         targets,
         selection.shuffle,
+        active,
+        taps,
     )
+    norms, first = layers.norms, states[0].blocks
+    if norms:
+        given, eps = given_statistics(norms), norms[0].eps
+    else:  # skip connections only
+        given, eps = first.new_empty((0, STATISTICS, kind.selected)), 0.0
     out = search_cell(
         [state.blocks for state in states],
         [convolution.weight for convolution in layers.convolutions] if flat is None else [flat],
         alphas,
         betas,
         layout,
-        kind.draw_index(len(edges), states[0].blocks.device),
-        given_statistics(layers.norms),
+        kind.draw_index(len(edges), first.device),
+        given,
         store,
-        layers.norms[0].eps,
+        eps,
         shared,
     )
-    if layers.norms[0].training:
-        updates.append((layers.norms, out.norms))
+    if norms and norms[0].training:
+        updates.append((norms, out.norms))
     return ImageBlocks(out.nodes, batch)

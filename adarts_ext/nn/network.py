@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from adarts_ext.genotype import PRIMITIVES, Genotype, derive, incoming_edges
 from adarts_ext.nn.batch_norms import update_running_statistics
+from adarts_ext.nn.candidates import LEFT_OUT, check_candidates, nonzero_masks
 from adarts_ext.nn.cell import SearchCell
 from adarts_ext.nn.cell_shapes import cell_shapes
 from adarts_ext.nn.checks import check_at_least
@@ -64,6 +65,14 @@ class SearchNetwork(StemmedNetwork):
             :class:`adarts_ext.nn.stem.StemmedNetwork`. Both give ``3 * init_channels``.
         weights: What makes the weights of the candidates, (edges, 8), of the alphas of a kind of
             cell, (edges, 8); see :meth:`operation_weights`.
+        candidates: The candidate operations of every edge, some of PRIMITIVES. Of the others
+            there are no layers, and their alphas are so low that their softmax is 0.
+        skip_zeros: Whether a candidate that weighs exactly 0 is left out of a pass: it takes no
+            time and no memory, its BatchNorms' statistics stay as they are and its weights get no
+            gradient, None and not 0, so that neither momentum nor weight decay moves them. Every
+            pass then waits for the weights of the candidates, so a GPU cannot have it in a graph.
+        attention: Which channel attention there is, where the selection has one: ``"cbam"`` or
+            ``"eca"``; see :class:`PartialMixedOp`.
 
     Shape:
         Images (N, in_channels, H, W), floating point, H and W multiples of 4 and at least 16, with
@@ -102,7 +111,11 @@ class SearchNetwork(StemmedNetwork):
         sync_batch_norm: bool = False,
         stem: str = "cifar",
         weights: Callable[[Tensor], Tensor] = softmax_weights,
+        candidates: Sequence[str] = PRIMITIVES,
+        skip_zeros: bool = False,
+        attention: str = "cbam",
     ) -> None:
+        check_candidates("SearchNetwork", candidates)
         check_at_least(
             "SearchNetwork",
             1,
@@ -121,6 +134,9 @@ class SearchNetwork(StemmedNetwork):
         self.backend = backend
         self.memory = memory
         self.weights = weights
+        self.candidates = tuple(candidates)
+        self.skip_zeros = skip_zeros
+        self.attention = attention
         self.cells = nn.ModuleList(
             SearchCell(
                 *shape,
@@ -129,6 +145,8 @@ class SearchNetwork(StemmedNetwork):
                 selection=selection,
                 backend=backend,
                 memory=memory,
+                candidates=candidates,
+                attention=attention,
             )
             for shape in cell_shapes(init_channels, layers, steps, steps, stem)
         )
@@ -141,6 +159,11 @@ class SearchNetwork(StemmedNetwork):
         self._apart = _apart(steps)  # no buffer: it is not saved
         self.alphas_normal = _architecture_parameter(edges, len(PRIMITIVES))
         self.alphas_reduce = _architecture_parameter(edges, len(PRIMITIVES))
+        with torch.no_grad():
+            for alphas in (self.alphas_normal, self.alphas_reduce):
+                for candidate, name in enumerate(PRIMITIVES):
+                    if name not in candidates:
+                        alphas[:, candidate] = LEFT_OUT
         self.betas_normal = _architecture_parameter(edges) if edge_normalization else None
         self.betas_reduce = _architecture_parameter(edges) if edge_normalization else None
 
@@ -158,9 +181,10 @@ class SearchNetwork(StemmedNetwork):
         if self.backend == "fused" and not reason_against_input(states[-1]):
             states = [lay_out(state) for state in states]  # and all cells hand it on like that
         s0, s1, updates = states[0], states[-1], []
+        active = {id(one): nonzero_masks(one) if self.skip_zeros else () for one in of_cells}
         for cell, cell_weights in zip(self.cells, of_cells, strict=True):
-            betas_c = betas_r if cell.reduction else betas_n
-            s0, s1 = s1, cell(s0, s1, cell_weights, betas_c, updates=updates)
+            betas_c, masks = betas_r if cell.reduction else betas_n, active[id(cell_weights)]
+            s0, s1 = s1, cell(s0, s1, cell_weights, betas_c, updates, masks)
         update_running_statistics(updates)
         if isinstance(s1, ImageBlocks):
             return self.classifier(global_average(s1).to(self.classifier.weight.dtype))
@@ -201,7 +225,8 @@ class SearchNetwork(StemmedNetwork):
         their gradients arrive there. Every one of ``parameters()`` is a view of its part, and so
         is its gradient; names, shapes and state dict stay as they are. Put gradients back to zero
         by ``zero_grad(set_to_none=False)``: where a cell leaves the fused kernels, its gradients
-        arrive in those views. A copy of the network is without all this.
+        arrive in those views. A copy of the network is without all this. With ``skip_zeros`` they
+        are those of ``parameters()``: of one tensor no part can have no gradient.
 
         Returns:
             Leaf tensors that together hold every weight once.
@@ -211,7 +236,7 @@ class SearchNetwork(StemmedNetwork):
             >>> len(list(network.parameters())), len(network.flat_parameters())
             (632, 15)
         """
-        fused_cells = [cell for cell in self.cells if cell.is_fused]
+        fused_cells = [cell for cell in self.cells if cell.is_fused and not self.skip_zeros]
         flat = [cell.flatten() for cell in fused_cells]
         inside = {id(weight) for cell in fused_cells for weight in cell.candidate_weights()}
         return [*flat, *(weight for weight in self.parameters() if id(weight) not in inside)]
@@ -305,7 +330,9 @@ class SearchNetwork(StemmedNetwork):
             f"num_classes={self.num_classes}, layers={len(self.cells)}, "
             f"proportion={self.proportion}, selection={self.selection}, "
             f"edge_normalization={self.edge_normalization}, backend={self.backend}, "
-            f"memory={self.memory}, in_channels={self.in_channels}, steps={self.steps}"
+            f"memory={self.memory}, in_channels={self.in_channels}, steps={self.steps}, "
+            f"candidates={self.candidates}, skip_zeros={self.skip_zeros}, "
+            f"attention={self.attention}"
         )
 
 

@@ -25,7 +25,7 @@ from adarts_ext.ops.common import (
 )
 from adarts_ext.ops.operator import once_differentiable, operator
 from adarts_ext.ops.processes import ALONE, SharedBatch
-from adarts_ext.reference.cell_layout import STATISTICS, CellLayout, CellOutput
+from adarts_ext.reference.cell_layout import ALL, STATISTICS, CellLayout, CellOutput
 
 
 @operator
@@ -52,20 +52,22 @@ def search_cell(
     Args:
         states: The inputs, :func:`adarts_ext.ops.to_image_blocks` of feature maps of one shape and
             dtype: float32, float64 or bfloat16.
-        weights: Of each edge in turn, in any floating dtype: the attention's two (where
-            ``layout.hidden`` is not 0), those of sep_conv_3x3 (4), sep_conv_5x5 (4), dil_conv_3x3
-            (2), dil_conv_5x5 (2) and, at stride 2, skip_connect (2), in the shapes that their
+        weights: Of each edge in turn, in any floating dtype: the attention's (two where
+            ``layout.hidden`` is not 0, one where ``layout.taps`` is not), those of sep_conv_3x3
+            (4), sep_conv_5x5 (4), dil_conv_3x3 (2), dil_conv_5x5 (2) and, at stride 2, skip_connect
+            (2), without those of candidates that are not active, in the shapes that their
             convolutions have: ``layout.weight_shapes(len(states), C)``. Or one tensor of one axis
             that holds them all end to end.
-        alphas: Weights of the operations ``(edges, 8)``, after the softmax.
+        alphas: Weights of the operations ``(edges, 8)``, after the softmax. Those of candidates
+            that are not active are not read, and their gradient is 0.
         betas: Weights of the edges ``(edges,)``, after the softmax, or None for 1.
         layout: The cell's structure.
         index: Channels selected on each edge ``(edges, c)``, int64, all different; chosen by the
             scores if None.
         norms: Statistics of every BatchNorm ``(norms, 3, c)`` to use in place of the batch's: mean,
-            1 / sqrt(variance + eps) and variance. Of each edge in turn: max pool, average pool,
-            sep_conv_3x3 (2), sep_conv_5x5 (2), dil_conv_3x3, dil_conv_5x5 and, at stride 2,
-            skip_connect.
+            1 / sqrt(variance + eps) and variance. Of each edge in turn, as far as they are active:
+            max pool, average pool, sep_conv_3x3 (2), sep_conv_5x5 (2), dil_conv_3x3, dil_conv_5x5
+            and, at stride 2, skip_connect.
         store: Whether to keep the convolutions' outputs for backward, or to compute them again.
         eps: Of every BatchNorm.
         shared: What several processes that have a part each of the batch do together.
@@ -95,6 +97,7 @@ def search_cell(
     states = [state.contiguous() for state in states]
     weights = list(weights)
     _check(states, weights, alphas, betas, layout, index, norms)
+    layout = layout._replace(active=layout.edge_active())  # torch takes no empty list for integers
     if not _library.has_kernels(states[0]):
         weights = _apart(weights, layout.weight_shapes(len(states), states[0].size(1)))
         check_alone("search_cell", shared, states[0])
@@ -152,7 +155,7 @@ def _check(
         if index.dtype != torch.int64:
             raise TypeError(f"{op}: index has dtype {index.dtype}, expected torch.int64")
         check_device(op, "index", index, first, "state 0")
-    elif not layout.hidden:
+    elif not layout.attends:
         raise ValueError(f"{op}: index is None, expected the channels of every edge: no attention")
     if norms is None:
         height, width = (size // layout.stride for size in first.shape[2:4])
@@ -160,7 +163,7 @@ def _check(
 
 
 def _check_layout(layout: CellLayout, inputs: int, channels: int) -> None:
-    _, stride, selected, hidden, nodes, sources, targets, _ = layout
+    _, stride, selected, hidden, nodes, sources, targets, _, active, taps = layout
     if selected < 1 or channels % selected or selected % stride:
         raise ValueError(
             f"search_cell: layout.selected is {selected}, expected a divisor of {channels} channels"
@@ -168,6 +171,11 @@ def _check_layout(layout: CellLayout, inputs: int, channels: int) -> None:
         )
     if hidden < 0:
         raise ValueError(f"search_cell: layout.hidden is {hidden}, expected at least 0")
+    if taps < 0 or (taps and (taps % 2 == 0 or hidden)):
+        raise ValueError(
+            f"search_cell: layout.taps is {taps} and layout.hidden {hidden}, expected an odd "
+            "number of taps and no hidden unit, or no tap"
+        )
     if len(sources) != len(targets) or sorted(set(targets)) != list(range(nodes)) or not nodes:
         raise ValueError(
             f"search_cell: layout has sources {sources} and targets {targets}, expected one of "
@@ -178,6 +186,11 @@ def _check_layout(layout: CellLayout, inputs: int, channels: int) -> None:
         raise ValueError(
             f"search_cell: layout has sources {sources} and targets {targets}, expected edges "
             f"ordered by target that leave one of {inputs} inputs or an earlier node"
+        )
+    if active and (len(active) != len(sources) or not all(0 <= bits <= ALL for bits in active)):
+        raise ValueError(
+            f"search_cell: layout.active is {active}, expected a number from 0 to {ALL} for each "
+            f"of {len(sources)} edges, or nothing"
         )
 
 
@@ -211,7 +224,8 @@ class _SearchCell(torch.autograd.Function):
     @staticmethod
     def forward(ctx, alphas, betas, layout, index, norms, store, eps, shared, count, *tensors):
         states, weights = list(tensors[:count]), tensors[count:]
-        flat = _flatten_dense_tensors(weights).to(alphas.dtype)
+        flat = _flatten_dense_tensors(weights) if weights else alphas.new_empty(0)
+        flat = flat.to(alphas.dtype)
         inputs = (states, flat, alphas, betas, index, norms, *layout)
         store = store and any(ctx.needs_input_grad)
         output = kernels.search_cell(*inputs, store, eps, *shared)
@@ -253,9 +267,9 @@ def _gradients(ctx, grad, needs_states, needs_weights, needs_alphas, needs_betas
         return [None] * ctx.count, None, None, None
     nodes, flat, alphas, betas, norms, scores, maps, pools, position, *rest = ctx.saved_tensors
     states, stored = rest[: ctx.count], rest[ctx.count :]
-    batch, stride, selected, hidden, _, sources, targets, _ = ctx.layout
+    batch, stride, selected, hidden, _, sources, targets, _, *more = ctx.layout
     saved = (states, nodes, flat, alphas, betas, stored, norms, scores, maps, pools, position)
-    structure = (batch, stride, selected, hidden, sources, targets, ctx.training, ctx.eps)
+    structure = (batch, stride, selected, hidden, sources, targets, *more, ctx.training, ctx.eps)
     needed = (list(needs_states), needs_weights, needs_alphas, needs_betas)
     grad = without_padding(grad, batch)
     grads = iter(kernels.search_cell_backward(grad, *saved, *structure, *needed, *ctx.norms_shared))
@@ -267,7 +281,7 @@ def _gradients(ctx, grad, needs_states, needs_weights, needs_alphas, needs_betas
 @once_differentiable("search_cell")
 def _backward(ctx, grad, *unused):
     needs_states, *needs = ctx.needs_input_grad
-    return *_gradients(ctx, grad, needs_states, *needs[:3]), *[None] * 15
+    return *_gradients(ctx, grad, needs_states, *needs[:3]), *[None] * 17
 
 
 torch.library.register_autograd("adarts_ext::search_cell", _backward, setup_context=_setup_context)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
@@ -27,6 +29,8 @@ def _fake(
     sources: list[int],
     targets: list[int],
     shuffle: bool,
+    active: list[int],
+    taps: int,
     store: bool,
     eps: float,
     scores_group: str,
@@ -37,11 +41,13 @@ def _fake(
     blocks, channels, height, width = x.shape[:4]
     height, width = height // stride, width // stride
     dtype = accumulate_dtype(x.dtype)
-    layout = CellLayout(batch, stride, selected, hidden, nodes, sources, targets, shuffle)
+    layout = CellLayout(
+        batch, stride, selected, hidden, nodes, sources, targets, shuffle, active, taps
+    )
     plane = blocks * selected * height * width * LANES
-    stored = [7 if s == 2 else 6 for s in layout.edge_strides(inputs) if store]
+    stored = layout.count_stored(inputs) if store else []
     count = (layout.count_norms(inputs), STATISTICS, selected) if norms is None else (0,)
-    scored, pooled = (edges, 1 + max(sources)) if hidden else (0, 0)
+    scored, pooled = (edges, 1 + max(sources)) if layout.attends else (0, 0)
     return (
         x.new_empty((blocks, nodes * channels, height, width, LANES)),
         [x.new_empty((outputs * plane,)) for outputs in stored],
@@ -74,6 +80,8 @@ def _fake_backward(
     hidden: int,
     sources: list[int],
     targets: list[int],
+    active: list[int],
+    taps: int,
     training: bool,
     eps: float,
     needs_states: list[bool],
@@ -93,18 +101,22 @@ def _fake_backward(
     return grads
 
 
-def _edge_flops(state_shape, batch: int, stride: int, selected: int, hidden: int) -> list[int]:
-    """Count the arithmetic of an edge from a node, and of an edge from an input.
+def _edge_flops(state_shape, layout: CellLayout, inputs: int) -> list[int]:
+    """Count the arithmetic of each edge.
 
     As torch's counter does for the plain modules: convolutions and the attention's layers, two
     operations a multiplication.
     """
     _, channels, height, width, _ = state_shape
-    values = batch * (height // stride) * (width // stride) * selected
-    taps = 3 * 3 * 3 + 3 * 5 * 5
-    attention = 8 * batch * hidden * channels  # two layers for two pools
-    from_input = 7 if stride == 2 else 6  # pointwise convolutions
-    return [2 * values * (taps + count * selected) + attention for count in (6, from_input)]
+    pixels = layout.batch * (height // layout.stride) * (width // layout.stride)
+    counts = []
+    for edge in layout.edges():
+        of_attention = edge.attention_shapes(channels)
+        shapes = edge.weight_shapes(inputs, channels)[len(of_attention) :]
+        # Two layers for two pools, or one for the averages.
+        attention = layout.batch * channels * (8 * layout.hidden + 2 * layout.taps)
+        counts.append(2 * pixels * sum(map(math.prod, shapes)) + attention)
+    return counts
 
 
 @register_flop_formula(kernels.search_cell)
@@ -115,18 +127,11 @@ def _flops(
     betas_shape,
     index_shape,
     norms_shape,
-    batch,
-    stride,
-    selected,
-    hidden,
-    nodes,
-    sources,
-    *args,
+    *structure,
     **kwargs,
 ) -> int:
-    inputs = len(state_shapes)
-    of_edge = _edge_flops(state_shapes[0], batch, stride, selected, hidden)
-    return sum(of_edge[source < inputs] for source in sources)
+    layout = CellLayout(*structure[: len(CellLayout._fields)])
+    return sum(_edge_flops(state_shapes[0], layout, len(state_shapes)))
 
 
 @register_flop_formula(kernels.search_cell_backward)
@@ -149,6 +154,8 @@ def _flops_backward(
     hidden,
     sources,
     targets,
+    active,
+    taps,
     training,
     eps,
     needs_states,
@@ -157,11 +164,13 @@ def _flops_backward(
     **kwargs,
 ) -> int:
     inputs = len(state_shapes)
-    of_edge = _edge_flops(state_shapes[0], batch, stride, selected, hidden)
-    again = _edge_flops(state_shapes[0], batch, stride, selected, 0)  # scores are kept
+    layout = CellLayout(batch, stride, selected, hidden, 0, sources, targets, False, active, taps)
+    of_edge = _edge_flops(state_shapes[0], layout, inputs)
+    without = layout._replace(hidden=0, taps=0)  # as scores are kept
+    again = _edge_flops(state_shapes[0], without, inputs)
     total = 0
-    for source in sources:
+    for edge, source in enumerate(sources):
         passes = int(needs_weights) + int(source >= inputs or needs_states[source])
-        total += passes * of_edge[source < inputs]
-        total += 0 if stored_shapes else again[source < inputs]
+        total += passes * of_edge[edge]
+        total += 0 if stored_shapes else again[edge]
     return total

@@ -5,6 +5,7 @@ The supernets in plain torch are in :mod:`adarts_ext.reference.networks`.
 
 from adarts_ext.reference.cell_layout import CellLayout, CellOutput
 from adarts_ext.reference.channel_attention import channel_attention
+from adarts_ext.reference.efficient_channel_attention import efficient_channel_attention
 from adarts_ext.reference.gather_channels import gather_channels
 from adarts_ext.reference.image_blocks import from_image_blocks, to_image_blocks
 from adarts_ext.reference.mixed_sum import mixed_sum
@@ -19,6 +20,7 @@ __all__ = [
     "CellOutput",
     "NormalizedMixedSum",
     "channel_attention",
+    "efficient_channel_attention",
     "from_image_blocks",
     "gather_channels",
     "mixed_sum",

@@ -8,9 +8,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from adarts_ext.genotype import PRIMITIVES
 from adarts_ext.reference.batch_norms import BatchNorms
-from adarts_ext.reference.cell_layout import CellLayout, CellOutput
+from adarts_ext.reference.cell_layout import STATISTICS, CellLayout, CellOutput, is_active
 from adarts_ext.reference.channel_attention import channel_attention
+from adarts_ext.reference.efficient_channel_attention import efficient_channel_attention
 from adarts_ext.reference.gather_channels import gather_channels
 from adarts_ext.reference.image_blocks import from_image_blocks, to_image_blocks
 from adarts_ext.reference.mixed_sum import mixed_sum
@@ -60,7 +62,7 @@ def search_cell(
     """
     dtype = states[0].dtype
     maps = [from_image_blocks(state, layout.batch) for state in states]
-    strides = layout.edge_strides(len(states))
+    strides, active = layout.edge_strides(len(states)), layout.edge_active()
     each_weight = iter([weight.to(dtype) for weight in weights])
     norm = BatchNorms(norms, eps)
     chosen = []
@@ -70,15 +72,17 @@ def search_cell(
         for edge in entering:
             h = maps[layout.sources[edge]]
             scale = None
-            if layout.hidden:
+            if layout.taps:
+                scale = efficient_channel_attention(h, next(each_weight))
+            elif layout.hidden:
                 scale = channel_attention(h, next(each_weight), next(each_weight))
             if index is None:
                 chosen.append(select_channels(scale, layout.selected))
             else:
                 chosen.append(index[edge])
             x = gather_channels(h, chosen[-1], scale)
-            candidates = _candidates(x, each_weight, strides[edge], norm)
-            mixed = mixed_sum(candidates, alphas[edge, 1:].to(dtype))  # the first candidate is 0
+            candidates = _candidates(x, each_weight, strides[edge], norm, active[edge])
+            mixed = _mix(candidates, alphas[edge].to(dtype), x, strides[edge])
             y = scatter_channels(h, chosen[-1], mixed, scale, strides[edge])
             if layout.shuffle:
                 y = y.unflatten(1, (-1, layout.selected)).transpose(1, 2).flatten(1, 2)
@@ -86,13 +90,19 @@ def search_cell(
         ones = torch.ones(len(entering), dtype=dtype, device=maps[0].device)
         maps.append(mixed_sum(outputs, ones if betas is None else betas[entering].to(dtype)))
     nodes = torch.cat(maps[len(states) :], dim=1)
-    return CellOutput(to_image_blocks(nodes), norm.statistics(), torch.stack(chosen))
+    none = (0, STATISTICS, layout.selected)  # where no active candidate has a BatchNorm
+    statistics = norm.statistics() if norm.batch or norms is not None else nodes.new_empty(none)
+    return CellOutput(to_image_blocks(nodes), statistics, torch.stack(chosen))
 
 
 def _candidates(
-    x: Tensor, weights: Iterator[Tensor], stride: int, norm: Callable[[Tensor], Tensor]
-) -> list[Tensor]:
-    """Compute the candidates of an edge but the first, in order; weights and norms have theirs."""
+    x: Tensor,
+    weights: Iterator[Tensor],
+    stride: int,
+    norm: Callable[[Tensor], Tensor],
+    active: int,
+) -> dict[str, Tensor]:
+    """Compute the active candidates of an edge but ``none``; weights and norms have their order."""
 
     def convolve(x: Tensor, stride: int, dilation: int) -> Tensor:
         depthwise, pointwise = next(weights), next(weights)
@@ -101,21 +111,35 @@ def _candidates(
         x = functional.conv2d(x, depthwise, None, stride, padding, dilation, groups=x.size(1))
         return norm(functional.conv2d(x, pointwise))
 
-    max_pool_3x3 = norm(functional.max_pool2d(x, 3, stride, padding=1))
-    avg_pool_3x3 = norm(functional.avg_pool2d(x, 3, stride, padding=1, count_include_pad=False))
-    sep_conv_3x3 = convolve(convolve(x, stride, dilation=1), stride=1, dilation=1)
-    sep_conv_5x5 = convolve(convolve(x, stride, dilation=1), stride=1, dilation=1)
-    dil_conv_3x3 = convolve(x, stride, dilation=2)
-    dil_conv_5x5 = convolve(x, stride, dilation=2)
-    skip_connect = x
-    if stride == 2:
-        skip_connect = norm(factorized_reduce(functional.relu(x), [next(weights), next(weights)]))
-    return [
-        max_pool_3x3,
-        avg_pool_3x3,
-        skip_connect,
-        sep_conv_3x3,
-        sep_conv_5x5,
-        dil_conv_3x3,
-        dil_conv_5x5,
-    ]
+    def separable(x: Tensor) -> Tensor:
+        return convolve(convolve(x, stride, dilation=1), stride=1, dilation=1)
+
+    def dilated(x: Tensor) -> Tensor:
+        return convolve(x, stride, dilation=2)
+
+    def average(x: Tensor) -> Tensor:
+        return functional.avg_pool2d(x, 3, stride, padding=1, count_include_pad=False)
+
+    def skip(x: Tensor) -> Tensor:
+        if stride == 1:
+            return x
+        return norm(factorized_reduce(functional.relu(x), [next(weights), next(weights)]))
+
+    candidates = {
+        "max_pool_3x3": lambda x: norm(functional.max_pool2d(x, 3, stride, padding=1)),
+        "avg_pool_3x3": lambda x: norm(average(x)),
+        "sep_conv_3x3": separable,
+        "sep_conv_5x5": separable,
+        "dil_conv_3x3": dilated,
+        "dil_conv_5x5": dilated,
+        "skip_connect": skip,
+    }
+    return {name: one(x) for name, one in candidates.items() if is_active(active, name)}
+
+
+def _mix(candidates: dict[str, Tensor], alphas: Tensor, x: Tensor, stride: int) -> Tensor:
+    """Sum candidates by their weights, in the order of PRIMITIVES; without any it is 0."""
+    if not candidates:
+        return torch.zeros_like(x[:, :, ::stride, ::stride])
+    chosen = [i for i, name in enumerate(PRIMITIVES) if name in candidates]
+    return mixed_sum([candidates[PRIMITIVES[i]] for i in chosen], alphas[chosen])

@@ -11,6 +11,7 @@ from adarts_ext.arguments import naming
 from adarts_ext.data import BatchLoader, ImageDataset, split
 from adarts_ext.data.split import stratified_indices
 from adarts_ext.nn import SearchNetwork
+from adarts_ext.nn.candidates import parse_space
 from adarts_ext.nn.operation_weights import softmax_weights
 from adarts_ext.nn.selection import SELECTIONS
 from adarts_ext.runs import processes
@@ -33,8 +34,20 @@ def build_strategy(config: SearchConfig) -> Strategy:
                 "weights in each of the passes that are compared"
             )
             raise naming(ValueError(message), name, "strategy")
+    if config.unrolled and strategy.uses_validation_gradients:
+        message = (
+            f"unrolled: expected another strategy than {config.strategy}, which needs the "
+            "validation loss's gradients at the present weights"
+        )
+        raise naming(ValueError(message), "unrolled", "strategy")
     if strategy.compares_passes:
         check_comparable(config)
+    if not strategy.any_candidates and config.space != "darts":
+        message = (
+            f"space: expected darts with strategy {config.strategy}, whose weights are about all "
+            f"candidates of it, got {config.space}"
+        )
+        raise naming(ValueError(message), "space", "strategy")
     return strategy
 
 
@@ -58,6 +71,7 @@ def build_network(
     config: SearchConfig,
     dataset: ImageDataset,
     weights: Callable[[Tensor], Tensor] = softmax_weights,
+    skip_zeros: bool = False,
 ) -> SearchNetwork:
     """Make the supernet for the images and classes of a data set, with a strategy's weights."""
     return SearchNetwork(
@@ -74,6 +88,9 @@ def build_network(
         sync_batch_norm=config.sync_batch_norm,
         stem=config.stem,
         weights=weights,
+        candidates=parse_space(config.space),
+        skip_zeros=skip_zeros,
+        attention=config.attention,
     )
 
 
@@ -92,6 +109,9 @@ def make_optimizers(
         weight_decay=config.weight_decay,
         fused=True,
     )
+    if config.momentum:  # a fused step takes all of them or none: some weights may get no gradient
+        for weight in weights:
+            weight_optimizer.state[weight]["momentum_buffer"] = torch.zeros_like(weight)
     arch_optimizer = torch.optim.Adam(
         arch_parameters,
         lr=config.arch_learning_rate,

@@ -87,9 +87,12 @@ class CollapseMonitor:
             ValueError: If a shape does not fit or a parameter is not finite.
         """
         record = {**describe_architecture(network, genotype), "hessian_eigenvalue": eigenvalue}
+        operations = 2 * count_nodes(len(record["alphas_normal"]))
+        if genotype is not None:
+            operations = sum(op != "none" for op, _ in genotype.normal)
         self._history.append(record)
         judged = len(self._history) > self.warmup_epochs
-        record["collapse"] = self._signs(record) if judged else None
+        record["collapse"] = self._signs(record, operations) if judged else None
         return record
 
     @property
@@ -113,10 +116,9 @@ class CollapseMonitor:
         ]
         return max(good, default=None)
 
-    def _signs(self, record: dict[str, Any]) -> list[str]:
+    def _signs(self, record: dict[str, Any], operations: int) -> list[str]:
         signs = []
         skips, poolings = record["skip_connections_normal"], record["poolings_normal"]
-        operations = 2 * count_nodes(len(record["alphas_normal"]))
         if skips >= self.collapse_skips:
             signs.append(
                 f"{skips} of the normal cell's {operations} operations are skip connections"

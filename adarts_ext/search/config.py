@@ -7,7 +7,9 @@ from typing import ClassVar
 
 from adarts_ext.arguments import naming
 from adarts_ext.nn import SearchNetwork
+from adarts_ext.nn.attention import ATTENTIONS
 from adarts_ext.nn.backend import BACKENDS
+from adarts_ext.nn.candidates import parse_space
 from adarts_ext.nn.recompute import MEMORY_MODES
 from adarts_ext.nn.selection import SELECTIONS
 from adarts_ext.runs.options import RunConfig, check_range, defaults_of, one_of
@@ -26,6 +28,8 @@ class SearchConfig(RunConfig):
         strategy: what the search does beside training weights and alphas in turn: names of
             strategies set apart by commas, or FILE.py:CLASS for one of your own, a file that is
             run.
+        space: which candidates an edge has: darts (all eight), s2 or s3 (those of R-DARTS), or
+            names of candidates set apart by commas.
         init_channels: channels of the first cells, C.
         layers: number of cells, at least 3; those at a third and at two thirds are reduction cells.
         steps: nodes of a cell.
@@ -34,6 +38,8 @@ class SearchConfig(RunConfig):
         selection: which channels go through them: attention (the most attended), first (and
             shuffled after it), random, all, first-unshuffled, and attention-random and
             attention-all, where the attention weighs the channels but does not choose them.
+        attention: how the attention is made, where the selection has one: cbam (of averages and
+            maxima, through a hidden layer, as in ADARTS) or eca (a convolution over the averages).
         edge_normalization: weigh the edges into a node by betas.
         backend: fused (the compiled operators) or reference (plain torch).
         memory: store what the backward pass needs, or recompute it, which is slower and takes
@@ -80,11 +86,13 @@ class SearchConfig(RunConfig):
     free_options: ClassVar[tuple[str, ...]] = (*RunConfig.free_options, "memory")
 
     strategy: str = "adarts"
+    space: str = "darts"
     init_channels: int = NETWORK["init_channels"]
     layers: int = NETWORK["layers"]
     steps: int = NETWORK["steps"]
     proportion: int = NETWORK["proportion"]
     selection: str = one_of(NETWORK["selection"], SELECTIONS)
+    attention: str = one_of(NETWORK["attention"], ATTENTIONS)
     edge_normalization: bool = NETWORK["edge_normalization"]
     backend: str = one_of(NETWORK["backend"], BACKENDS)
     memory: str = one_of(NETWORK["memory"], MEMORY_MODES)
@@ -110,9 +118,11 @@ class SearchConfig(RunConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         parse_strategy(self.strategy)
+        parse_space(self.space)
         selection = SELECTIONS[self.selection]
-        # The attention has half as many channels within as it weighs.
-        check_range("init_channels", self.init_channels, 2 if selection.attention else 1)
+        # CBAM's attention has half as many channels within as it weighs.
+        by_cbam = selection.attention and self.attention == "cbam"
+        check_range("init_channels", self.init_channels, 2 if by_cbam else 1)
         for name in ("steps", "proportion", "epochs", "batch_size", "collapse_skips"):
             check_range(name, getattr(self, name), 1)
         check_range("layers", self.layers, 3)
@@ -159,4 +169,6 @@ class SearchConfig(RunConfig):
         """Return the options that others leave without an effect, each with the reason."""
         if SELECTIONS[self.selection].channels == "all" and self.proportion != 1:
             return {"proportion": f"selection {self.selection} takes all channels"}
+        if self.attention != "cbam" and not SELECTIONS[self.selection].attention:
+            return {"attention": f"selection {self.selection} has no attention"}
         return {}

@@ -143,7 +143,7 @@ def prepare(config: SearchConfig, data: ImageDataset) -> tuple[SearchState, Batc
     train_loader, validation_loader, evaluation_loader = make_loaders(config, data, device)
     torch.manual_seed(config.seed)
     strategy = build_strategy(config).to(device)
-    network = build_network(config, data, strategy.weights).to(device)
+    network = build_network(config, data, strategy.weights, strategy.skips_zeros).to(device)
     set_precision(network, config.precision)
     optimizers = make_optimizers(config, network.flat_parameters(), network.arch_parameters())
     state = SearchState(network, *optimizers, train_loader, validation_loader, strategy)
@@ -189,7 +189,7 @@ def _search(
             strategy.after_epoch(network, training.epoch)
             genotype = strategy.genotype(network)
             if processes.is_first():
-                genotype.save(genotype_file(folder, training.epoch))
+                genotype.save(epoch_genotype_file(folder, training.epoch))
             entry = {
                 "epoch": training.epoch,
                 "learning_rate": learning_rate,
@@ -208,7 +208,7 @@ def _search(
     genotype, genotype_epoch = strategy.genotype(network), len(history)
     if must_stop(config, monitor):
         genotype_epoch = monitor.last_good_epoch
-        file = genotype_file(folder, genotype_epoch)
+        file = epoch_genotype_file(folder, genotype_epoch)
         genotype = processes.from_first(lambda: Genotype.load(file))
     result = SearchResult(
         folder=folder,
@@ -230,7 +230,7 @@ def _search(
     return result
 
 
-def genotype_file(folder: Path, epoch: int) -> Path:
+def epoch_genotype_file(folder: Path, epoch: int) -> Path:
     """Return the file with the genotype after an epoch, counted from 1."""
     return folder / GENOTYPES_FOLDER / f"epoch-{epoch:04d}.json"
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -40,9 +42,15 @@ class Passes:
         self.state = state
         self.config = config
         memory = shared_memory(device)
-        self.train_weights = processes.graphed(self._train_weights, memory)
-        self.train_architecture = processes.graphed(self._train_architecture, memory)
-        self.forward = processes.graphed(state.network, memory)
+
+        def graphed(function: Callable[..., Any]) -> Callable[..., Any]:
+            if state.network.skip_zeros:  # what a pass computes hangs on values of tensors
+                return function
+            return processes.graphed(function, memory)
+
+        self.train_weights = graphed(self._train_weights)
+        self.train_architecture = graphed(self._train_architecture)
+        self.forward = graphed(state.network)
 
     def _train_weights(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         state, batch = self.state, (images, labels)
@@ -57,9 +65,19 @@ class Passes:
         return loss, logits
 
     def _train_architecture(self, *parts: Tensor) -> Tensor:
-        network, weight_optimizer = self.state.network, self.state.weight_optimizer
-        batches = [parts[:2], parts[2:]] if self.config.unrolled else [parts]
-        find = second_order_gradient if self.config.unrolled else first_order_gradient
-        loss, gradient = find(network, weight_optimizer, *batches, self.state.strategy.loss)
+        network, strategy = self.state.network, self.state.strategy
+        weight_optimizer = self.state.weight_optimizer
+        if self.config.unrolled:
+            loss, gradient = second_order_gradient(
+                network, weight_optimizer, parts[:2], parts[2:], strategy.loss
+            )
+        else:
+            after_backward = None
+            if strategy.uses_validation_gradients:
+                parameters = trained_by(weight_optimizer)
+                after_backward = partial(strategy.after_architecture_backward, network, parameters)
+            loss, gradient = first_order_gradient(
+                network, weight_optimizer, parts, strategy.loss, after_backward
+            )
         architecture_step(self.state.arch_optimizer, network.arch_parameters(), gradient)
         return loss

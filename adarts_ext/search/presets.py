@@ -58,4 +58,5 @@ PRESETS = {
     "drnas-kl": replace(DRNAS, strategy="drnas-kl", arch_weight_decay=0.0),
     "beta-darts": replace(DARTS, strategy="beta-darts"),
     "lambda-darts": replace(DARTS, strategy="lambda-darts"),
+    "oles": replace(DARTS, strategy="oles"),
 }

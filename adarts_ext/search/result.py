@@ -109,7 +109,8 @@ def agreement(genotypes: Sequence[Genotype]) -> float:
     """Return what part of their edges two genotypes have in common, on average over all pairs.
 
     An edge is the same in two genotypes if it has the same operation from the same source into the
-    same node of the same cell; in which order a node's two edges are listed does not matter.
+    same node of the same cell; in which order a node's two edges are listed does not matter, and
+    ``none`` is no edge. Where two genotypes have other numbers of edges it is a part of the mean.
 
     Args:
         genotypes: Two or more, with as many nodes.
@@ -127,10 +128,13 @@ def agreement(genotypes: Sequence[Genotype]) -> float:
             (cell, place // 2, *edge)
             for cell in ("normal", "reduce")
             for place, edge in enumerate(getattr(genotype, cell))
+            if edge[0] != "none"
         }
         for genotype in genotypes
     ]
-    shares = [len(one & other) / len(one) for one, other in combinations(edges, 2)]
+    shares = [
+        2 * len(one & other) / (len(one) + len(other)) for one, other in combinations(edges, 2)
+    ]
     return statistics.mean(shares)
 
 

@@ -10,6 +10,7 @@ import torch
 from adarts_ext.data import BatchLoader
 from adarts_ext.nn import SearchNetwork
 from adarts_ext.runs.checkpoint import RunState
+from adarts_ext.search.step import trained_by
 from adarts_ext.strategies import Strategy
 
 
@@ -34,6 +35,9 @@ class SearchState(RunState):
     train_loader: BatchLoader
     validation_loader: BatchLoader
     strategy: Strategy = field(default_factory=Strategy)
+
+    def __post_init__(self) -> None:
+        self.strategy.begin(self.network, trained_by(self.weight_optimizer))
 
     def parts(self) -> dict[str, Any]:
         """Return the parts of the run by name; a strategy that keeps nothing is none."""

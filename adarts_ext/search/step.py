@@ -50,7 +50,8 @@ def weight_step(
         logits = network(images) if weights is None else network(images, weights.detach())
         loss = cross_entropy(logits, labels)
         # In place: the gradients of the flat weights are what those of the layers are views of.
-        optimizer.zero_grad(set_to_none=not isinstance(network, SearchNetwork))
+        flat = isinstance(network, SearchNetwork) and not network.skip_zeros
+        optimizer.zero_grad(set_to_none=not flat)
         loss.backward()
         if after_backward is not None:
             after_backward(trained_by(optimizer))
@@ -74,6 +75,7 @@ def first_order_gradient(
     weight_optimizer: torch.optim.SGD,
     validation_batch: Batch,
     extra_loss: ExtraLoss | None = None,
+    after_backward: Callable[[Sequence[Tensor]], None] | None = None,
 ) -> tuple[Tensor, list[Tensor]]:
     """Return the gradient of the validation loss in alphas and betas at the present weights.
 
@@ -85,14 +87,22 @@ def first_order_gradient(
         weight_optimizer: SGD on the weights, as in :func:`weight_step`.
         validation_batch: A batch of the half that trains alphas and betas.
         extra_loss: What is added to the validation loss, if anything.
+        after_backward: What is done with the gradients in the weights that the optimizer trains;
+            None if those are not wanted.
 
     Returns:
         The validation loss with what is added, a scalar in nats, and one gradient for each of
         ``network.arch_parameters()``.
     """
-    with without_gradient(trained_by(weight_optimizer)):
+    weights, arch = trained_by(weight_optimizer), network.arch_parameters()
+    if after_backward is not None:
         loss = _loss(network, validation_batch, extra_loss)
-        gradient = _gradient(loss, network.arch_parameters())
+        gradient = _gradient(loss, [*arch, *weights])
+        after_backward(gradient[len(arch) :])
+        return loss.detach(), gradient[: len(arch)]
+    with without_gradient(weights):
+        loss = _loss(network, validation_batch, extra_loss)
+        gradient = _gradient(loss, arch)
     return loss.detach(), gradient
 
 

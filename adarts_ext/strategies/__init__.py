@@ -7,6 +7,7 @@ from adarts_ext.strategies.drnas import DrNas, DrNasKl
 from adarts_ext.strategies.fair_darts import FairDarts
 from adarts_ext.strategies.gdas import Gdas
 from adarts_ext.strategies.lambda_darts import LambdaDarts
+from adarts_ext.strategies.oles import Oles
 from adarts_ext.strategies.sdarts_adv import SdartsAdv
 from adarts_ext.strategies.sdarts_rs import SdartsRs
 from adarts_ext.strategies.strategy import Strategy
@@ -20,6 +21,7 @@ __all__ = [
     "FairDarts",
     "Gdas",
     "LambdaDarts",
+    "Oles",
     "SdartsAdv",
     "SdartsRs",
     "Strategy",

@@ -45,10 +45,18 @@ class Combined(Strategy):
         self.parts = nn.ModuleList(strategies.values())
         self.draws_weights = any(part.draws_weights for part in self.parts)
         self.compares_passes = any(part.compares_passes for part in self.parts)
+        self.skips_zeros = any(part.skips_zeros for part in self.parts)
+        self.any_candidates = all(part.any_candidates for part in self.parts)
+        self.uses_validation_gradients = any(part.uses_validation_gradients for part in self.parts)
 
     def weights(self, alphas: Tensor) -> Tensor:
         """Return those of the part that says them."""
         return self._single("weights").weights(alphas)
+
+    def begin(self, network: SearchNetwork, parameters: Sequence[Tensor]) -> None:
+        """Call that of all parts."""
+        for part in self.parts:
+            part.begin(network, parameters)
 
     def begin_epoch(self, epoch: int, epochs: int) -> None:
         """Begin it in all parts."""
@@ -60,6 +68,13 @@ class Combined(Strategy):
         losses = [part.loss(network) for part in self.parts]
         found = [loss for loss in losses if loss is not None]
         return sum(found[1:], found[0]) if found else None
+
+    def after_architecture_backward(
+        self, network: SearchNetwork, parameters: Sequence[Tensor], gradients: Sequence[Tensor]
+    ) -> None:
+        """Call that of all parts."""
+        for part in self.parts:
+            part.after_architecture_backward(network, parameters, gradients)
 
     def layer_weights(
         self, network: SearchNetwork, batch: tuple[Tensor, Tensor], parameters: Sequence[Tensor]

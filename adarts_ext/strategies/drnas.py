@@ -23,6 +23,7 @@ class DrNas(Strategy):
     fewer candidates and more channels, is not made.
     """
 
+    any_candidates = False
     draws_weights = True
 
     def weights(self, alphas: Tensor) -> Tensor:

@@ -16,11 +16,14 @@ class FairDarts(Strategy):
 
     ``w = sigmoid(alpha)``, and ``L_val - 10 * mean((w - 1/2)^2)`` over all candidates of both kinds
     of cell. FairDARTS has no ``none``: here its weight is 0, which is the same, and it has no part
-    in the mean. Every node keeps the two edges of the largest weights; FairDARTS
-    keeps of them those above 0.85 only, so that a node may have fewer.
+    in the mean. Every node keeps the two edges of the largest weights, and of these those of at
+    least 0.85: a node may have fewer, or is left out. Where no edge of a cell weighs as much, as in
+    early epochs, all nodes keep two.
     """
 
+    any_candidates = False
     factor = 10.0
+    threshold = 0.85
 
     def weights(self, alphas: Tensor) -> Tensor:
         """Return the sigmoids, and 0 for ``none``."""
@@ -32,11 +35,12 @@ class FairDarts(Strategy):
         return -self.factor * (without_none(alphas).sigmoid() - 0.5).square().mean()
 
     def genotype(self, network: SearchNetwork) -> Genotype:
-        """Derive the genotype of the largest sigmoids."""
+        """Derive the genotype of the largest sigmoids that are above the threshold."""
         return derive(
             network.alphas_normal,
             network.alphas_reduce,
             network.betas_normal,
             network.betas_reduce,
             activation="sigmoid",
+            threshold=self.threshold,
         )

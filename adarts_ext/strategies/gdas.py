@@ -16,11 +16,12 @@ class Gdas(Strategy):
     that of the largest p; as in the authors' code the others get none. tau falls linearly from 10
     in the first epoch to 0.1 in the last.
 
-    All candidates are computed here: those that are not drawn count in the BatchNorms' statistics,
-    and momentum and weight decay move their weights.
+    Nothing but the candidate that is drawn is computed. The others' BatchNorms see no batch, and
+    their weights get no gradient, so that neither momentum nor weight decay moves them.
     """
 
     draws_weights = True
+    skips_zeros = True
     highest, lowest = 10.0, 0.1  # tau
 
     def __init__(self) -> None:

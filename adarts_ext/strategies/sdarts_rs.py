@@ -20,6 +20,7 @@ class SdartsRs(Strategy):
     The step of the alphas is that of DARTS.
     """
 
+    any_candidates = False
     needs_softmax = True
     smallest, largest = 0.03, 0.3  # epsilon
 

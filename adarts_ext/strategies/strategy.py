@@ -26,6 +26,12 @@ class Strategy(nn.Module):
         draws_weights: Whether :meth:`weights` draws at random, so that two passes differ.
         compares_passes: Whether it takes differences of passes, which must not draw then and need
             the precision of float32.
+        skips_zeros: Whether a candidate that weighs exactly 0 is left out of the pass, as
+            ``skip_zeros`` of :class:`SearchNetwork`: not computed, without statistics or gradient.
+            Values of the weights are then read in every pass, and no step is a CUDA graph.
+        any_candidates: Whether it searches among any candidates, or in DARTS's space only.
+        uses_validation_gradients: Whether :meth:`after_architecture_backward` is to be called, for
+            which the step of the alphas computes the gradients of the layers' weights too.
         needs_softmax: Whether it is about weights by softmax, and so does not go together with a
             strategy that has others.
 
@@ -41,6 +47,9 @@ class Strategy(nn.Module):
 
     draws_weights: ClassVar[bool] = False
     compares_passes: ClassVar[bool] = False
+    skips_zeros: ClassVar[bool] = False
+    any_candidates: ClassVar[bool] = True
+    uses_validation_gradients: ClassVar[bool] = False
     needs_softmax: ClassVar[bool] = False
 
     def register_number(self, name: str, value: float) -> None:
@@ -62,6 +71,16 @@ class Strategy(nn.Module):
         """
         return softmax_weights(alphas)
 
+    def begin(self, network: SearchNetwork, parameters: Sequence[Tensor]) -> None:
+        """Make the tensors that are as large as something of the network (``register_buffer``).
+
+        Called once, before the first step and before a checkpoint is put back.
+
+        Args:
+            network: The supernet.
+            parameters: The layers' weights, as the optimizer has them.
+        """
+
     def begin_epoch(self, epoch: int, epochs: int) -> None:
         """Set what hangs on the epoch; called again when a run goes on in the middle of one.
 
@@ -75,6 +94,17 @@ class Strategy(nn.Module):
 
         Args:
             network: The supernet; gradients go to its ``arch_parameters()``.
+        """
+
+    def after_architecture_backward(
+        self, network: SearchNetwork, parameters: Sequence[Tensor], gradients: Sequence[Tensor]
+    ) -> None:
+        """Look at the validation loss's gradients in the layers' weights, before the alphas' step.
+
+        Args:
+            network: The supernet, in training mode.
+            parameters: The layers' weights, as the optimizer has them.
+            gradients: One for each of them.
         """
 
     def layer_weights(

@@ -84,13 +84,13 @@ void finish_norms(const Group<T>& group, Half half) {
   const Sizes& z = group.sizes;
   const int64_t c = z.selected, rows = moment_rows(c);
   for (int e = 0; e < group.edges; ++e)
-    for (int norm = 0; norm < norms(group.edge[e].stride); ++norm) {
-      if (!in_half(norm, half)) continue;
+    for (int norm = 0; norm < kNorms; ++norm) {
+      if (!in_half(norm, half) || !group.edge[e].active.has_norm(norm)) continue;
       for (int64_t a = 0; a < c; ++a) {
         const int64_t row = norm * 2 * c + a;
         const Moments moments(row_sum(group.partial, group.parts, rows, e, row),
                               row_sum(group.partial, group.parts, rows, e, row + c), z.count());
-        put_statistics(group.edge[e].norms + norm * kStatistics * c + a, c, moments, z.eps);
+        put_statistics(group.edge[e].statistics(norm, c, a), c, moments, z.eps);
       }
     }
 }
@@ -108,9 +108,10 @@ void finish_sums(const FinishSums<T>& finish) {
     double to_beta = row_sum(group.partial, group.parts, rows, e, kSums * c);
     for (int operation = 0; operation < kOperations; ++operation) {
       double sum = 0;  // of g * (output of the operation)
-      for (int64_t a = 0; operation != kNone && a < c; ++a)
-        sum += operation_sum(edge, c, operation, a);
-      to_beta += double(edge.alphas[operation]) * sum;
+      if (operation != kNone && edge.active.has(operation)) {
+        for (int64_t a = 0; a < c; ++a) sum += operation_sum(edge, c, operation, a);
+        to_beta += double(edge.alphas[operation]) * sum;
+      }
       if (finish.grad_alphas[e] != nullptr) finish.grad_alphas[e][operation] = A(beta * sum);
     }
     if (finish.grad_beta[e] != nullptr) *finish.grad_beta[e] = A(to_beta);

@@ -45,21 +45,23 @@ STABLE_TORCH_LIBRARY(ADARTS_NAMESPACE, m) {
 
   // Image blocks, see csrc/cell.h. The groups are names of torch.distributed's, empty for this
   // process alone: those that choose channels together, and the `processes` that share statistics.
-  // `stored` is empty unless `store`; `norms` are given where
+  // `active` is a mask for each edge, bit o for candidate o; the others
+  // have no weights and no statistics. `stored` is empty unless `store`; `norms` are given where
   // the running statistics are used, and then no others are returned.
   m.def(
       "search_cell(Tensor[] states, Tensor weights, Tensor alphas, Tensor? betas, Tensor? index, "
       "Tensor? norms, SymInt batch, int stride, int selected, int hidden, int nodes, "
-      "int[] sources, int[] targets, bool shuffle, bool store, float eps, str scores_group, "
-      "str norms_group, int processes) -> "
+      "int[] sources, int[] targets, bool shuffle, int[] active, int taps, bool store, float eps, "
+      "str scores_group, str norms_group, int processes) -> "
       "(Tensor nodes, Tensor[] stored, Tensor norms, Tensor scores, Tensor index, Tensor maps, "
       "Tensor pools, Tensor position)");
   m.def(
       "search_cell_backward(Tensor grad, Tensor[] states, Tensor nodes, Tensor weights, "
       "Tensor alphas, Tensor? betas, Tensor[] stored, Tensor norms, Tensor scores, Tensor maps, "
       "Tensor pools, Tensor position, SymInt batch, int stride, int selected, int hidden, "
-      "int[] sources, int[] targets, bool training, float eps, bool[] needs_states, "
-      "bool needs_weights, bool needs_alphas, bool needs_betas, str norms_group, int processes) -> "
+      "int[] sources, int[] targets, int[] active, int taps, bool training, float eps, "
+      "bool[] needs_states, bool needs_weights, bool needs_alphas, bool needs_betas, str "
+      "norms_group, int processes) -> "
       "Tensor[]");
 
   m.def(

@@ -1,11 +1,11 @@
-"""The channel attention module: equation, names, gradients and argument checks."""
+"""The channel attention modules: equation, names, gradients and argument checks."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
-from adarts_ext.nn import ChannelAttention
+from adarts_ext.nn import ChannelAttention, EfficientChannelAttention
 
 BACKENDS = ["fused", "reference"]
 
@@ -59,3 +59,33 @@ def test_impossible_arguments_are_refused(arguments, message):
 def test_an_input_of_another_shape_is_refused():
     with pytest.raises(ValueError, match=r"expected \(N, 4, H, W\), got shape \(2, 3, 8, 8\)"):
         ChannelAttention(4)(torch.zeros(2, 3, 8, 8))
+
+
+def test_the_efficient_scores_follow_the_equation():
+    attention = EfficientChannelAttention(8).double()
+    x = torch.randn(4, 8, 5, 7, dtype=torch.float64)
+    weight = attention.conv.weight.flatten().tolist()
+    assert len(weight) == 3
+    expected = torch.empty(4, 8, dtype=torch.float64)
+    for image in range(4):
+        averages = [0.0, *(plane.mean().item() for plane in x[image]), 0.0]
+        for channel in range(8):
+            around = averages[channel : channel + 3]
+            logit = torch.tensor(sum(w * a for w, a in zip(weight, around, strict=True)))
+            expected[image, channel] = 1 / (1 + torch.exp(-logit))
+    torch.testing.assert_close(attention(x), expected, rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("channels", "taps"), [(1, 1), (4, 1), (8, 3), (64, 3), (128, 5), (256, 5)]
+)
+def test_the_taps_grow_with_the_logarithm_of_the_channels(channels, taps):
+    weights = EfficientChannelAttention(channels).state_dict()
+    assert {name: tuple(w.shape) for name, w in weights.items()} == {"conv.weight": (1, 1, taps)}
+
+
+def test_what_the_efficient_attention_refuses():
+    with pytest.raises(ValueError, match="channels must be at least 1, got 0"):
+        EfficientChannelAttention(0)
+    with pytest.raises(ValueError, match=r"expected \(N, 4, H, W\), got shape \(2, 3, 8, 8\)"):
+        EfficientChannelAttention(4)(torch.zeros(2, 3, 8, 8))

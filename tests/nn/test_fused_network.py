@@ -33,6 +33,8 @@ CASES = {
     "first-unshuffled": {"selection": "first-unshuffled", "batch": 5},
     "attention-random": {"selection": "attention-random", "batch": 5},
     "attention-all": {"selection": "attention-all", "batch": 3},
+    "eca": {"attention": "eca", "batch": 5},
+    "eca, all": {"attention": "eca", "selection": "attention-all", "batch": 3},
     "K = 1": {"proportion": 1, "init_channels": 4, "batch": 2},
     "K = 2": {"proportion": 2, "batch": 1, "size": (32, 16)},
     "K = 8": {"proportion": 8, "batch": 1, "size": (64, 64)},

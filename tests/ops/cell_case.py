@@ -16,7 +16,7 @@ from adarts_ext.ops import CellLayout, CellOutput, from_image_blocks, to_image_b
 class CellCase:
     """A cell and its operands as float64 feature maps and weights, drawn by ``seed``.
 
-    Every node takes all earlier states. ``hidden`` is 0 for a cell without attention.
+    Every node takes all earlier states. ``hidden`` and ``taps`` are 0 for a cell without attention.
     """
 
     batch: int = 5
@@ -29,6 +29,8 @@ class CellCase:
     size: tuple[int, int] = (6, 4)  # of the nodes
     shuffle: bool = False
     normalized: bool = True
+    active: tuple[int, ...] = ()
+    taps: int = 0
     seed: int = 0
     layout: CellLayout = field(init=False)
     states: list[Tensor] = field(init=False)
@@ -49,6 +51,8 @@ class CellCase:
             sources,
             targets,
             self.shuffle,
+            self.active,
+            self.taps,
         )
         generator = torch.Generator().manual_seed(seed_of_run(self.seed))
 
@@ -106,7 +110,9 @@ def run(
     named = {f"state {i}": state for i, state in enumerate(states)}
     named |= {f"weight {i}": weight for i, weight in enumerate(weights)}
     named |= {"alphas": alphas} | ({} if betas is None else {"betas": betas})
-    gradients = torch.autograd.grad(nodes, list(named.values()), case.direction.to(dtype))
+    gradients = torch.autograd.grad(
+        nodes, list(named.values()), case.direction.to(dtype), materialize_grads=True
+    )
     found = {f"gradient of {name}": g for name, g in zip(named, gradients, strict=True)}
     return {"nodes": nodes.detach(), "norms": out.norms, "index": out.index} | found
 

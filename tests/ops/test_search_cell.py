@@ -16,6 +16,7 @@ SELECTIONS = {
     "attention": {},
     "first": {"hidden": 0, "shuffle": True},
     "random": {"hidden": 0},
+    "attention by taps": {"hidden": 0, "taps": 3},
 }
 CASES = {
     "one image": {"batch": 1},
@@ -31,6 +32,8 @@ CASES = {
     "more channels than a tile": {"channels": 24, "selected": 24, "steps": 1, "batch": 3},
     "one pixel": {"size": (1, 1), "stride": 2},
     "a row": {"size": (1, 9)},
+    "one tap": {"hidden": 0, "taps": 1, "stride": 2},
+    "more taps than channels": {"hidden": 0, "taps": 19, "batch": 17},
     "a wide plane": {"size": (3, 33), "stride": 2, "steps": 1, "batch": 2},
     "no betas": {"normalized": False, "stride": 2},
     "more than eight edges into a node": {
@@ -44,7 +47,7 @@ CASES = {
 
 
 def given_index(case: CellCase):
-    return None if case.hidden else case.index()
+    return None if case.layout.attends else case.index()
 
 
 @pytest.mark.usefixtures("device")

@@ -23,15 +23,24 @@ def operator_arguments(case: CellCase, training: bool, store: bool, requires_gra
             [torch.cat([weight.flatten() for weight in case.weights]), case.alphas, case.betas],
         )
     )
-    index = None if case.hidden else case.index()
+    index = None if case.layout.attends else case.index()
     norms = None if training else case.norms()
-    return states, *weights, index, norms, *case.layout, store, 1e-5, *ALONE
+    layout = case.layout._replace(active=case.layout.edge_active())
+    return states, *weights, index, norms, *layout, store, 1e-5, *ALONE
 
 
 @pytest.mark.usefixtures("torch_device")
 @pytest.mark.parametrize("store", [True, False])
 @pytest.mark.parametrize("training", [True, False])
-@pytest.mark.parametrize("choices", [{}, {"stride": 2, "hidden": 0, "shuffle": True}])
+@pytest.mark.parametrize(
+    "choices",
+    [
+        {},
+        {"stride": 2, "hidden": 0, "shuffle": True},
+        {"stride": 2, "active": (0b10010010, 8)},
+        {"stride": 2, "hidden": 0, "taps": 3},
+    ],
+)
 def test_operator_contract(choices, training, store):
     case = CellCase(**SMALL | choices)
     operator = torch.ops.adarts_ext.search_cell
@@ -40,7 +49,7 @@ def test_operator_contract(choices, training, store):
     nodes, stored, norms, scores, _, maps, pools, position = operator(*arguments)
     states, weights, alphas, betas, _, given, *_ = arguments
     norms = norms if training else given
-    batch, stride, selected, hidden, _, sources, targets, _ = case.layout
+    batch, stride, selected, hidden, _, sources, targets, _, _, taps = case.layout
     for needed in [([True, True], True, True, True), ([False, True], False, True, False)]:
         torch.library.opcheck(
             torch.ops.adarts_ext.search_cell_backward,
@@ -63,6 +72,8 @@ def test_operator_contract(choices, training, store):
                 hidden,
                 sources,
                 targets,
+                case.layout.edge_active(),
+                taps,
                 training,
                 1e-5,
                 *needed,
@@ -162,6 +173,12 @@ INDEX = torch.zeros(2, 2, dtype=torch.int64)
         ({"layout": LAYOUT._replace(stride=3)}, ValueError, "stride is 3, expected 1 or 2"),
         ({"layout": LAYOUT._replace(selected=3)}, ValueError, "expected a divisor of 4 channels"),
         ({"layout": LAYOUT._replace(hidden=-1)}, ValueError, "hidden is -1, expected at least 0"),
+        (
+            {"layout": LAYOUT._replace(taps=3)},
+            ValueError,
+            "taps is 3 and layout.hidden 2, expected",
+        ),
+        ({"layout": LAYOUT._replace(hidden=0, taps=2)}, ValueError, "taps is 2 .* an odd"),
         ({"layout": LAYOUT._replace(nodes=2)}, ValueError, "an edge into each of 2 nodes"),
         ({"layout": LAYOUT._replace(sources=(0,))}, ValueError, "one of each for every edge"),
         ({"layout": LAYOUT._replace(sources=(0, 2))}, ValueError, "one of 2 inputs or an earlier"),

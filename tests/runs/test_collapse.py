@@ -91,6 +91,12 @@ def test_of_the_published_cells_that_of_first_order_darts_alone_is_judged_collap
 def test_a_normal_cell_without_weights_is_a_sign_and_a_reduction_cell_is_not():
     poolings = normal_cell(*["max_pool_3x3", "avg_pool_3x3"] * 3, *["skip_connect"] * 2)
     sign = "no operation of the normal cell has weights"
+    fewer = Genotype(
+        (("skip_connect", 0), ("none", 1), ("max_pool_3x3", 2), ("none", 0)),
+        (2, 3),
+        *((("sep_conv_3x3", 0), ("sep_conv_3x3", 1)) * 2, (2, 3)),
+    )
+    assert sign in CollapseMonitor().observe(supernet(KNOWN["DARTS_V2"]), None, fewer)["collapse"]
     assert CollapseMonitor().observe(supernet(poolings))["collapse"] == [sign]
     good = with_skips(0)
     swapped = dataclasses.replace(good, reduce=poolings.normal)

@@ -24,6 +24,7 @@ PUBLISHED = {
     "drnas-kl": (64, 50, 10, 0.1, 0.0, 6e-4, 6, "first", False),
     "beta-darts": DARTS,
     "lambda-darts": DARTS,
+    "oles": DARTS,
 }
 OTHERWISE = {
     "fair-darts": {"arch_beta1": 0.9},

@@ -33,6 +33,7 @@ WAYS = {
     "fair-darts": {"strategy": "fair-darts"},
     "sdarts-adv": {"strategy": "sdarts-adv"},
     "lambda-darts": {"strategy": "lambda-darts", "selection": "all", "layers": 4},
+    "oles": {"strategy": "oles", "selection": "all"},
     "sdarts-rs,beta-darts": {"strategy": "sdarts-rs,beta-darts"},
 }
 
@@ -60,6 +61,7 @@ def memory_of(state):
         *state.network.parameters(),
         *state.network.arch_parameters(),
         *state.network.buffers(),
+        *state.strategy.buffers(),
         *kept,
     ]
 

@@ -9,7 +9,9 @@ from torch import nn
 from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 
-from adarts_ext.nn import SearchNetwork
+from adarts_ext.nn import OperationWeights, SearchNetwork
+from adarts_ext.search import SearchConfig
+from adarts_ext.search.build import make_optimizers
 from adarts_ext.search.step import (
     architecture_step,
     first_order_gradient,
@@ -316,3 +318,19 @@ def test_the_first_order_pass_counts_in_the_running_statistics_as_in_darts(smoot
     before = network.norm.running_mean.clone()
     first_order_gradient(network, sgd(network), VALIDATION)
     assert not torch.equal(network.norm.running_mean, before)
+
+
+def test_a_step_moves_nothing_of_a_candidate_that_is_left_out():
+    network = SearchNetwork(4, 3, 3, steps=1, in_channels=1, proportion=2, skip_zeros=True)
+    config = SearchConfig(momentum=0.9, weight_decay=0.1)
+    optimizer, _ = make_optimizers(config, network.flat_parameters(), network.arch_parameters())
+    batch = torch.randn(4, 1, 16, 16), torch.arange(4) % 3
+    moved = []
+    for drawn in (4, 7, 4):  # sep_conv_3x3, dil_conv_5x5
+        before = copy.deepcopy(network.state_dict())
+        weights = torch.eye(8)[drawn].expand(2, 8)
+        weight_step(network, optimizer, batch, 5.0, OperationWeights(weights, weights))
+        after = network.state_dict()
+        names = {name for name in after if not torch.equal(before[name], after[name])}
+        moved.append({name.split("_ops.")[2][0] for name in names if name.count("_ops.") == 2})
+    assert moved == [{"4"}, {"7"}, {"4"}]

@@ -179,6 +179,8 @@ def test_agreement_is_the_mean_share_of_equal_edges():
     assert agreement([one, other_node]) == 6 / 8
     assert agreement([one, other_op]) == 7 / 8
     assert agreement([one, turned, other_op]) == pytest.approx((1 + 7 / 8 + 7 / 8) / 3)
+    fewer = genotype(("none", 0), *CELL[1:])  # three of its edges, and four of the other cell
+    assert agreement([one, fewer]) == pytest.approx(14 / 15)
     assert (count(one, ("skip_connect",)), count(one, ("max_pool_3x3", "avg_pool_3x3"))) == (2, 4)
 
 

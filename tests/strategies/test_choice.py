@@ -121,8 +121,18 @@ def test_fair_darts_keeps_the_edges_of_the_largest_sigmoids(network):
         network.alphas_normal[2, 1:] -= 3.0
         network.alphas_normal[4] = 1.0
         network.betas_normal.zero_()
+        network.alphas_normal[0, PRIMITIVES.index("skip_connect")] = 1.0
     assert [source for _, source in network.genotype().normal[2:]] == [1, 0]
-    assert FairDarts().genotype(network).normal[2:] == (("sep_conv_3x3", 1), ("max_pool_3x3", 2))
+    strategy = FairDarts()
+    strategy.threshold = 0.7  # sigmoid(1) is 0.73, sigmoid(2) is 0.88
+    genotype = strategy.genotype(network)
+    assert genotype.normal[2:] == (("sep_conv_3x3", 1), ("max_pool_3x3", 2))
+    assert genotype.normal[:2] == (("skip_connect", 0), ("none", 1))  # sigmoid(0) is 0.5
+    assert genotype.normal_concat == (2, 3)
+    parameters = [network.alphas_normal, network.alphas_reduce]
+    parameters += [network.betas_normal, network.betas_reduce]
+    assert genotype.reduce == derive(*parameters, activation="sigmoid").reduce  # it stays whole
+    assert FairDarts().genotype(network).normal[2:] == (("sep_conv_3x3", 1), ("none", 2))
 
 
 def test_drnas_ranks_edges_without_none(network):

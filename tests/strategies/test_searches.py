@@ -18,6 +18,7 @@ from torch import distributed
 from adarts_ext.cli import main
 from adarts_ext.files import read_json
 from adarts_ext.genotype import Genotype
+from adarts_ext.nn.candidates import parse_space
 from adarts_ext.runs.checkpoint import load_checkpoint
 from adarts_ext.runs.epochs import Epochs
 from adarts_ext.search import PRESETS, SearchConfig, loop, search
@@ -78,6 +79,31 @@ def test_a_search_ends_and_goes_on_to_the_very_same_bits(name, images, tmp_path)
     assert again.genotype == whole.genotype
     assert whole.epochs == 2
     assert_same_run(tmp_path / "again", tmp_path / "whole")
+
+
+@pytest.mark.parametrize("space", ["s2", "none, max_pool_3x3,dil_conv_5x5"])
+def test_a_search_among_few_candidates(space, images, tmp_path):
+    config = small(images, "darts", strategy="gdas", space=space)
+    whole = search(config, tmp_path / "whole")
+    candidates = parse_space(space)
+    with interrupted_in(2, loop), pytest.raises(KeyboardInterrupt):
+        search(config, tmp_path / "again")
+    search(config, tmp_path / "again", resume=True)
+    assert_same_run(tmp_path / "again", tmp_path / "whole")
+    edges = (*whole.genotype.normal, *whole.genotype.reduce)
+    assert {operation for operation, _ in edges} <= set(candidates)
+    for entry in read_history(tmp_path / "whole"):
+        weights = torch.tensor(entry["alphas_normal"])
+        assert (weights > 0).sum(-1).eq(len(candidates)).all()
+        assert torch.allclose(weights.sum(-1), torch.ones(len(weights)))
+
+
+@pytest.mark.parametrize("name", ["drnas", "fair-darts", "sdarts-rs,beta-darts"])
+def test_strategies_about_all_candidates_refuse_a_space(name, images, tmp_path):
+    config = small(images, "darts", strategy=name, space="s3")
+    with pytest.raises(ValueError, match=f"space: expected darts with strategy {name}, .* got s3"):
+        search(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_the_strategy_is_that_of_the_search(images, tmp_path):

@@ -1,6 +1,15 @@
 // Scores of all channels, for each edge that leaves a state, and their gradients; method and names
 // as in csrc/cpu/channel_attention.h. A task is one edge and one block of images.
 
+template <class T>
+ADARTS_INLINE void put_score(const Edge<T>& edge, int64_t at, Lanes<Accumulate<T>> logit) {
+  using A = Accumulate<T>;
+  for (int lane = 0; lane < kLanes; ++lane)
+    edge.scale[at + lane] = A(1) / (A(1) + std::exp(-logit[lane]));
+}
+
+#include "taps.h"
+
 // The hidden units after their ReLU, for both pools.
 template <class A>
 ADARTS_INLINE void hidden_units(const A* w1, const A* average, const A* maximum, int64_t channels,
@@ -25,15 +34,19 @@ void score_channels(const Attention<T>& attention, int64_t begin, int64_t end) {
   for (int64_t task = begin; task < end; ++task) {
     const int64_t block = task % z.blocks, first = block * z.channels * kLanes;
     const Edge<T>& edge = attention.group.edge[task / z.blocks];
-    const A *w1 = edge.weights + z.weights().w1(), *w2 = edge.weights + z.weights().w2();
+    if (z.taps > 0) {
+      score_by_taps(attention, edge, first);
+      continue;
+    }
+    const EdgeWeights at = z.weights(edge.active);
+    const A *w1 = edge.weights + at.w1(), *w2 = edge.weights + at.w2();
     hidden_units<A>(w1, attention.state.average + first, attention.state.maximum + first,
                     z.channels, z.hidden, average, maximum);
     for (int64_t i = 0; i < z.channels; ++i) {
       Lanes<A> logit{};
       for (int64_t j = 0; j < z.hidden; ++j)
         logit += w2[i * z.hidden + j] * (average[j] + maximum[j]);
-      for (int lane = 0; lane < kLanes; ++lane)
-        edge.scale[first + i * kLanes + lane] = A(1) / (A(1) + std::exp(-logit[lane]));
+      put_score(edge, first + i * kLanes, logit);
     }
   }
 }
@@ -47,19 +60,23 @@ void attention_backward(const Attention<T>& attention, int64_t begin, int64_t en
   for (int64_t task = begin; task < end; ++task) {
     const int64_t block = task % z.blocks, first = block * channels * kLanes;
     const Edge<T>& edge = attention.group.edge[task / z.blocks];
-    const A *w1 = edge.weights + z.weights().w1(), *w2 = edge.weights + z.weights().w2();
+    const EdgeWeights at = z.weights(edge.active);
+    const A *w1 = edge.weights + at.w1(), *w2 = edge.weights + at.w2();
     const A* pools[2] = {attention.state.average + first, attention.state.maximum + first};
-    hidden_units<A>(w1, pools[0], pools[1], channels, hidden, average, maximum);
     for (int64_t i = 0; i < channels; ++i) {
       const Lanes<A> score = load(edge.scale + first + i * kLanes);
       logits[i] = load(edge.grad_scale + first + i * kLanes) * score * (A(1) - score);
     }
     A* dw = weights_part(attention.group, task / z.blocks, block);
+    if (z.taps > 0) {
+      taps_backward(attention, edge, first, logits, dw);
+      continue;
+    }
+    hidden_units<A>(w1, pools[0], pools[1], channels, hidden, average, maximum);
     if (dw != nullptr)
       for (int64_t i = 0; i < channels; ++i)
         for (int64_t j = 0; j < hidden; ++j)
-          dw[z.weights().w2() + i * hidden + j] +=
-              A(sum_lanes(logits[i] * (average[j] + maximum[j])));
+          dw[at.w2() + i * hidden + j] += A(sum_lanes(logits[i] * (average[j] + maximum[j])));
     for (int64_t j = 0; j < hidden; ++j) {  // the units give way to their gradients
       Lanes<A> gradient{};
       for (int64_t i = 0; i < channels; ++i) gradient += w2[i * hidden + j] * logits[i];
@@ -69,8 +86,8 @@ void attention_backward(const Attention<T>& attention, int64_t begin, int64_t en
     if (dw != nullptr)
       for (int64_t j = 0; j < hidden; ++j)
         for (int64_t i = 0; i < channels; ++i)
-          dw[z.weights().w1() + j * channels + i] += A(sum_lanes(
-              average[j] * load(pools[0] + i * kLanes) + maximum[j] * load(pools[1] + i * kLanes)));
+          dw[at.w1() + j * channels + i] += A(sum_lanes(average[j] * load(pools[0] + i * kLanes) +
+                                                        maximum[j] * load(pools[1] + i * kLanes)));
     if (edge.grad_pools == nullptr) continue;
     const Lanes<A>* units[2] = {average, maximum};
     for (int pool = 0; pool < 2; ++pool)

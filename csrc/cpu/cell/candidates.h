@@ -46,7 +46,7 @@ struct Normalise {
   Lanes<A> rstd, mean;
 
   Normalise(const Edge<T>& edge, const Sizes& sizes, int norm, int64_t channel, int64_t block) {
-    const A* statistic = edge.norms + norm * kStatistics * sizes.selected + channel;
+    const A* statistic = edge.statistics(norm, sizes.selected, channel);
     rstd = splat(statistic[kRstd * sizes.selected]);
     mean = statistic[kMean * sizes.selected] * real_lanes<A>(sizes.lanes(block));
   }
@@ -68,7 +68,8 @@ ADARTS_INLINE void fill_first_half(const Edge<T>& edge, const Sizes& z, int norm
 // u of a norm of an edge for a block of images: c planes.
 template <class T>
 ADARTS_INLINE T* stored_planes(const Edge<T>& edge, const Sizes& z, int norm, int64_t block) {
-  return edge.u + ((norm - kPools) * z.blocks + block) * z.selected * z.pixels() * kLanes;
+  const int64_t place = edge.active.stored_place(norm);
+  return edge.u + (place * z.blocks + block) * z.selected * z.pixels() * kLanes;
 }
 
 // Rows of a tile whose `channels` planes fill the first-level cache at most to two thirds.
@@ -172,21 +173,23 @@ void first_half_task(const Group<T>& group, int64_t e, int64_t block) {
   const Edge<T>& edge = group.edge[e];
   const int64_t c = z.selected, in_height = z.height * S, in_width = z.width * S;
   const Chosen<T> chosen{edge, block, z.channels, in_height * in_width};
-  const EdgeWeights at = z.weights();
+  const EdgeWeights at = z.weights(edge.active);
   Scratch<double> moments(moment_rows(c));
   moments.clear(moment_rows(c));
 
+  const bool maximal = edge.active.has(kMaxPool), averaged = edge.active.has(kAvgPool);
   const PoolRows<A> pools(in_width);
   Scratch<A> maxima(z.width), averages(z.width);
-  for (int64_t a = 0; a < c; ++a) {
+  for (int64_t a = 0; (maximal || averaged) && a < c; ++a) {
     for (int64_t y = 0; y < z.height; ++y) {
       pools.template row<S>(chosen.plane(a), in_height, in_width, chosen.scale(a), y, maxima,
                             averages);
       Wide *maximum = moments + kNormMax * 2 * c + a, *average = moments + kNormAvg * 2 * c + a;
-      add_moments<A>(maxima, z.width, maximum, maximum + c);
-      add_moments<A>(averages, z.width, average, average + c);
+      if (maximal) add_moments<A>(maxima, z.width, maximum, maximum + c);
+      if (averaged) add_moments<A>(averages, z.width, average, average + c);
     }
   }
+  if (!edge.active.convolves()) return put_moments(group, e, block, moments);
 
   Scratch<A> input(c * padded(in_height) * padded(in_width));
   clear_borders<A>(input, c, in_height, in_width);
@@ -194,12 +197,17 @@ void first_half_task(const Group<T>& group, int64_t e, int64_t block) {
   const auto keep = [&](int norm) {
     return KeepTile<T>{stored_planes(edge, z, norm, block), z.pixels(), moments + norm * 2 * c, c};
   };
-  const A* w = edge.weights;
-  convolve<3, 1, S, T>(input, z, w + at.depthwise(kNormSep3First), keep(kNormSep3First));
-  convolve<5, 1, S, T>(input, z, w + at.depthwise(kNormSep5First), keep(kNormSep5First));
-  convolve<3, 2, S, T>(input, z, w + at.depthwise(kNormDil3), keep(kNormDil3));
-  convolve<5, 2, S, T>(input, z, w + at.depthwise(kNormDil5), keep(kNormDil5));
-  if constexpr (S == 2) factorized_reduce<T>(input, z, w + at.skip(), keep(kNormSkip));
+  const auto through = [&]<int K, int D>(int norm) {
+    if (edge.active.has_norm(norm))
+      convolve<K, D, S, T>(input, z, edge.weights + at.depthwise(norm), keep(norm));
+  };
+  through.template operator()<3, 1>(kNormSep3First);
+  through.template operator()<5, 1>(kNormSep5First);
+  through.template operator()<3, 2>(kNormDil3);
+  through.template operator()<5, 2>(kNormDil5);
+  if constexpr (S == 2)
+    if (edge.active.has(kSkip))
+      factorized_reduce<T>(input, z, edge.weights + at.skip(), keep(kNormSkip));
   put_moments(group, e, block, moments);
 }
 
@@ -219,15 +227,16 @@ void second_half(const Group<T>& group, int64_t begin, int64_t end) {
   using A = Accumulate<T>;
   const Sizes& z = group.sizes;
   const int64_t c = z.selected;
-  const EdgeWeights at = z.weights();
   Scratch<A> input(c * padded(z.height) * padded(z.width));
   clear_borders<A>(input, c, z.height, z.width);
   for (int64_t task = begin; task < end; ++task) {
     const int64_t e = task / z.blocks, block = task % z.blocks;
     const Edge<T>& edge = group.edge[e];
+    const EdgeWeights at = z.weights(edge.active);
     Scratch<double> moments(moment_rows(c));
     moments.clear(moment_rows(c));
     const auto half = [&]<int K>(int first, int second) {
+      if (!edge.active.has_norm(second)) return;
       fill_first_half(edge, z, first, block, stored_planes(edge, z, first, block), input);
       convolve<K, 1, 1, T>(
           input, z, edge.weights + at.depthwise(second),

@@ -12,6 +12,7 @@ struct LanesGradient {
         offset(g.offset * real),
         slope(splat(g.slope)),
         mean(g.mean * real) {}
+  static LanesGradient none() { return {Gradient<A>{}, Lanes<A>{}}; }  // of what is left out
   ADARTS_INLINE Lanes<A> operator()(Lanes<A> g, Lanes<A> u) const {
     return factor * (g - offset) + slope * (u - mean);
   }
@@ -24,7 +25,7 @@ ADARTS_INLINE LanesGradient<Accumulate<T>> operation_gradient(const Edge<T>& edg
                                                               int64_t block) {
   using A = Accumulate<T>;
   const int64_t c = z.selected;
-  const A* statistic = edge.norms + norm_of(operation) * kStatistics * c + a;
+  const A* statistic = edge.statistics(norm_of(operation), c, a);
   const A scale = edge.alphas[operation] * (edge.beta == nullptr ? A(1) : *edge.beta);
   return {norm_gradient(scale, statistic[kMean * c], statistic[kRstd * c], edge.sums[a],
                         edge.sums[operation * c + a], z.count(), z.training),
@@ -38,7 +39,7 @@ ADARTS_INLINE LanesGradient<Accumulate<T>> first_gradient(const Edge<T>& edge, c
   using A = Accumulate<T>;
   const int64_t c = z.selected;
   const int norm = sep == 0 ? kNormSep3First : kNormSep5First;
-  const A* statistic = edge.norms + norm * kStatistics * c + a;
+  const A* statistic = edge.statistics(norm, c, a);
   return {norm_gradient(A(1), statistic[kMean * c], statistic[kRstd * c],
                         edge.first_sums[2 * sep * c + a], edge.first_sums[(2 * sep + 1) * c + a],
                         z.count(), z.training),
@@ -81,14 +82,13 @@ template <class T>
 ADARTS_INLINE Accumulate<T>* weights_part(const Group<T>& group, int64_t e, int64_t block) {
   const Edge<T>& edge = group.edge[e];
   if (edge.grad_weights == nullptr) return nullptr;
-  return edge.grad_weights + block * group.sizes.weights().count(edge.stride);
+  return edge.grad_weights + block * group.sizes.weights(edge.active).count(edge.stride);
 }
 
 template <class T>
 void second_half_backward(const Group<T>& group, int64_t begin, int64_t end) {
   using A = Accumulate<T>;
   const Sizes& z = group.sizes;
-  const EdgeWeights at = z.weights();
   const int64_t c = z.selected, pitch = padded(z.width), plane = padded(z.height) * pitch;
   const int64_t pixels = z.pixels();
   Scratch<A> input(c * plane), dv(c * plane), dx(c * plane);
@@ -97,9 +97,11 @@ void second_half_backward(const Group<T>& group, int64_t begin, int64_t end) {
   for (int64_t task = begin; task < end; ++task) {
     const int64_t e = task / z.blocks, block = task % z.blocks;
     const Edge<T>& edge = group.edge[e];
+    const EdgeWeights at = z.weights(edge.active);
     A* dw = weights_part(group, e, block);
     double* sums = group.partial + (e * group.parts + block) * first_rows(c);
     const auto half = [&]<int K>(int sep, int operation, int first, int second) {
+      if (!edge.active.has(operation)) return;
       const T* u1 = stored_planes(edge, z, first, block);
       const T* u2 = stored_planes(edge, z, second, block);
       fill_first_half(edge, z, first, block, u1, input);
@@ -116,9 +118,9 @@ void second_half_backward(const Group<T>& group, int64_t begin, int64_t end) {
       convolve_backward<K, 1, 1, A>(input, z, edge.weights + offset, du, dv, dx,
                                     dw == nullptr ? nullptr : dw + offset);
       for (int64_t a = 0; a < c; ++a) {
-        T* q = edge.q + ((sep * z.blocks + block) * c + a) * pixels * kLanes;
+        T* q = edge.q + ((edge.active.q_place(sep) * z.blocks + block) * c + a) * pixels * kLanes;
         const T* u = u1 + a * pixels * kLanes;
-        const A mean = edge.norms[(first * kStatistics + kMean) * c + a];
+        const A mean = edge.statistics(first, c, a)[kMean * c];
         Wide total{}, product{};
         for (int64_t y = 0; y < z.height; ++y) {
           const int64_t row = a * plane + (y + kPad) * pitch + kPad;

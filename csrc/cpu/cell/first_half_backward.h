@@ -74,7 +74,7 @@ void first_half_backward_task(const Group<T>& group, int64_t e, int64_t block) {
   using A = Accumulate<T>;
   const Sizes& z = group.sizes;
   const Edge<T>& edge = group.edge[e];
-  const EdgeWeights at = z.weights();
+  const EdgeWeights at = z.weights(edge.active);
   const int64_t c = z.selected, pixels = z.pixels();
   const int64_t in_height = z.height * S, in_width = z.width * S, pitch = padded(in_width);
   const int64_t plane = padded(in_height) * pitch;
@@ -85,10 +85,10 @@ void first_half_backward_task(const Group<T>& group, int64_t e, int64_t block) {
   };
 
   Scratch<A> input(c * plane), dx(c * plane);
-  clear_borders<A>(input, c, in_height, in_width);
   dx.clear(c * plane);
-  fill_chosen(chosen, c, in_height, in_width, input);
-  {
+  if (edge.active.convolves()) {
+    clear_borders<A>(input, c, in_height, in_width);
+    fill_chosen(chosen, c, in_height, in_width, input);
     Scratch<A> dv(c * padded(z.height) * padded(z.width));
     clear_borders<A>(dv, c, z.height, z.width);
     const auto combine = [&](const auto& coefficients, const T* from, const T* u, Lanes<A>* tile,
@@ -97,13 +97,15 @@ void first_half_backward_task(const Group<T>& group, int64_t e, int64_t block) {
         tile[p] = coefficients(load(from + p * kLanes), load(u + p * kLanes));
     };
     const auto through = [&]<int K, int D>(int norm, const auto& du) {
+      if (!edge.active.has_norm(norm)) return;
       const int64_t offset = at.depthwise(norm);
       convolve_backward<K, D, S, A>(input, z, edge.weights + offset, du, dv, dx,
                                     dw == nullptr ? nullptr : dw + offset);
     };
     const auto from_q = [&](int sep, int norm) {
       return [&, sep, norm](int64_t a, Lanes<A>* tile, int64_t first, int64_t count) {
-        const T* q = edge.q + (((sep * z.blocks + block) * c + a) * pixels + first) * kLanes;
+        const int64_t place = edge.active.q_place(sep);
+        const T* q = edge.q + (((place * z.blocks + block) * c + a) * pixels + first) * kLanes;
         const T* u = stored_planes(edge, z, norm, block) + (a * pixels + first) * kLanes;
         combine(first_gradient(edge, z, sep, a, block), q, u, tile, count);
       };
@@ -121,8 +123,9 @@ void first_half_backward_task(const Group<T>& group, int64_t e, int64_t block) {
     through.template operator()<3, 2>(kNormDil3, from_node(kDil3));
     through.template operator()<5, 2>(kNormDil5, from_node(kDil5));
     if constexpr (S == 2)
-      factorized_reduce_backward<T>(input, z, edge.weights + at.skip(), from_node(kSkip), dx,
-                                    dw == nullptr ? nullptr : dw + at.skip());
+      if (edge.active.has(kSkip))
+        factorized_reduce_backward<T>(input, z, edge.weights + at.skip(), from_node(kSkip), dx,
+                                      dw == nullptr ? nullptr : dw + at.skip());
   }
 
   const PoolRows<A> pools(in_width);
@@ -132,12 +135,18 @@ void first_half_backward_task(const Group<T>& group, int64_t e, int64_t block) {
     bordered[i] = splat(-std::numeric_limits<A>::infinity());
   for (int64_t a = 0; a < c; ++a) {
     Lanes<A>*d = dx + a * plane, *r = input + a * plane;
-    for (int64_t i = 0; i < plane; ++i) d[i] = r[i] > 0 ? d[i] : Lanes<A>{};
+    for (int64_t i = 0; edge.active.convolves() && i < plane; ++i)
+      d[i] = r[i] > 0 ? d[i] : Lanes<A>{};
     const T* h = chosen.plane(a);
-    pools_backward<S>(h, z, chosen.scale(a), g(a), operation_gradient(edge, z, kMaxPool, a, block),
-                      operation_gradient(edge, z, kAvgPool, a, block), pools, maxima, averages,
-                      bordered, d);
-    const A skip = edge.alphas[kSkip] * (edge.beta == nullptr ? A(1) : *edge.beta);
+    const auto of_pool = [&](int operation) {
+      return edge.active.has(operation) ? operation_gradient(edge, z, operation, a, block)
+                                        : LanesGradient<A>::none();
+    };
+    if (edge.active.pools > 0)
+      pools_backward<S>(h, z, chosen.scale(a), g(a), of_pool(kMaxPool), of_pool(kAvgPool), pools,
+                        maxima, averages, bordered, d);
+    const A beta = edge.beta == nullptr ? A(1) : *edge.beta;
+    const A skip = edge.active.has(kSkip) ? edge.alphas[kSkip] * beta : A(0);
     T* out = edge.dx + (block * c + a) * in_height * in_width * kLanes;
     Wide total{};
     for (int64_t y = 0; y < in_height; ++y) {

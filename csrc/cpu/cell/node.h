@@ -23,13 +23,14 @@ struct Mix {
   Mix(const Edge<T>& edge, int64_t c, int64_t a) {
     const A beta = edge.beta == nullptr ? A(1) : *edge.beta;
     for (int operation = kMaxPool; operation < kOperations; ++operation) {
+      if (!edge.active.has(operation)) continue;
       const A weight = beta * edge.alphas[operation];
       if (operation == kSkip && edge.stride == 1) {
         skip = weight;
         continue;
       }
       const Norm norm = norm_of(operation);
-      const A* statistic = edge.norms + norm * kStatistics * c + a;
+      const A* statistic = edge.statistics(norm, c, a);
       factor[norm] = weight * statistic[kRstd * c];
       mean[norm] = statistic[kMean * c];
     }
@@ -38,7 +39,8 @@ struct Mix {
   ADARTS_INLINE Lanes<A> of(int norm, Lanes<A> u) const { return factor[norm] * (u - mean[norm]); }
 };
 
-template <int S, class T>
+// kAll says that all candidates are active, and spares the test for each pixel.
+template <int S, bool kAll, class T>
 ADARTS_INLINE void add_chosen_row(const Edge<T>& edge, const Sizes& z, int64_t block, int64_t a,
                                   const Mix<T>& mix, int64_t y,
                                   const PoolRows<Accumulate<T>>& pools,
@@ -48,22 +50,42 @@ ADARTS_INLINE void add_chosen_row(const Edge<T>& edge, const Sizes& z, int64_t b
   const Chosen<T> chosen{edge, block, z.channels, z.pixels() * S * S};
   const T* h = chosen.plane(a);
   const Lanes<A> scale = chosen.scale(a);
-  pools.template row<S>(h, z.height * S, z.width * S, scale, y, maxima, averages);
-  const Lanes<A> real = real_lanes<A>(z.lanes(block));
-  const auto u = [&](int norm) {
-    return stored_planes(edge, z, norm, block) + (a * z.pixels() + y * z.width) * kLanes;
+  const auto has = [&](int operation) { return kAll || edge.active.has(operation); };
+  if (kAll || edge.active.pools > 0)
+    pools.template row<S>(h, z.height * S, z.width * S, scale, y, maxima, averages);
+  const Lanes<A> real = real_lanes<A>(z.lanes(block)), skip_factor = mix.skip * scale;
+  const auto row = [&](int operation) {
+    if (!has(operation)) return h;  // not read
+    if (S == 1 && operation == kSkip) return h + y * z.width * kLanes;
+    const T* planes = stored_planes(edge, z, norm_of(operation), block);
+    return planes + (a * z.pixels() + y * z.width) * kLanes;
   };
-  const T *sep3 = u(kNormSep3), *sep5 = u(kNormSep5), *dil3 = u(kNormDil3), *dil5 = u(kNormDil5);
-  const T* skip = S == 1 ? h + y * z.width * kLanes : u(kNormSkip);
-  const Lanes<A> skip_factor = mix.skip * scale;
+  const T *sep3 = row(kSep3), *sep5 = row(kSep5), *dil3 = row(kDil3), *dil5 = row(kDil5);
+  const T* skip = row(kSkip);
   for (int64_t x = 0; x < z.width; ++x) {
     const int64_t at = x * kLanes;
-    const Lanes<A> skipped = load(skip + at);
-    sum[x] += real * (mix.of(kNormMax, maxima[x]) + mix.of(kNormAvg, averages[x]) +
-                      (S == 1 ? skip_factor * skipped : mix.of(kNormSkip, skipped)) +
-                      mix.of(kNormSep3, load(sep3 + at)) + mix.of(kNormSep5, load(sep5 + at)) +
-                      mix.of(kNormDil3, load(dil3 + at)) + mix.of(kNormDil5, load(dil5 + at)));
+    const auto pooled = [&](int operation, const Lanes<A>* values) {
+      return has(operation) ? mix.of(norm_of(operation), values[x]) : Lanes<A>{};
+    };
+    const auto stored = [&](int operation, const T* values) {
+      return has(operation) ? mix.of(norm_of(operation), load(values + at)) : Lanes<A>{};
+    };
+    const auto skipped = [&] {
+      if (S == 2 || !has(kSkip)) return stored(kSkip, skip);
+      return skip_factor * load(skip + at);
+    };
+    sum[x] += real * (pooled(kMaxPool, maxima) + pooled(kAvgPool, averages) + skipped() +
+                      stored(kSep3, sep3) + stored(kSep5, sep5) + stored(kDil3, dil3) +
+                      stored(kDil5, dil5));
   }
+}
+
+template <int S, class T, class... Rest>
+ADARTS_INLINE void add_chosen(const Edge<T>& edge, const Rest&... rest) {
+  if (edge.active.all())
+    add_chosen_row<S, true>(edge, rest...);
+  else if (edge.active.operations > 1)
+    add_chosen_row<S, false>(edge, rest...);
 }
 
 template <class T>
@@ -106,9 +128,9 @@ void node(const Node<T>& node, int64_t begin, int64_t end) {
         if (a < 0)
           add_passing_row(edge, z, block, -1 - a, y, sum);
         else if (edge.stride == 1)
-          add_chosen_row<1>(edge, z, block, a, mixes[e], y, pools, maxima, averages, sum);
+          add_chosen<1>(edge, z, block, a, mixes[e], y, pools, maxima, averages, sum);
         else
-          add_chosen_row<2>(edge, z, block, a, mixes[e], y, wide_pools, maxima, averages, sum);
+          add_chosen<2>(edge, z, block, a, mixes[e], y, wide_pools, maxima, averages, sum);
       }
       for (int64_t x = 0; x < z.width; ++x) store(row + x * kLanes, sum[x]);
     }

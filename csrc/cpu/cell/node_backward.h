@@ -1,6 +1,7 @@
 // What a node's gradient g sums up to for each incoming edge. A task is one edge and one block.
 
-template <int S, class T>
+// kAll says that all candidates are active, and spares the test for each pixel.
+template <int S, bool kAll, class T>
 void node_backward_task(const Group<T>& group, int64_t e, int64_t block) {
   using A = Accumulate<T>;
   const Sizes& z = group.sizes;
@@ -12,6 +13,7 @@ void node_backward_task(const Group<T>& group, int64_t e, int64_t block) {
   Scratch<double> sums(kSums * c);
   sums.clear(kSums * c);
   Wide passing{};
+  const auto has = [&](int operation) { return kAll || edge.active.has(operation); };
   const A beta = edge.beta == nullptr ? A(1) : *edge.beta;
   for (int64_t q = 0; q < z.channels; ++q) {
     const int64_t a = edge.source[q];
@@ -37,29 +39,36 @@ void node_backward_task(const Group<T>& group, int64_t e, int64_t block) {
     }
     const T* h = chosen.plane(a);
     const Lanes<A> scale = chosen.scale(a);
-    const auto u = [&](int norm) {
-      return stored_planes(edge, z, norm, block) + a * z.pixels() * kLanes;
-    };
-    const T *sep3 = u(kNormSep3), *sep5 = u(kNormSep5), *dil3 = u(kNormDil3), *dil5 = u(kNormDil5);
-    const T* skip = S == 1 ? h : u(kNormSkip);
-    A mean[kNorms];
-    for (int norm = 0; norm < norms(S); ++norm)
-      mean[norm] = edge.norms[(norm * kStatistics + kMean) * c + a];
-    if (S == 1) mean[kNormSkip] = 0;
+    const T* planes[kOperations];
+    A mean[kOperations] = {};
+    for (int operation = kSkip; operation < kOperations; ++operation) {
+      planes[operation] = h;
+      if (!has(operation) || (S == 1 && operation == kSkip)) continue;
+      planes[operation] =
+          stored_planes(edge, z, norm_of(operation), block) + a * z.pixels() * kLanes;
+    }
+    for (int operation = kMaxPool; operation < kOperations; ++operation)
+      if (has(operation) && edge.active.has_norm(norm_of(operation)))
+        mean[operation] = edge.statistics(norm_of(operation), c, a)[kMean * c];
     for (int64_t y = 0; y < z.height; ++y) {
-      pools.template row<S>(h, z.height * S, in_width, scale, y, maxima, averages);
+      if (kAll || edge.active.pools > 0)
+        pools.template row<S>(h, z.height * S, in_width, scale, y, maxima, averages);
       Lanes<A> sum[kSums] = {};
       for (int64_t x = 0; x < z.width; ++x) {
         const int64_t at = (y * z.width + x) * kLanes;
         const Lanes<A> gradient = load(g + at);
         sum[kNone] += gradient;
-        sum[kMaxPool] += gradient * (maxima[x] - mean[kNormMax]);
-        sum[kAvgPool] += gradient * (averages[x] - mean[kNormAvg]);
-        sum[kSkip] += gradient * (load(skip + at) - mean[kNormSkip]);
-        sum[kSep3] += gradient * (load(sep3 + at) - mean[kNormSep3]);
-        sum[kSep5] += gradient * (load(sep5 + at) - mean[kNormSep5]);
-        sum[kDil3] += gradient * (load(dil3 + at) - mean[kNormDil3]);
-        sum[kDil5] += gradient * (load(dil5 + at) - mean[kNormDil5]);
+        if (has(kMaxPool)) sum[kMaxPool] += gradient * (maxima[x] - mean[kMaxPool]);
+        if (has(kAvgPool)) sum[kAvgPool] += gradient * (averages[x] - mean[kAvgPool]);
+        const auto add = [&](int operation) {
+          if (has(operation))
+            sum[operation] += gradient * (load(planes[operation] + at) - mean[operation]);
+        };
+        add(kSkip);
+        add(kSep3);
+        add(kSep5);
+        add(kDil3);
+        add(kDil5);
       }
       if (S == 1) sum[kSkip] *= scale;
       for (int i = 0; i < kSums; ++i) sums[i * c + a] += widen(sum[i]);
@@ -70,13 +79,21 @@ void node_backward_task(const Group<T>& group, int64_t e, int64_t block) {
   to[kSums * c] = sum_lanes(passing);
 }
 
+template <int S, class T>
+void node_backward_edge(const Group<T>& group, int64_t e, int64_t block) {
+  if (group.edge[e].active.all())
+    node_backward_task<S, true>(group, e, block);
+  else
+    node_backward_task<S, false>(group, e, block);
+}
+
 template <class T>
 void node_backward(const Group<T>& group, int64_t begin, int64_t end) {
   for (int64_t task = begin; task < end; ++task) {
     const int64_t e = task / group.sizes.blocks, block = task % group.sizes.blocks;
     if (group.edge[e].stride == 1)
-      node_backward_task<1>(group, e, block);
+      node_backward_edge<1>(group, e, block);
     else
-      node_backward_task<2>(group, e, block);
+      node_backward_edge<2>(group, e, block);
   }
 }

@@ -10,8 +10,7 @@
 #include <limits>
 
 #include "../device/layers.cuh"
-#include "lanes.cuh"
-#include "launchers.cuh"
+#include "attention.cuh"
 
 namespace adarts::cuda {
 
@@ -34,14 +33,36 @@ __device__ __forceinline__ void hidden_unit(const A* __restrict__ row, int chann
   for (A& one : unit) one = one < 0 ? A(0) : one;  // keeps not-a-number
 }
 
+// Scores of all images where the attention is a convolution over the channels' averages: M =
+// sigmoid(taps * average) (ECA, arXiv 1910.03151).
+template <class T>
+__device__ __forceinline__ void score_by_taps(const State<T>& state, const Edge<T>& edge,
+                                              const Sizes& z) {
+  using A = Accumulate<T>;
+  const int channels = int(z.channels), taps = int(z.taps);
+  for (int64_t at = threadIdx.x; at < z.blocks * channels * kLanes; at += blockDim.x) {
+    const int i = int(at / kLanes % channels);
+    A logit = 0;
+    for (int t = 0; t < taps; ++t) {
+      const int from = i + t - taps / 2;
+      if (from >= 0 && from < channels)
+        logit += edge.weights[t] * state.average[at + (from - i) * kLanes];
+    }
+    edge.scale[at] = A(1) / (A(1) + std::exp(-logit));
+  }
+  __syncthreads();
+}
+
 // Scores of all images, `at_once` blocks of images at a time: M = sigmoid(w2 (relu(w1 average) +
 // relu(w1 maximum))).
 template <class T, class Units>
 __device__ __forceinline__ void score(const State<T>& state, const Edge<T>& edge, const Sizes& z,
                                       int at_once, Units units) {
   using A = Accumulate<T>;
+  if (z.taps > 0) return score_by_taps(state, edge, z);
   const int channels = int(z.channels), hidden = int(z.hidden);
-  const A *w1 = edge.weights + z.weights().w1(), *w2 = edge.weights + z.weights().w2();
+  const EdgeWeights layout = z.weights(edge.active);
+  const A *w1 = edge.weights + layout.w1(), *w2 = edge.weights + layout.w2();
   for (int64_t first = 0; first < z.blocks; first += at_once) {
     const int blocks = int(std::min(int64_t(at_once), z.blocks - first));
     for (int at = threadIdx.x; at < blocks * hidden * kLanes; at += int(blockDim.x)) {
@@ -127,7 +148,7 @@ __global__ void __launch_bounds__(kMostThreads, 1)
   int64_t* index = selection.index[e];
   ADARTS_ASSERT(channels <= kMostChoices);
   const double* given = selection.sums == nullptr ? nullptr : selection.sums + e * channels;
-  if (z.hidden > 0 && given == nullptr) score(state, edge, z, at_once, units);
+  if (z.attends() && given == nullptr) score(state, edge, z, at_once, units);
   if (selection.given) {
     for (int r = thread; r < channels; r += int(blockDim.x)) places[r] = -1;
     __syncthreads();
@@ -209,21 +230,6 @@ __device__ __forceinline__ void add_products(int rows, int columns, Vectors vect
   }
 }
 
-// d M of one channel and lane, `at`, of a block of images: of a passing channel as node_backward
-// left it, of a chosen one the sum over first_half_backward's parts.
-template <class T>
-__device__ __forceinline__ Accumulate<T> scale_gradient(const Edge<T>& edge, const Sizes& z,
-                                                        int64_t block, int at) {
-  const int a = edge.target[at / kLanes];
-  if (a < 0) return edge.grad_scale[block * z.channels * kLanes + at];
-  const int64_t values = z.selected * kLanes, tiles = tiles_of(z);
-  const double* from = edge.scale_parts + block * tiles * values + a * kLanes + at % kLanes;
-  double sum = 0;
-#pragma unroll 8
-  for (int64_t tile = 0; tile < tiles; ++tile) sum += from[tile * values];
-  return Accumulate<T>(sum);
-}
-
 // Gradients of the attention's weights and pools, from those of the scores.
 //
 // A thread block takes one edge (blockIdx.y) and one block of images (x): it makes the hidden units
@@ -244,10 +250,11 @@ __global__ void __launch_bounds__(kBackwardThreads, 2)
   const int average = 0, maximum = size, logits = 2 * size, from_average = 3 * size,
             from_maximum = from_average + hidden * kLanes;
   const int64_t block = blockIdx.x, first = block * size, plane = z.blocks * size;
-  const A *w1 = edge.weights + z.weights().w1(), *w2 = edge.weights + z.weights().w2();
+  const EdgeWeights layout = z.weights(edge.active);
+  const A *w1 = edge.weights + layout.w1(), *w2 = edge.weights + layout.w2();
   A* dw = edge.grad_weights == nullptr
               ? nullptr
-              : edge.grad_weights + block * tiles_of(z) * z.weights().count(edge.stride);
+              : edge.grad_weights + block * tiles_of(z) * layout.count(edge.stride);
   for (int at = threadIdx.x; at < size; at += kBackwardThreads) {
     const A score = edge.scale[first + at];
     vectors[average + at] = attention.state.average[first + at];
@@ -265,7 +272,7 @@ __global__ void __launch_bounds__(kBackwardThreads, 2)
   __syncthreads();
   if (dw != nullptr) {
     add_products(channels, hidden, vectors, {logits, logits}, {from_average, from_maximum},
-                 dw + z.weights().w2());
+                 dw + layout.w2());
     __syncthreads();
   }
   // the units give way to their gradients
@@ -277,17 +284,11 @@ __global__ void __launch_bounds__(kBackwardThreads, 2)
   __syncthreads();
   if (dw != nullptr)
     add_products(hidden, channels, vectors, {from_average, from_maximum}, {average, maximum},
-                 dw + z.weights().w1());
+                 dw + layout.w1());
   if (edge.grad_pools == nullptr) return;
   for (int pool = 0; pool < 2; ++pool)
     multiply(w1, 1, channels, channels, hidden, vectors, pool == 0 ? from_average : from_maximum,
              [&](int at, A sum) { edge.grad_pools[pool * plane + first + at] = sum; });
-}
-
-// Dynamic shared memory of a kernel, which must be asked for beyond 48 KiB.
-template <class Kernel>
-cudaError_t ask(Kernel kernel, size_t bytes, size_t fixed) {
-  return bytes + fixed > 48 * 1024 ? allow_shared(kernel, bytes) : cudaSuccess;
 }
 
 // Launches a kernel that scores, with a thread block for every edge and `fixed` bytes of shared
@@ -323,6 +324,7 @@ cudaError_t score_and_select(const State<T>& state, const Selection<T>& selectio
 template <class T>
 cudaError_t attention_backward(const Attention<T>& attention, cudaStream_t stream) {
   const Sizes& z = attention.group.sizes;
+  if (z.taps > 0) return taps_backward(attention, stream);
   const size_t bytes = (3 * z.channels + 2 * z.hidden) * kLanes * sizeof(Accumulate<T>);
   const cudaError_t error = ask(attention_backward_kernel<T>, bytes, 0);
   if (error != cudaSuccess) return error;

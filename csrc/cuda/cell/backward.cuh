@@ -29,7 +29,7 @@ __device__ __forceinline__ Gradient<Accumulate<T>> operation_gradient(const Edge
                                                                       int64_t a) {
   using A = Accumulate<T>;
   const int64_t c = z.selected;
-  const A* statistic = edge.norms + norm_of(operation) * kStatistics * c + a;
+  const A* statistic = edge.statistics(norm_of(operation), c, a);
   const A scale = edge.alphas[operation] * (edge.beta == nullptr ? A(1) : *edge.beta);
   return norm_gradient(scale, statistic[kMean * c], statistic[kRstd * c], edge.sums[a],
                        edge.sums[operation * c + a], z.count(), z.training);

@@ -75,7 +75,8 @@ struct ChosenPlanes {
 template <class T>
 __device__ __forceinline__ T* stored_planes(const Edge<T>& edge, const Sizes& z, int norm,
                                             int64_t block) {
-  return edge.u + ((norm - kPools) * z.blocks + block) * z.selected * z.pixels() * kLanes;
+  const int64_t place = edge.active.stored_place(norm);
+  return edge.u + (place * z.blocks + block) * z.selected * z.pixels() * kLanes;
 }
 
 // The input of the second halves: relu(BatchNorm(u)) of the first half's norm, whose stride is 1.
@@ -91,7 +92,7 @@ struct NormalisedPlanes {
   __device__ __forceinline__ NormalisedPlanes(const Edge<T>& edge, const Sizes& z, int norm,
                                               int64_t block, int quad)
       : u(stored_planes(edge, z, norm, block) + quad * kQuad),
-        statistic(edge.norms + norm * kStatistics * z.selected),
+        statistic(edge.statistics(norm, z.selected, 0)),
         real(real_lanes<A>(z.lanes(block), quad)),
         selected(z.selected),
         height(int(z.height)),

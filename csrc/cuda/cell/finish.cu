@@ -40,13 +40,13 @@ __global__ void __launch_bounds__(kCellThreads, 3) finish_norms_kernel(const Gro
   const Edge<T>& edge = group.edge[blockIdx.z];
   const int norm = blockIdx.y;
   const int64_t c = z.selected, a = int64_t(blockIdx.x) * kWarps + threadIdx.x / kWarp;
-  if (norm >= norms(edge.stride) || a >= c) return;
+  if (!edge.active.has_norm(norm) || a >= c) return;
   const int64_t row = norm * 2 * c + a, rows = moment_rows(c);
   const double sum = row_sum(group, blockIdx.z, rows, row);
   const double square = row_sum(group, blockIdx.z, rows, row + c);
   if (threadIdx.x % kWarp > 0) return;
   const Moments moments(sum, square, z.count());
-  A* statistic = edge.norms + norm * kStatistics * c + a;
+  A* statistic = edge.statistics(norm, c, a);
   statistic[kMean * c] = A(moments.mean);
   statistic[kRstd * c] = A(1 / std::sqrt(moments.variance + z.eps));
   statistic[kVariance * c] = A(moments.unbiased);
@@ -75,13 +75,13 @@ __global__ void __launch_bounds__(kSumsThreads, 1) finish_sums_kernel(const Fini
   __syncthreads();
   if (warp < kOperations) {
     double sum = 0;  // of g times the operation's output
-    for (int64_t a = lane; a < c && warp != kNone; a += kWarp)
-      sum += operation_sum(edge, c, warp, a);
+    const bool counts = warp != kNone && edge.active.has(warp);
+    for (int64_t a = lane; counts && a < c; a += kWarp) sum += operation_sum(edge, c, warp, a);
     sum = group_sum(sum);
     if (lane == 0) {
       const double beta = edge.beta == nullptr ? 1 : double(*edge.beta);
       if (finish.grad_alphas[e] != nullptr) finish.grad_alphas[e][warp] = A(beta * sum);
-      if (warp != kNone) to_beta[warp] = double(edge.alphas[warp]) * sum;
+      if (warp != kNone) to_beta[warp] = counts ? double(edge.alphas[warp]) * sum : 0;
     }
   }
   __syncthreads();
@@ -127,8 +127,11 @@ __global__ void __launch_bounds__(kCellThreads, 3) add_parts_kernel(const AddPar
 
 template <class T>
 cudaError_t finish_norms(const Group<T>& group, cudaStream_t stream) {
-  int most = 0;
-  for (int e = 0; e < group.edges; ++e) most = std::max(most, norms(group.edge[e].stride));
+  int most = 0;  // norms, up to the last one that an edge has
+  for (int e = 0; e < group.edges; ++e)
+    for (int norm = most; norm < kNorms; ++norm)
+      if (group.edge[e].active.has_norm(norm)) most = norm + 1;
+  if (most == 0) return cudaSuccess;
   return launch(finish_norms_kernel<T>,
                 dim3(divide_up(group.sizes.selected, kWarps), most, group.edges),
                 dim3(kCellThreads), 0, stream, group);

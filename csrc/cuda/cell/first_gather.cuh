@@ -60,7 +60,9 @@ struct Gather {
     constexpr int K = Convolution::K, D = Convolution::D;
     constexpr int kTaps = TapRows<K, D, S, kBelow>::kTaps;
     if constexpr (kTaps > 0) {
-      const A* taps = edge.weights + z.weights().depthwise(Convolution::kNorm) + a * K * K;
+      if (!edge.active.has_norm(Convolution::kNorm)) return;
+      const A* taps =
+          edge.weights + z.weights(edge.active).depthwise(Convolution::kNorm) + a * K * K;
       A of_taps[kTaps] = {};
       if (inside)
         transposed<K, D, S, kBelow, kWeights>(dv, int(z.height), int(z.width), y, x, taps, in, dx,
@@ -78,21 +80,24 @@ struct Gather {
     Quad<A> in[S] = {}, dx[S] = {};
     if (inside)
       for (int i = 0; i < S; ++i) in[i] = relu(chosen.factor(a) * load_quad(h + i * kLanes));
-    add<Sep3, kBelow>(edge.q + plane(0), y, x, inside, in, dx, dw[kBelow][0]);
-    add<Sep5, kBelow>(edge.q + plane(1), y, x, inside, in, dx, dw[kBelow][1]);
+    const Active& active = edge.active;
+    add<Sep3, kBelow>(edge.q + plane(active.q_place(0)), y, x, inside, in, dx, dw[kBelow][0]);
+    add<Sep5, kBelow>(edge.q + plane(active.q_place(1)), y, x, inside, in, dx, dw[kBelow][1]);
     add<Dil3, kBelow>(edge.scratch + plane(kScratchDil3), y, x, inside, in, dx, dw[kBelow][2]);
     add<Dil5, kBelow>(edge.scratch + plane(kScratchDil5), y, x, inside, in, dx, dw[kBelow][3]);
     if (!inside) return;
     const int64_t pixel = int64_t(p) * kLanes;
     if constexpr (S == 2)
-      dx[kBelow] +=
-          load_quad(edge.scratch + plane(kBelow == 0 ? kScratchEven : kScratchOdd) + pixel);
+      if (active.has(kSkip))
+        dx[kBelow] +=
+            load_quad(edge.scratch + plane(kBelow == 0 ? kScratchEven : kScratchOdd) + pixel);
     for (int i = 0; i < S; ++i)
       for (int k = 0; k < kQuad; ++k) dx[i][k] = in[i][k] > 0 ? dx[i][k] : A(0);
-    add_pools<S, kBelow>(edge.scratch + plane(kScratchAverage),
-                         edge.scratch + plane(kScratchMaximum), edge.winner + plane(0),
-                         int(z.height), width, y, x, dx);
-    if constexpr (S == 1) {
+    if (active.pools > 0)
+      add_pools<S, kBelow>(edge.scratch + plane(kScratchAverage),
+                           edge.scratch + plane(kScratchMaximum), edge.winner + plane(0),
+                           int(z.height), width, y, x, dx);
+    if (S == 1 && active.has(kSkip)) {
       const A skip = edge.alphas[kSkip] * (edge.beta == nullptr ? A(1) : *edge.beta);
       const int64_t channel = edge.output[a] * z.pixels() * kLanes + threadIdx.x % kQuads * kQuad;
       dx[0].add(skip, load_quad(edge.grad + part.block * edge.grad_block + channel + pixel));
@@ -109,12 +114,13 @@ struct Gather {
   __device__ __forceinline__ void put(A* grad_weights, bool exists, A sum) const {
     using Rows = TapRows<Convolution::K, Convolution::D, S, kBelow>;
     constexpr int kAll = Convolution::K * Convolution::K;
-    if constexpr (Rows::kTaps > 0)
+    if constexpr (Rows::kTaps > 0) {
+      if (!edge.active.has_norm(Convolution::kNorm)) return;
+      const int64_t at = z.weights(edge.active).depthwise(Convolution::kNorm) + a * kAll;
       join_warps(sum, team, Rows::kTaps, [&](int i, double total_of_tap) {
-        if (exists)
-          grad_weights[z.weights().depthwise(Convolution::kNorm) + a * kAll + Rows::tap(i)] +=
-              A(total_of_tap);
+        if (exists) grad_weights[at + Rows::tap(i)] += A(total_of_tap);
       });
+    }
   }
   template <int kBelow>
   __device__ __forceinline__ void put_row(A* grad_weights, bool exists) const {
@@ -169,7 +175,8 @@ __global__ void __launch_bounds__(kTeamThreads, kTeamResident<T>)
   const int a = int(blockIdx.y) * (kTeamThreads / team) + int(threadIdx.x) / team;
   double* scale_part = edge.scale_parts + blockIdx.x * z.selected * kLanes;
   Accumulate<T>* dw =
-      kWeights ? edge.grad_weights + blockIdx.x * z.weights().count(edge.stride) : nullptr;
+      kWeights ? edge.grad_weights + blockIdx.x * z.weights(edge.active).count(edge.stride)
+               : nullptr;
   if (edge.stride == 1)
     gather<1, kWeights>(edge, z, part, a, team, dw, scale_part);
   else

@@ -18,11 +18,7 @@ namespace {
 
 // The ways back that need a pass over du of all channels or windows before dx can be gathered.
 enum Way { kWaySep3, kWaySep5, kWayDil3, kWayDil5, kWayPools, kWayEven, kWayOdd };
-__host__ __device__ constexpr int ways(int stride) {
-  return stride == 2 ? kWayOdd + 1 : kWayPools + 1;
-}
-
-__device__ __forceinline__ Norm norm_of_way(int way) {
+__host__ __device__ constexpr Norm norm_of_way(int way) {
   switch (way) {
     case kWaySep3:
       return kNormSep3First;
@@ -37,15 +33,28 @@ __device__ __forceinline__ Norm norm_of_way(int way) {
   }
 }
 
+__host__ __device__ __forceinline__ bool is_active(const Active& active, int way) {
+  return way == kWayPools ? active.pools > 0 : active.has_norm(norm_of_way(way));
+}
+
 // d L / d u of the first half of a separable convolution, from q and its sums.
 template <class T>
 __device__ __forceinline__ Gradient<Accumulate<T>> first_gradient(const Edge<T>& edge,
                                                                   const Sizes& z, Norm norm,
                                                                   int64_t a, double s0, double s1) {
   using A = Accumulate<T>;
-  const A* statistic = edge.norms + norm * kStatistics * z.selected + a;
+  const A* statistic = edge.statistics(norm, z.selected, a);
   return norm_gradient(A(1), statistic[kMean * z.selected], statistic[kRstd * z.selected], s0, s1,
                        z.count(), z.training);
+}
+
+// d L / d u of a pool, nothing where it is not active.
+template <class T>
+__device__ __forceinline__ Gradient<Accumulate<T>> pool_gradient(const Edge<T>& edge,
+                                                                 const Sizes& z, int operation,
+                                                                 int64_t a) {
+  if (!edge.active.has(operation)) return {};
+  return operation_gradient(edge, z, operation, a);
 }
 
 // What each window of the two pools of a run's pixels gives back: to all its pixels, and to the
@@ -106,7 +115,7 @@ __global__ void __launch_bounds__(kCellThreads, kCellResident<T>)
   const Sizes& z = group.sizes;
   const Edge<T>& edge = group.edge[blockIdx.z];
   const int way = blockIdx.y, c = int(z.selected), thread = threadIdx.x;
-  if (way >= ways(edge.stride)) return;
+  if (!is_active(edge.active, way)) return;
   ADARTS_ASSERT(c <= kMostChosen);
   const Part part = part_of(z, blockIdx.x);
   const Norm norm = norm_of_way(way);
@@ -119,8 +128,8 @@ __global__ void __launch_bounds__(kCellThreads, kCellResident<T>)
     if (from_q) {
       gradients[a] = first_gradient(edge, z, norm, a, sums[a], sums[c + a]);
     } else if (way == kWayPools) {
-      gradients[a] = operation_gradient(edge, z, kMaxPool, a);
-      gradients[c + a] = operation_gradient(edge, z, kAvgPool, a);
+      gradients[a] = pool_gradient(edge, z, kMaxPool, a);
+      gradients[c + a] = pool_gradient(edge, z, kAvgPool, a);
     } else {
       gradients[a] = operation_gradient(edge, z, half ? kSkip : way == kWayDil3 ? kDil3 : kDil5, a);
     }
@@ -134,7 +143,7 @@ __global__ void __launch_bounds__(kCellThreads, kCellResident<T>)
   const int quad = thread % kQuads, width = int(z.width);
   const int outs = half ? c / 2 : c, first_out = way == kWayOdd ? outs : 0;
   const int64_t pixels = z.pixels(), lanes = quad * kQuad;
-  const EdgeWeights at = z.weights();
+  const EdgeWeights at = z.weights(edge.active);
   const int kernel = way == kWaySep3 || way == kWayDil3 ? 3 : 5;
   const int64_t pointwise = half ? at.skip() + first_out * c : at.pointwise(norm, kernel);
   const A* taps = edge.weights + (half ? 0 : at.depthwise(norm));
@@ -143,10 +152,11 @@ __global__ void __launch_bounds__(kCellThreads, kCellResident<T>)
               : edge.grad_weights + blockIdx.x * at.count(edge.stride) + pointwise;
   const Quad<A> real = real_lanes<A>(z.lanes(part.block), quad);
   const T* u = stored_planes(edge, z, norm, part.block) + lanes;
-  const T* g = from_q ? edge.q + chosen_plane(z, way, part.block, 0) + lanes
+  const int q = edge.active.q_place(way);  // if from_q
+  const T* g = from_q ? edge.q + chosen_plane(z, q, part.block, 0) + lanes
                       : edge.grad + part.block * edge.grad_block + lanes;
   const int map = half ? kScratchEven + (way - kWayEven) : kScratchDil3 + (way - kWayDil3);
-  T* dv = (from_q ? edge.q : edge.scratch) + chosen_plane(z, from_q ? way : map, part.block, 0);
+  T* dv = (from_q ? edge.q : edge.scratch) + chosen_plane(z, from_q ? q : map, part.block, 0);
   const ChosenPlanes<T> chosen(edge, z, part.block, quad);
   each_run<A>(part, c, [&](const Run& run) {
     each_quad(run, outs, [&](int o, int p, int place) {
@@ -181,13 +191,17 @@ __global__ void __launch_bounds__(kCellThreads, kCellResident<T>)
 template <class T>
 cudaError_t first_half_backward(const Group<T>& group, cudaStream_t stream) {
   const Sizes& z = group.sizes;
-  int stride = 1;
-  for (int e = 0; e < group.edges; ++e) stride = std::max(stride, group.edge[e].stride);
+  int ways = 0;  // up to the last one that an edge has
+  for (int e = 0; e < group.edges; ++e)
+    for (int way = ways; way <= kWayOdd; ++way)
+      if (is_active(group.edge[e].active, way)) ways = way + 1;
   const bool weights = group.edge[0].grad_weights != nullptr;  // of all edges, or of none
-  const cudaError_t error =
-      launch(first_pointwise_kernel<T>, dim3(group.parts, ways(stride), group.edges),
-             dim3(kCellThreads), 0, stream, group);
-  if (error != cudaSuccess) return error;
+  if (ways > 0) {
+    const cudaError_t error =
+        launch(first_pointwise_kernel<T>, dim3(group.parts, ways, group.edges), dim3(kCellThreads),
+               0, stream, group);
+    if (error != cudaSuccess) return error;
+  }
   return launch(weights ? first_gather_kernel<true, T> : first_gather_kernel<false, T>,
                 dim3(group.parts, team_groups(z), group.edges), dim3(kTeamThreads), 0, stream,
                 group);

@@ -119,6 +119,12 @@ __device__ __forceinline__ void pool_moments(const Sizes& z, const Part& part,
 // The works of first_half, the longest first.
 enum FirstWork { kWorkDil5, kWorkSep5, kWorkDil3, kWorkSep3, kWorkPools, kWorkEven, kWorkOdd };
 
+__host__ __device__ __forceinline__ bool is_active(const Active& active, int work) {
+  constexpr Norm norms[] = {kNormDil5, kNormSep5First, kNormDil3, kNormSep3First};
+  if (work == kWorkPools) return active.pools > 0;
+  return active.has_norm(work < kWorkPools ? norms[work] : kNormSkip);
+}
+
 // x = M * h[selected]; u = pointwise(depthwise(relu(x))) of four convolutions, at stride 2 also of
 // the two of FactorizedReduce, and the sums of u, u^2 and of both pools.
 //
@@ -143,10 +149,10 @@ __global__ void __launch_bounds__(kCellThreads, sizeof(T) == 8 ? 1 : 2)
   const int64_t e = blockIdx.y;
   const Edge<T>& edge = group.edge[e];
   const int work = blockIdx.z;
-  if (work >= kWorkEven && edge.stride == 1) return;
+  if (!is_active(edge.active, work)) return;
   const Part part = part_of(z, blockIdx.x);
   const ChosenPlanes<T> chosen(edge, z, part.block, int(threadIdx.x) % kQuads);
-  const EdgeWeights at = z.weights();
+  const EdgeWeights at = z.weights(edge.active);
   const int c = int(z.selected);
   const auto keep = [&](int norm) { return keep_of(group, edge, e, blockIdx.x, part.block, norm); };
   const auto convolve = [&]<int K>(int norm, int dilation) {
@@ -205,12 +211,13 @@ __global__ void __launch_bounds__(kCellThreads, sizeof(T) == 8 ? 1 : 2)
   const Part part = part_of(z, blockIdx.x);
   const int c = int(z.selected), quad = int(threadIdx.x) % kQuads;
   const int first = blockIdx.z == 0 ? kNormSep5First : kNormSep3First;
+  if (!edge.active.has_norm(first)) return;
   const bool of_batch = z.training && group.partial != nullptr;
   if (of_batch)
     total_rows(group.partial + e * group.parts * rows, group.parts, rows, first * 2 * c, 2 * c,
                totals);
   for (int a = threadIdx.x; a < c; a += kCellThreads) {
-    const A* statistic = edge.norms + first * kStatistics * c + a;
+    const A* statistic = edge.statistics(first, c, a);
     A mean = statistic[kMean * c], rstd = statistic[kRstd * c];
     if (of_batch) {
       const double sum = totals[a], square = totals[c + a];
@@ -224,7 +231,7 @@ __global__ void __launch_bounds__(kCellThreads, sizeof(T) == 8 ? 1 : 2)
   __syncthreads();
   const NormalisedPlanes<T> planes(edge, z, first, part.block, quad);
   const auto convolve = [&]<int K>(int second) {
-    const A* w = edge.weights + z.weights().depthwise(second);
+    const A* w = edge.weights + z.weights(edge.active).depthwise(second);
     convolve_part<T>(
         z, part,
         [&](int a, int y, int x) {
@@ -248,9 +255,12 @@ int64_t parts(const Sizes& sizes) { return sizes.blocks * tiles_of(sizes); }
 
 template <class T>
 cudaError_t first_half(const Group<T>& group, cudaStream_t stream) {
-  bool reduces = false;
-  for (int e = 0; e < group.edges; ++e) reduces |= group.edge[e].stride == 2;
-  const dim3 grid(group.parts, group.edges, reduces ? kWorkOdd + 1 : kWorkPools + 1);
+  int works = 0;  // up to the last one that an edge has
+  for (int e = 0; e < group.edges; ++e)
+    for (int work = works; work <= kWorkOdd; ++work)
+      if (is_active(group.edge[e].active, work)) works = work + 1;
+  if (works == 0) return cudaSuccess;
+  const dim3 grid(group.parts, group.edges, works);
   return launch(first_half_kernel<T>, grid, dim3(kCellThreads), 0, stream, group);
 }
 

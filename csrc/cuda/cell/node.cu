@@ -28,13 +28,14 @@ __device__ __forceinline__ void find_factors(const Edge<T>& edge, int64_t c, int
   const A beta = beta_of(edge.beta);
 #pragma unroll
   for (int operation = kMaxPool; operation < kOperations; ++operation) {
+    if (!edge.active.has(operation)) continue;
     const A weight = beta * edge.alphas[operation];
     if (operation == kSkip && edge.stride == 1) {
       factors[at + kFactorSkip] = weight;
       continue;
     }
     const Norm norm = norm_of(operation);
-    const A* statistic = edge.norms + norm * kStatistics * c + a;
+    const A* statistic = edge.statistics(norm, c, a);
     factors[at + norm] = weight * statistic[kRstd * c];
     factors[at + kFactorMean + norm] = statistic[kMean * c];
   }
@@ -52,26 +53,30 @@ __device__ __forceinline__ void add_chosen(const Edge<T>& edge, const Sizes& z, 
   Quad<A> u[4];
 #pragma unroll
   for (int i = 0; i < 4; ++i)
-    u[i] = load_quad(stored_planes(edge, z, kRead[i], block) + (a * z.pixels() + pixel) * kLanes +
-                     quad * kQuad);
+    if (edge.active.has_norm(kRead[i]))
+      u[i] = load_quad(stored_planes(edge, z, kRead[i], block) + (a * z.pixels() + pixel) * kLanes +
+                       quad * kQuad);
   const T* plane = chosen.plane(a);
   const Quad<A> scale = chosen.factor(a);
-  const Pools<A> pools = pools_at(plane, chosen.height, chosen.width, edge.stride, y, x);
   Quad<A> mixed{};
   const auto add = [&](int norm, const Quad<A>& u) {
     const A mean = factors[at + kFactorMean + norm];
     mixed.add(factors[at + norm], u - splat(mean));
   };
-  add(kNormMax, scale * pools.maximum);
-  add(kNormAvg, scale * pools.average);
-  if (edge.stride == 1) {
+  if (edge.active.pools > 0) {
+    const Pools<A> pools = pools_at(plane, chosen.height, chosen.width, edge.stride, y, x);
+    if (edge.active.has(kMaxPool)) add(kNormMax, scale * pools.maximum);
+    if (edge.active.has(kAvgPool)) add(kNormAvg, scale * pools.average);
+  }
+  if (edge.active.has(kSkip) && edge.stride == 1) {
     mixed.add(factors[at + kFactorSkip], scale * load_quad(plane + pixel * kLanes));
-  } else {
+  } else if (edge.active.has(kSkip)) {
     add(kNormSkip, load_quad(stored_planes(edge, z, kNormSkip, block) +
                              (a * z.pixels() + pixel) * kLanes + quad * kQuad));
   }
 #pragma unroll
-  for (int i = 0; i < 4; ++i) add(kRead[i], u[i]);
+  for (int i = 0; i < 4; ++i)
+    if (edge.active.has_norm(kRead[i])) add(kRead[i], u[i]);
   sum.add(real_lanes<A>(z.lanes(block), quad), mixed);
 }
 

@@ -26,13 +26,12 @@ __device__ __forceinline__ void chosen_sums(const Edge<T>& edge, const Sizes& z,
   const Quad<A> factor = chosen.factor(a);
   const T* g =
       edge.grad + part.block * edge.grad_block + edge.output[a] * pixels * kLanes + quad * kQuad;
-  const T* u = stored_planes(edge, z, kPools, part.block) + a * pixels * kLanes + quad * kQuad;
+  const T* u = edge.u + (part.block * z.selected + a) * pixels * kLanes + quad * kQuad;
   const int64_t step = z.blocks * z.selected * pixels * kLanes;  // from norm to norm
   const int64_t c = z.selected;
   A means[kNorms];
-  for (int norm = 0; norm < norms(S); ++norm)
-    means[norm] = edge.norms[(norm * kStatistics + kMean) * c + a];
-  if (S == 1) means[kNormSkip] = 0;
+  for (int norm = 0; norm < kNorms; ++norm)
+    means[norm] = edge.active.has_norm(norm) ? edge.statistics(norm, c, a)[kMean * c] : A(0);
 #pragma unroll 1
   for (int p = part.first + rank / kQuads; p < part.last; p += team / kQuads) {
     const int64_t at = int64_t(p) * kLanes;
@@ -41,19 +40,25 @@ __device__ __forceinline__ void chosen_sums(const Edge<T>& edge, const Sizes& z,
       const A mean = means[norm_of(operation)];
       for (int i = 0; i < kQuad; ++i) sums[operation] += gradient[i] * (value[i] - mean);
     };
-    const auto stored = [&](Norm norm) { return load_quad(u + (norm - kPools) * step + at); };
-    const Quad<A> sep3 = stored(kNormSep3), sep5 = stored(kNormSep5);
-    const Quad<A> dil3 = stored(kNormDil3), dil5 = stored(kNormDil5);
-    const Quad<A> skip = S == 1 ? factor * load_quad(h + at) : stored(kNormSkip);
-    const Pools<A> pools = pools_at(h, height * S, width * S, S, p / width, p % width);
+    const auto has = [&](int operation) { return edge.active.has(operation); };
+    const auto stored = [&](int operation) {
+      if (!has(operation)) return Quad<A>{};
+      return load_quad(u + edge.active.stored_place(norm_of(operation)) * step + at);
+    };
+    const Quad<A> sep3 = stored(kSep3), sep5 = stored(kSep5);
+    const Quad<A> dil3 = stored(kDil3), dil5 = stored(kDil5);
+    const Quad<A> skip = S == 1 ? factor * load_quad(h + at) : stored(kSkip);
     sums[kNone] += gradient.sum();
-    add(kMaxPool, factor * pools.maximum);
-    add(kAvgPool, factor * pools.average);
-    add(kSkip, skip);
-    add(kSep3, sep3);
-    add(kSep5, sep5);
-    add(kDil3, dil3);
-    add(kDil5, dil5);
+    if (edge.active.pools > 0) {
+      const Pools<A> pools = pools_at(h, height * S, width * S, S, p / width, p % width);
+      if (has(kMaxPool)) add(kMaxPool, factor * pools.maximum);
+      if (has(kAvgPool)) add(kAvgPool, factor * pools.average);
+    }
+    if (has(kSkip)) add(kSkip, skip);
+    if (has(kSep3)) add(kSep3, sep3);
+    if (has(kSep5)) add(kSep5, sep5);
+    if (has(kDil3)) add(kDil3, dil3);
+    if (has(kDil5)) add(kDil5, dil5);
   }
 }
 

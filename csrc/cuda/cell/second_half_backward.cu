@@ -38,6 +38,7 @@ __global__ void __launch_bounds__(kCellThreads, kCellResident<T>)
   const Edge<T>& edge = group.edge[blockIdx.z];
   const Part part = part_of(z, blockIdx.x);
   const int sep = blockIdx.y, c = int(z.selected), width = int(z.width);
+  if (!edge.active.has_norm(second_norm(sep))) return;
   const int quad = threadIdx.x % kQuads;
   const int64_t pixels = z.pixels(), lanes = quad * kQuad;
   ADARTS_ASSERT(c <= kMostChosen);
@@ -48,12 +49,13 @@ __global__ void __launch_bounds__(kCellThreads, kCellResident<T>)
   const Quad<A> real = real_lanes<A>(z.lanes(part.block), quad);
   const T* g = edge.grad + part.block * edge.grad_block + lanes;
   const T* u = stored_planes(edge, z, second_norm(sep), part.block) + lanes;
-  const int64_t depthwise = z.weights().depthwise(second_norm(sep));
-  const int64_t pointwise = z.weights().pointwise(second_norm(sep), kernel_of(sep));
+  const EdgeWeights at = z.weights(edge.active);
+  const int64_t depthwise = at.depthwise(second_norm(sep));
+  const int64_t pointwise = at.pointwise(second_norm(sep), kernel_of(sep));
   const A* taps = edge.weights + depthwise;
   A* dw = edge.grad_weights == nullptr
               ? nullptr
-              : edge.grad_weights + blockIdx.x * z.weights().count(edge.stride) + pointwise;
+              : edge.grad_weights + blockIdx.x * at.count(edge.stride) + pointwise;
   const NormalisedPlanes<T> input(edge, z, first_norm(sep), part.block, quad);
   T* dv = edge.scratch + chosen_plane(z, sep, part.block, 0);
   each_run<A>(part, c, [&](const Run& run) {
@@ -82,6 +84,7 @@ __device__ __forceinline__ void depthwise_backward(const Edge<T>& edge, const Si
   using A = Accumulate<T>;
   const int rank = threadIdx.x % team, quad = rank % kQuads, width = int(z.width);
   const int64_t c = z.selected, lanes = quad * kQuad;
+  const int64_t at = z.weights(edge.active).depthwise(second_norm(sep));
   A moments[2] = {}, dw[K * K] = {};
   if (a < c) {
     const NormalisedPlanes<T> input(edge, z, first_norm(sep), part.block, quad);
@@ -89,8 +92,8 @@ __device__ __forceinline__ void depthwise_backward(const Edge<T>& edge, const Si
     const A rstd = input.rstd(a);
     const Quad<A> mean = input.mean(a);
     const T* dv = edge.scratch + chosen_plane(z, sep, part.block, a) + lanes;
-    T* q = edge.q + chosen_plane(z, sep, part.block, a) + lanes;
-    const A* taps = edge.weights + z.weights().depthwise(second_norm(sep)) + a * K * K;
+    T* q = edge.q + chosen_plane(z, edge.active.q_place(sep), part.block, a) + lanes;
+    const A* taps = edge.weights + at + a * K * K;
 #pragma unroll 1
     for (int p = part.first + rank / kQuads; p < part.last; p += team / kQuads) {
       const Quad<A> from = load_quad(u + int64_t(p) * kLanes);
@@ -109,7 +112,7 @@ __device__ __forceinline__ void depthwise_backward(const Edge<T>& edge, const Si
   });
   if (!kWeights) return;
   join_warps(spread_sums(dw), team, K * K, [&](int tap, double sum) {
-    if (a < c) grad_weights[z.weights().depthwise(second_norm(sep)) + a * K * K + tap] += A(sum);
+    if (a < c) grad_weights[at + a * K * K + tap] += A(sum);
   });
 }
 
@@ -127,10 +130,12 @@ __global__ void __launch_bounds__(kTeamThreads, kTeamResident<T>)
   const Edge<T>& edge = group.edge[blockIdx.z];
   const Part part = part_of(z, blockIdx.x);
   const int team = team_of(z), sep = blockIdx.y % 2;
+  if (!edge.active.has_norm(second_norm(sep))) return;
   const int a = int(blockIdx.y) / 2 * (kTeamThreads / team) + int(threadIdx.x) / team;
   double* sums = group.partial + (blockIdx.z * group.parts + blockIdx.x) * first_rows(z.selected);
   Accumulate<T>* dw =
-      kWeights ? edge.grad_weights + blockIdx.x * z.weights().count(edge.stride) : nullptr;
+      kWeights ? edge.grad_weights + blockIdx.x * z.weights(edge.active).count(edge.stride)
+               : nullptr;
   if (sep == 0)
     depthwise_backward<3, kWeights>(edge, z, part, sep, a, team, sums, dw);
   else

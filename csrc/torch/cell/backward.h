@@ -27,7 +27,7 @@ class CellBackward {
     const Tensor& like = tensors.nodes;
     const ScalarType accumulate = accumulate_dtype(like.scalar_type());
     // One piece for all sums, in the order of how they must be aligned.
-    if (z.hidden > 0) scale_part_elements_ = backend.scale_parts(z);
+    if (z.attends()) scale_part_elements_ = backend.scale_parts(z);
     const int64_t partial = partial_sums(plan_, backend);
     const int64_t scale_parts = plan_.edges() * scale_part_elements_;
     const int64_t first_sums = plan_.edges() * first_sum_elements();
@@ -36,7 +36,7 @@ class CellBackward {
     scale_parts_ = data<double>(all_sums_) + partial;
     first_sums_ = scale_parts_ + scale_parts;
     sums_ = first_sums_ + first_sums;
-    if (z.hidden > 0) {
+    if (z.attends()) {
       scale_grads_ = empty_tensor(like, {3 * plan_.edges() * tensors.plane_elements()}, accumulate);
       grad_scores_ = data<A>(*scale_grads_);
       grad_pools_ = grad_scores_ + plan_.edges() * tensors.plane_elements();
@@ -98,7 +98,7 @@ class CellBackward {
       edge.sums = sums_ + e * sum_elements();
       edge.first_sums = first_sums_ + e * first_sum_elements();
       edge.dx = data<T>(dx_[e]);
-      if (plan_.sizes.hidden > 0) {
+      if (plan_.sizes.attends()) {
         edge.grad_scale = grad_scores_ + e * tensors_.plane_elements();
         edge.scale_parts = scale_parts_ + e * scale_part_elements_;
         if (needs_input(e)) edge.grad_pools = grad_pools_ + 2 * e * tensors_.plane_elements();
@@ -116,7 +116,7 @@ class CellBackward {
     bool add = false;
     CellPlan::each_group(edges, [&](const std::vector<int64_t>& some) {
       const cell::Group<T> leaving = group(some);
-      if (plan_.sizes.hidden > 0) backend_.attention_backward({state, leaving});
+      if (plan_.sizes.attends()) backend_.attention_backward({state, leaving});
       if (to != nullptr)
         backend_.state_backward({state, leaving,
                                  node < 0 ? nullptr : data<T>(gradients_.grad) + node * plane,
@@ -139,7 +139,7 @@ class CellBackward {
       again.sizes.training = false;  // the statistics are known
       few_at_a_time(again, backend_, [&](const cell::Group<T>& few) {
         backend_.first_half(few);
-        backend_.second_half(few);
+        if (has_second_half(few)) backend_.second_half(few);
       });
     }
     backend_.node_backward(entering);
@@ -161,7 +161,9 @@ class CellBackward {
     if (needed.empty()) return;
     for (const int64_t e : needed)
       dx_[e] = empty_blocks<T>(tensors_.nodes, tensors_.chosen_elements(plan_.edge_stride(e)));
-    keep_memory(q_, needed, [&](int64_t) { return 2 * tensors_.chosen_elements(1); });
+    keep_memory(q_, needed, [&](int64_t e) {
+      return plan_.active[e].separable() * tensors_.chosen_elements(1);
+    });
     cell::Group<T> back = group(needed);
     for (size_t k = 0; k < needed.size(); ++k) {
       back.edge[k].q = data<T>(q_[k]);
@@ -169,10 +171,12 @@ class CellBackward {
         if (edges[from] == needed[k]) back.edge[k].u = entering.edge[from].u;
     }
     few_at_a_time(back, backend_, [&](const cell::Group<T>& few) {
-      backend_.second_half_backward(few);
-      const int64_t rows = cell::first_rows(plan_.sizes.selected);
-      if (several) plan_.processes.sum_parts(parts_of(all_sums_, few, rows), 0, rows);
-      backend_.finish_first(few);
+      if (has_second_half(few)) {
+        backend_.second_half_backward(few);
+        const int64_t rows = cell::first_rows(plan_.sizes.selected);
+        if (several) plan_.processes.sum_parts(parts_of(all_sums_, few, rows), 0, rows);
+        backend_.finish_first(few);
+      }
       backend_.first_half_backward(few);
     });
   }

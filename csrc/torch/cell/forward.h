@@ -34,6 +34,13 @@ void few_at_a_time(const cell::Group<T>& group, const Backend& backend, const F&
   }
 }
 
+// Whether a separable convolution is active on one of a group's edges.
+template <class T>
+bool has_second_half(const cell::Group<T>& group) {
+  return std::any_of(group.edge, group.edge + group.edges,
+                     [](const cell::Edge<T>& edge) { return edge.active.separable() > 0; });
+}
+
 // The beginning of `partial` as (edges, parts, rows) of a group.
 template <class T>
 Tensor parts_of(const Tensor& partial, const cell::Group<T>& group, int64_t rows) {
@@ -55,7 +62,7 @@ void candidates(cell::Group<T> group, const Tensor& partial, const Processes& pr
     backend.first_half(few);
     if (several) processes.sum_parts(parts_of(partial, few, rows), 0, rows);
     if (training) backend.finish_norms(few, cell::kFirstHalf);
-    backend.second_half(few);
+    if (has_second_half(few)) backend.second_half(few);
     for (const cell::Norm norm : {cell::kNormSep3, cell::kNormSep5})
       if (several) processes.sum_parts(parts_of(partial, few, rows), norm * of_norm, of_norm);
     if (training) backend.finish_norms(few, cell::kSecondHalf);
@@ -68,12 +75,12 @@ void search_cell_forward(CellTensors<T>& tensors, const Tensor& index, bool give
   const CellPlan& plan = tensors.plan;
   const Tensor partial =
       empty_tensor(tensors.nodes, {partial_sums(plan, backend)}, ScalarType::Double);
-  const bool several = scoring.several() && !given && plan.sizes.hidden > 0;
+  const bool several = scoring.several() && !given && plan.sizes.attends();
   const auto leave = [&](int64_t i) {
     const std::vector<int64_t> edges = plan.leaving(i);
     if (i >= plan.states_that_edges_leave()) return;
     const cell::State<T> state = tensors.state(i);
-    if (plan.sizes.hidden > 0) backend.pool_state(state);
+    if (plan.sizes.attends()) backend.pool_state(state);
     // Where processes choose together, one sum over them serves all edges that leave the state.
     const int64_t channels = plan.sizes.channels, summed = edges.size();
     OptionalTensor sums;

@@ -15,24 +15,25 @@ std::tuple<Tensor, Tensors, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> sear
     const Tensors& given_states, const Tensor& weights, const Tensor& alphas,
     const OptionalTensor& betas, const OptionalTensor& index, const OptionalTensor& norms,
     int64_t batch, int64_t stride, int64_t selected, int64_t hidden, int64_t nodes,
-    const Integers& sources, const Integers& targets, bool shuffle, bool store, double eps,
-    const std::string& scores_group, const std::string& norms_group, int64_t processes) {
+    const Integers& sources, const Integers& targets, bool shuffle, const Integers& active,
+    int64_t taps, bool store, double eps, const std::string& scores_group,
+    const std::string& norms_group, int64_t processes) {
   constexpr const char* op = "search_cell";
   const Tensors states = packed(given_states);
-  const CellPlan plan(op, states, batch, stride, selected, hidden, nodes, sources, targets,
-                      !norms.has_value(), eps, norms_group, processes);
+  const CellPlan plan(op, states, batch, stride, selected, hidden, nodes, sources, targets, active,
+                      taps, !norms.has_value(), eps, norms_group, processes);
   const cell::Sizes& z = plan.sizes;
   const Tensor& like = states[0];
   const ScalarType accumulate = accumulate_dtype(like.scalar_type());
   for (int64_t node = 0; node < nodes; ++node)
     ADARTS_CHECK(!plan.entering(node).empty(), op, ": no edge enters node ", node);
-  ADARTS_CHECK(hidden > 0 || index.has_value(), op, ": expected index without attention");
+  ADARTS_CHECK(z.attends() || index.has_value(), op, ": expected index without attention");
   flat(op, "weights", weights, plan.weights, like);
   flat(op, "alphas", alphas, plan.edges() * cell::kOperations, like);
   if (betas.has_value()) flat(op, "betas", *betas, plan.edges(), like);
   if (norms.has_value()) flat(op, "norms", *norms, plan.norms * cell::kStatistics * selected, like);
-  const int64_t scored = hidden > 0 ? plan.edges() : 0;
-  const int64_t pooled = hidden > 0 ? plan.states_that_edges_leave() : 0;
+  const int64_t scored = z.attends() ? plan.edges() : 0;
+  const int64_t pooled = z.attends() ? plan.states_that_edges_leave() : 0;
   Tensor out = empty_tensor(like, {z.blocks, nodes * z.channels, z.height, z.width, kLanes});
   Tensor statistics =
       norms.has_value() ? *norms
@@ -65,24 +66,22 @@ std::tuple<Tensor, Tensors, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> sear
 }
 
 template <class Device>
-Tensors search_cell_backward(const Tensor& grad, const Tensors& given_states, const Tensor& nodes,
-                             const Tensor& weights, const Tensor& alphas,
-                             const OptionalTensor& betas, const Tensors& stored,
-                             const Tensor& norms, const Tensor& scores, const Tensor& maps,
-                             const Tensor& pools, const Tensor& position, int64_t batch,
-                             int64_t stride, int64_t selected, int64_t hidden,
-                             const Integers& sources, const Integers& targets, bool training,
-                             double eps, const std::vector<bool>& needs_states, bool needs_weights,
-                             bool needs_alphas, bool needs_betas, const std::string& norms_group,
-                             int64_t processes) {
+Tensors search_cell_backward(
+    const Tensor& grad, const Tensors& given_states, const Tensor& nodes, const Tensor& weights,
+    const Tensor& alphas, const OptionalTensor& betas, const Tensors& stored, const Tensor& norms,
+    const Tensor& scores, const Tensor& maps, const Tensor& pools, const Tensor& position,
+    int64_t batch, int64_t stride, int64_t selected, int64_t hidden, const Integers& sources,
+    const Integers& targets, const Integers& active, int64_t taps, bool training, double eps,
+    const std::vector<bool>& needs_states, bool needs_weights, bool needs_alphas, bool needs_betas,
+    const std::string& norms_group, int64_t processes) {
   constexpr const char* op = "search_cell_backward";
   const Tensors states = packed(given_states);
   ADARTS_CHECK(!states.empty() && nodes.dim() == 5 && states[0].dim() == 5 &&
                    states[0].size(1) > 0 && needs_states.size() == states.size(),
                op, ": states and nodes do not fit");
   const int64_t count = nodes.size(1) / states[0].size(1);
-  const CellPlan plan(op, states, batch, stride, selected, hidden, count, sources, targets,
-                      training, eps, norms_group, processes);
+  const CellPlan plan(op, states, batch, stride, selected, hidden, count, sources, targets, active,
+                      taps, training, eps, norms_group, processes);
   const cell::Sizes& z = plan.sizes;
   const Tensor& like = states[0];
   const ScalarType accumulate = accumulate_dtype(like.scalar_type());

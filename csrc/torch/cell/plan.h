@@ -39,12 +39,14 @@ struct CellPlan {
   int64_t inputs, nodes;
   int64_t stride;  // of the edges that leave an input
   std::vector<int64_t> sources, targets;
+  std::vector<cell::Active> active;           // of each edge
   std::vector<int64_t> weights_at, norms_at;  // of each edge, in elements of the flat tensors
   int64_t weights = 0, norms = 0;             // how many there are of all edges
 
   CellPlan(const char* op, const Tensors& states, int64_t batch, int64_t stride, int64_t selected,
            int64_t hidden, int64_t nodes, std::vector<int64_t> from, std::vector<int64_t> to,
-           bool training, double eps, const std::string& group, int64_t count)
+           const std::vector<int64_t>& bits, int64_t taps, bool training, double eps,
+           const std::string& group, int64_t count)
       : processes{group},
         inputs(states.size()),
         nodes(nodes),
@@ -69,19 +71,24 @@ struct CellPlan {
     ADARTS_CHECK(selected > 0 && channels % selected == 0 && selected % stride == 0, op, ": ",
                  selected, " selected channels do not fit ", channels, " at stride ", stride);
     ADARTS_CHECK(hidden >= 0, op, ": hidden is ", hidden);
-    sizes = {batch,           states[0].size(0), channels, selected, hidden,
+    ADARTS_CHECK(taps == 0 || (taps > 0 && taps % 2 == 1 && hidden == 0), op, ": taps is ", taps,
+                 " and hidden ", hidden);
+    sizes = {batch,           states[0].size(0), channels, selected, hidden, taps,
              height / stride, width / stride,    training, eps,      count};
     ADARTS_CHECK(sources.size() == targets.size(), op, ": ", sources.size(), " sources and ",
                  targets.size(), " targets");
+    ADARTS_CHECK(bits.size() == sources.size(), op, ": ", bits.size(),
+                 " masks of active candidates for ", sources.size(), " edges");
     for (size_t e = 0; e < sources.size(); ++e) {
       ADARTS_CHECK(targets[e] >= 0 && targets[e] < nodes && sources[e] >= 0 &&
                        sources[e] < inputs + targets[e] && (e == 0 || targets[e - 1] <= targets[e]),
                    op, ": edge ", e, " from state ", sources[e], " to node ", targets[e],
                    " is out of order or range");
+      active.emplace_back(uint32_t(bits[e]), edge_stride(e));
       weights_at.push_back(weights);
       norms_at.push_back(norms);
-      weights += sizes.weights().count(edge_stride(e));
-      norms += cell::norms(edge_stride(e));
+      weights += weights_of(e);
+      norms += active[e].norms;
     }
   }
 
@@ -90,6 +97,7 @@ struct CellPlan {
   int64_t states_that_edges_leave() const {
     return sources.empty() ? 0 : 1 + *std::max_element(sources.begin(), sources.end());
   }
+  int64_t weights_of(int64_t e) const { return sizes.weights(active[e]).count(edge_stride(e)); }
   int edge_stride(int64_t e) const { return sources[e] < inputs ? stride : 1; }
   int64_t state_pixels(int64_t i) const {
     return sizes.pixels() * (i < inputs ? stride * stride : 1);
@@ -134,9 +142,7 @@ struct CellTensors {
   int64_t plane_elements() const {  // of one (blocks, C, kLanes) tensor
     return plan.sizes.blocks * plan.sizes.channels * kLanes;
   }
-  int64_t stored_elements(int64_t e) const {
-    return cell::stored(plan.edge_stride(e)) * chosen_elements(1);
-  }
+  int64_t stored_elements(int64_t e) const { return plan.active[e].stored() * chosen_elements(1); }
   int64_t chosen_elements(int64_t stride) const {  // of one (blocks, c, pixels, kLanes) tensor
     return plan.sizes.blocks * plan.sizes.selected * plan.sizes.pixels() * stride * stride * kLanes;
   }
@@ -166,6 +172,7 @@ struct CellTensors {
     const cell::State<T> from = state(plan.sources[e]);
     cell::Edge<T> made{};
     made.stride = plan.edge_stride(e);
+    made.active = plan.active[e];
     made.state = from.h;
     made.state_block = from.h_block;
     if (scores.numel() > 0) made.scale = data<A>(scores) + e * plane_elements();

@@ -64,7 +64,7 @@ struct CpuBackend {
     run(phases.pool_state, state, state.blocks * state.channels);
   }
   void score(const cell::State<T>& state, const cell::Group<T>& group) const {
-    if (group.sizes.hidden > 0)
+    if (group.sizes.attends())
       run(phases.score_channels, cell::Attention<T>{state, group}, tasks(group));
   }
   void score_and_sum(const cell::State<T>& state, const cell::Selection<T>& selection) const {
@@ -107,7 +107,7 @@ struct CpuBackend {
   void finish_weights(const CellPlan& plan, const A* parts, A* out) const {
     for (int64_t e = 0; e < plan.edges(); ++e)
       cpu::add_parts(parts + this->parts(plan.sizes) * plan.weights_at[e], this->parts(plan.sizes),
-                     plan.sizes.weights().count(plan.edge_stride(e)), out + plan.weights_at[e]);
+                     plan.weights_of(e), out + plan.weights_at[e]);
   }
 
   int64_t preprocess_parts(const cell::Preprocess<T>& args) const {

@@ -84,7 +84,7 @@ class CudaBackend {
           parts + this->parts(plan.sizes) * start, this->parts(plan.sizes), 0, {0}, out + start};
       for (int64_t e = first; e < plan.edges() && args.tables < cuda::kMostTables; ++e)
         args.begin[++args.tables] =
-            plan.weights_at[e] - start + plan.sizes.weights().count(plan.edge_stride(e));
+            plan.weights_at[e] - start + plan.weights_of(e);
       check(cuda::add_parts(args, stream_));
     }
   }
