@@ -45,6 +45,8 @@ class Memories:
         blocks = int(state.block[-1]) + 1
         self.shared_bytes = -(-shared_bytes // 16) * 16
         self.shared = np.zeros(blocks * self.shared_bytes, np.uint8)
+        self.stack_bytes = -(-state.kernel.stack // 16) * 16
+        self.stacks = np.zeros(len(state.lane) * self.stack_bytes, np.uint8)
         self.traffic = Traffic.none(blocks)
         self.missed = np.zeros(int(state.warp[-1]) + 1, bool)  # the last load, by warp
 
@@ -199,6 +201,52 @@ def store_shared(instruction: Instruction):
     return run
 
 
+def _local(instruction: Instruction, place: str):
+    """Local memory of a thread lies so that the lanes of a warp reach neighbouring words."""
+    size, address = size_of(instruction), _address(place, wide=False)
+
+    def find(state: State, memories: Memories, at: np.ndarray) -> np.ndarray:
+        places = address(state, at)
+        _check_alignment(places, size)
+        if int(places.max()) + size > memories.stack_bytes:
+            raise IndexError(
+                f"{int(places.max()):#x} is beyond {memories.stack_bytes} bytes of stack"
+            )
+        block = np.unique(state.warp[at]) // (state.lanes // WARP)
+        np.add.at(memories.traffic.lsu_cycles, block, max(1, size * WARP // LINE))
+        memories.missed[:] = False
+        return places + at * memories.stack_bytes
+
+    return size, find
+
+
+def load_local(instruction: Instruction):
+    """LDL."""
+    to, place = instruction.operands
+    row = register_row(to)
+    size, find = _local(instruction, place)
+
+    def run(state: State, memories: Memories, at: np.ndarray) -> None:
+        words = load_words(memories.stacks, find(state, memories, at), size)
+        for number, word in enumerate(_signed(words, instruction)):
+            write(state, row + number if row != 255 else row, at, word)
+
+    return run
+
+
+def store_local(instruction: Instruction):
+    """STL."""
+    place, value = instruction.operands
+    row = register_row(value)
+    size, find = _local(instruction, place)
+
+    def run(state: State, memories: Memories, at: np.ndarray) -> None:
+        words = _words(state, at, row, size)
+        store_words(memories.stacks, find(state, memories, at), words, size)
+
+    return run
+
+
 def load_constant(instruction: Instruction):
     """LDC, ULDC."""
     to, place = instruction.operands
@@ -251,6 +299,8 @@ ACCESSES = {
     "STG": store_global,
     "LDS": load_shared,
     "STS": store_shared,
+    "LDL": load_local,
+    "STL": store_local,
     **dict.fromkeys(("LDC", "ULDC"), load_constant),
     "SHFL": shuffle,
 }

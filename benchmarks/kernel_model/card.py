@@ -91,7 +91,7 @@ H100 = Card(
     architecture="sm_90",
     multiprocessors=132,  # [H100]
     clock=1.755e9,  # [H100]
-    # 128 FP32, 64 integer (IMAD on half of the FMA pipe), 64 FP64, 16 special results a clock [guide]
+    # 128 FP32, 64 integer (IMAD on half the FMA pipe), 64 FP64, 16 special results a clock [guide]
     issue_cycles={
         **{FMA: 1, IMAD: 2, ALU: 2, FP64: 2, XU: 8, LSU: 4},
         **{UNIFORM: 2, CONTROL: 2, TENSOR: 8},  # [guess]

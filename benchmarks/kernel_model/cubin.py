@@ -14,7 +14,7 @@ from .disassembly import BYTES, Instruction, parse
 
 #: What the library is compiled with, as setup.py does.
 FLAGS = ("-std=c++20", "-O3", "--expt-relaxed-constexpr")
-_RESOURCES = re.compile(r"Function (\S+):\s+REG:(\d+) STACK:(\d+) SHARED:(\d+) LOCAL:(\d+)")
+_RESOURCES = re.compile(r"Function (\S+):\s+REG:(\d+) STACK:(\d+) SHARED:(\d+)")
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +27,7 @@ class Kernel:
     code: list[Instruction]
     registers: int
     shared: int  # bytes, those that the system keeps for itself included
-    local: int  # bytes of a thread in local memory: spilled registers and arrays
+    stack: int  # bytes of a thread in local memory: arrays and spilled registers
     constants: dict[int, bytes]  # by bank; bank 0 holds the parameters and is not here
 
     @property
@@ -79,7 +79,7 @@ def read(cubin: Path, architecture: str) -> list[Kernel]:
     constants = _constants(cubin.read_bytes())
     kernels = []
     for symbol, *sizes in _RESOURCES.findall(dump(cubin, "-res-usage")):
-        registers, _, shared, local = map(int, sizes)
+        registers, stack, shared = map(int, sizes)
         kernels.append(
             Kernel(
                 symbol=symbol,
@@ -88,7 +88,7 @@ def read(cubin: Path, architecture: str) -> list[Kernel]:
                 code=code[symbol],
                 registers=registers,
                 shared=shared,
-                local=local,
+                stack=stack,
                 constants=constants.get(symbol, {}),
             )
         )

@@ -19,13 +19,14 @@ import numpy as np
 
 from .card import L2_PORT, SCHEDULERS, SUSTAINED, Card, occupancy
 from .cubin import Kernel
+from .hot_loop import HotLoop, hottest_loop
 from .machine import Machine, Run
 from .memory import SECTOR
 from .pipes import FMA, IMAD, LSU, PIPES, pipe_of
 from .sampling import sample
 from .state import FIRST_SHARED, Launch
 
-_MEMORY_OPCODES = ("LDG", "STG", "LDS", "STS", "SHFL")
+_MEMORY_OPCODES = ("LDG", "STG", "LDS", "STS", "LDL", "STL", "SHFL")
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ class Prediction:
     unique: float  # bytes that the launch reads
     written: float
     conflicts: float  # passes of shared memory beyond what the bytes need
+    hot_loop: HotLoop | None
 
     @property
     def bound(self) -> str:
@@ -108,12 +110,13 @@ def predict(
         chain=chain / card.clock,
         terms=terms,
         instructions={p: float(count[stands_for].sum()) for p, count in by_pipe.items()},
-        threads=float((run.threads).sum() / max(executed, 1)),
+        threads=float(run.threads.sum() / max(executed, 1)),
         requested=SECTOR * float(run.traffic.read_sectors[stands_for].sum()),
         read=SECTOR * float(from_l2[stands_for].sum()),
         unique=unique,
         written=written,
         conflicts=float(run.traffic.conflicts[stands_for].sum()),
+        hot_loop=hottest_loop(kernel.code, run.executions.sum(axis=1)),
     )
 
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from .state import Launch
 
-THREADS = 16384  # about so many are run
+THREADS = 8192  # about so many are run
 
 
 def sample(launch: Launch, threads: int = THREADS) -> tuple[np.ndarray, np.ndarray]:

@@ -40,7 +40,7 @@ def timing(instruction: Instruction, card: Card) -> Timing:
         sets=np.array(sets, np.int64)[:, None],
         interval=1.0 if pipe == "LSU" else card.issue_cycles[pipe],
         latency=latency,
-        from_memory=instruction.opcode == "LDG",
+        from_memory=instruction.opcode in ("LDG", "LDL"),
     )
 
 

@@ -23,6 +23,7 @@ ROWS = REGISTERS + UNIFORMS + PREDICATES  # of all that an instruction may wait 
 
 #: Where parameters begin in constant bank 0: by experiment, as any disassembly shows.
 PARAMETERS = {"sm_80": 0x160, "sm_90": 0x210}
+STACK_POINTER = 0x28  # likewise
 #: The first byte of shared memory that a kernel may use; what is below the system keeps.
 FIRST_SHARED = {"sm_80": 0, "sm_90": 0x400}
 
@@ -88,7 +89,9 @@ class State:
     def _first_bank(self) -> np.ndarray:
         start = PARAMETERS[self.kernel.architecture]
         sizes = np.array([*self.launch.block, *self.launch.grid], np.uint32).tobytes()
-        return _padded(sizes.ljust(start, b"\0") + self.launch.parameters)
+        stack = np.uint32(self.kernel.stack).tobytes()  # where it begins; it grows downwards
+        head = sizes.ljust(STACK_POINTER, b"\0") + stack
+        return _padded(head.ljust(start, b"\0") + self.launch.parameters)
 
     def _other_banks(self) -> dict[int, np.ndarray]:
         banks = self.kernel.constants.items()

@@ -6,10 +6,10 @@ depend on what they read. One does, and is run: it chooses the channels that the
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
@@ -32,7 +32,7 @@ class Predicted:
     counts: Counter[object] = field(default_factory=Counter)
 
     def by_kernel(self) -> dict[str, list[tuple[int, Prediction]]]:
-        """Give for each kernel its kinds of launches with their counts, the longest kernel first."""
+        """Give each kernel's kinds of launches with their counts, the longest kernel first."""
         kernels: dict[str, list[tuple[int, Prediction]]] = {}
         for kind, prediction in self.kinds.items():
             kernels.setdefault(prediction.launch.name, []).append((self.counts[kind], prediction))
@@ -68,25 +68,25 @@ def kind_of(launch: Launch) -> object:
 
 
 def predict_launches(
-    make: Callable[[], object], kernels: dict[str, Kernel], card: Card, library
-) -> Predicted:
-    """Predict every launch that a call makes.
+    make: Callable[[], object], kernels: dict[Card, dict[str, Kernel]], library: Path
+) -> dict[Card, Predicted]:
+    """Predict every launch that a call makes, on some cards.
 
     Args:
         make: the call, of emulated operators.
-        kernels: by name.
-        card: the card.
-        library: path of the emulator's library.
+        kernels: by card and name.
+        library: the emulator's.
     """
-    predicted = Predicted()
+    predicted = {card: Predicted() for card in kernels}
 
     def listen(launch: Launch) -> bool:
         kind = kind_of(launch)
-        if kind not in predicted.kinds:
-            kernel = kernels[launch.name]
-            predicted.kinds[kind] = predict(kernel, launch, card, own_memory)
-        predicted.counts[kind] += 1
-        return re.sub(r"<.*", "", launch.name) in RUN
+        for card, so_far in predicted.items():
+            if kind not in so_far.kinds:
+                kernel = kernels[card][launch.name]
+                so_far.kinds[kind] = predict(kernel, launch, card, own_memory)
+            so_far.counts[kind] += 1
+        return launch.name.split("<")[0] in RUN
 
     with observed(listen, library):
         make()
