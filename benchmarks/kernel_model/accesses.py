@@ -9,7 +9,7 @@ import numpy as np
 
 from .disassembly import Instruction
 from .memory import LINE, PAGE, SECTOR, GlobalMemory, bank_passes, distinct, load_words, store_words
-from .operands import constant_place, pair, reader, write, write_predicate
+from .operands import constant_place, pair, predicate, reader, write, write_predicate
 from .state import WARP, State, predicate_row, register_row
 
 U32 = np.uint32
@@ -294,7 +294,28 @@ def shuffle(instruction: Instruction):
     return run
 
 
+def vote(instruction: Instruction):
+    """VOTE, VOTEU: whether a predicate holds in any or in all lanes, and in which."""
+    *to, flag, source = instruction.operands
+    holds, flag_row = predicate(source), predicate_row(flag)
+    row = register_row(to[0]) if to else None
+    every = "ALL" in instruction.modifiers
+
+    def run(state: State, memories: Memories, at: np.ndarray) -> None:
+        warp, yes = state.warp[at], holds(state, at)
+        asked = np.bincount(warp)
+        agreed = np.bincount(warp, weights=yes)
+        result = agreed == asked if every else agreed > 0
+        write_predicate(state, flag_row, at, result[warp])
+        if row is not None:
+            bits = np.bincount(warp, weights=yes * (1 << state.lane[at]))
+            write(state, row, at, bits.astype(U32)[warp])
+
+    return run
+
+
 ACCESSES = {
+    **dict.fromkeys(("VOTE", "VOTEU"), vote),
     "LDG": load_global,
     "STG": store_global,
     "LDS": load_shared,

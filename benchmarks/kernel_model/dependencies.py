@@ -20,6 +20,8 @@ def _written(instruction: Instruction) -> int:
         return 0
     if opcode in _TWO_WRITTEN or (opcode == "LOP3" and is_predicate(operands[0])):
         return 2
+    if opcode in ("VOTE", "VOTEU"):
+        return len(operands) - 1
     count = 1
     while count < len(operands) and is_predicate(operands[count]) and opcode != "P2R":
         count += 1

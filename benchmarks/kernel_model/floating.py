@@ -224,7 +224,44 @@ def half_constants(instruction: Instruction):
     return lambda state, at: write(state, row, at, upper(state, at) << U32(16) | lower(state, at))
 
 
+def pack_halves(instruction: Instruction):
+    """F2FP: two float32 to the upper and the lower half of a word, in float16 or bfloat16."""
+    to, *read = instruction.operands
+    values, row = _floats(read), register_row(to)
+    brain = "BF16" in instruction.modifiers
+
+    def half(value):
+        if not brain:
+            return value.astype(np.float16).view(np.uint16).astype(U32)
+        bits = value.view(U32)
+        rounded = bits + U32(0x7FFF) + (bits >> U32(16) & U32(1)) >> U32(16)  # ties to even
+        return np.where(np.isnan(value), U32(0x7FFF), rounded)
+
+    def run(state, at):
+        upper, lower = (half(value(state, at)) for value in values)
+        write(state, row, at, upper << U32(16) | lower)
+
+    return run
+
+
+def widen_half(instruction: Instruction):
+    """HADD2.F32 as the compiler widens a half by it: -0 + one half of a word."""
+    to, zero, source = instruction.operands
+    name, _, half = source.partition(".")
+    if zero.lstrip("-") != "RZ" or "F32" not in instruction.modifiers or not half:
+        raise ValueError(f"expected HADD2.F32 of zero and a half, got {instruction.text}")
+    word, row, shift = reader(name), register_row(to), U32(16 if half.startswith("H1") else 0)
+
+    def run(state, at):
+        half = (word(state, at) >> shift & U32(0xFFFF)).astype(np.uint16).view(np.float16)
+        write(state, row, at, half.astype(F32).view(U32))
+
+    return run
+
+
 FLOATING = {
+    "F2FP": pack_halves,
+    "HADD2": widen_half,
     **dict.fromkeys(("FADD", "FMUL", "FFMA"), single),
     **dict.fromkeys(("DADD", "DMUL", "DFMA"), double),
     **dict.fromkeys(("FSETP", "DSETP"), set_predicate),

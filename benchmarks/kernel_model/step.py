@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .card import Card
+from .card import CARDS
 from .cubin import Kernel
 from .memory import own_memory
 from .predict import Prediction, predict
@@ -68,23 +68,23 @@ def kind_of(launch: Launch) -> object:
 
 
 def predict_launches(
-    make: Callable[[], object], kernels: dict[Card, dict[str, Kernel]], library: Path
-) -> dict[Card, Predicted]:
-    """Predict every launch that a call makes, on some cards.
+    make: Callable[[], object], kernels: dict[str, dict[str, Kernel]], library: Path
+) -> dict[str, Predicted]:
+    """Predict every launch that a call makes, on the cards of some architectures.
 
     Args:
         make: the call, of emulated operators.
-        kernels: by card and name.
+        kernels: by architecture and name.
         library: the emulator's.
     """
-    predicted = {card: Predicted() for card in kernels}
+    predicted = {architecture: Predicted() for architecture in kernels}
 
     def listen(launch: Launch) -> bool:
         kind = kind_of(launch)
-        for card, so_far in predicted.items():
+        for architecture, so_far in predicted.items():
             if kind not in so_far.kinds:
-                kernel = kernels[card][launch.name]
-                so_far.kinds[kind] = predict(kernel, launch, card, own_memory)
+                kernel = kernels[architecture][launch.name]
+                so_far.kinds[kind] = predict(kernel, launch, CARDS[architecture], own_memory)
             so_far.counts[kind] += 1
         return launch.name.split("<")[0] in RUN
 

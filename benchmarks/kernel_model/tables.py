@@ -6,7 +6,7 @@ from collections import Counter
 
 from adarts_ext.bench.report.markdown import table
 
-from .card import Card
+from .card import TORCH_KERNEL, Card
 from .cubin import Kernel
 from .predict import Prediction
 from .step import Predicted, total
@@ -45,10 +45,14 @@ def whole_row(card: Card, batch: int, step: Predicted, torchs: int) -> list[obje
     """Say what a search step should take; ``torchs`` are the launches of torch's kernels."""
     ours, least = step.seconds(), step.seconds("least")
     row = [card.name, batch, step.launches, torchs, ms(step.seconds("gap"))]
-    return [*row, ms(step.seconds("chain")), ms(step.seconds("work")), ms(least), ms(ours)]
+    row += [ms(step.seconds("chain")), ms(step.seconds("work")), ms(least), ms(ours)]
+    return [*row, ms(torchs * (card.launch_gap + TORCH_KERNEL))]
 
 
-WHOLE = ("card", "N", "our launches", "torch's", "gaps", "chains", "work", "at least", "ours, ms")
+WHOLE = (
+    *("card", "N", "our launches", "torch's", "gaps", "chains", "work"),
+    *("at least", "ours, ms", "torch's, ms"),
+)
 
 
 def largest(step: Predicted) -> list[str]:
