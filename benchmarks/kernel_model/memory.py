@@ -15,11 +15,6 @@ PAGE, SECTOR, LINE, BANKS = 4096, 32, 128, 32
 SECTORS = PAGE // SECTOR  # of a page
 
 
-def zeros(page: int) -> bytes:
-    """Give pages of zeros, where no kernel depends on what it reads."""
-    return bytes(PAGE)
-
-
 def own_memory(page: int) -> bytes:
     """Give a page of this process, in which the emulator's tensors lie.
 
