@@ -70,10 +70,6 @@ enum Norm {
 // Of each norm and channel: mean, 1 / sqrt(variance + eps), unbiased variance.
 constexpr int kMean = 0, kRstd = 1, kVariance = 2, kStatistics = 3;
 
-ADARTS_BOTH constexpr int scratch_maps(int stride) {
-  return stride == 2 ? 6 : 4;
-}  // of Edge::scratch
-
 // The operation whose output a norm is, for the five norms whose du is formed from the node's
 // gradient by convolutions, the pools, and skip.
 ADARTS_BOTH constexpr Norm norm_of(int operation) {
@@ -102,6 +98,17 @@ ADARTS_BOTH constexpr int operation_of(int norm) {
   return operations[norm];
 }
 
+// The planes of Edge::scratch that the first half has, as far as their candidates are active. The
+// second half has those of the separable convolutions there.
+enum ScratchMap {
+  kScratchDil3,  // d L / d(depthwise output)
+  kScratchDil5,
+  kScratchAverage,  // what each pixel of an average pool's window gets
+  kScratchMaximum,  // what the winner of a max pool's window gets
+  kScratchEven,     // d L / d(input) of the two convolutions of skip_connect at stride 2
+  kScratchOdd,
+};
+
 // The candidates of an edge that are active, bit o of them operation o, and where each norm of
 // theirs is among the edge's.
 struct Active {
@@ -129,6 +136,15 @@ struct Active {
   // Of the separable convolutions, 3x3 and 5x5: how many, and where each has its q.
   ADARTS_BOTH int separable() const { return has(kSep3) + has(kSep5); }
   ADARTS_BOTH int q_place(int sep) const { return sep == 1 && has(kSep3) ? 1 : 0; }
+  ADARTS_BOTH int scratch_place(int map) const {
+    const int without_dil3 = map > kScratchDil3 && !has(kDil3);
+    const int without_dil5 = map > kScratchDil5 && !has(kDil5);
+    return map - without_dil3 - without_dil5 - (map > kScratchMaximum && pools == 0 ? 2 : 0);
+  }
+  ADARTS_BOTH int scratch_maps() const {
+    const int first = scratch_place(kScratchEven) + (has_norm(kNormSkip) ? 2 : 0);
+    return first > separable() ? first : separable();
+  }
 };
 
 // Where the weights of an edge begin in its part of the flat weights. Attention: w1 (hidden, C),
@@ -235,7 +251,7 @@ struct Edge {
   // CUDA only: what one launch of a backward half leaves for the next, and first_half_backward for
   // attention_backward: sums of dx * h.
   double* scale_parts;  // (parts, c, kLanes)
-  T* scratch;           // (scratch_maps(stride), blocks, c, pixels, kLanes)
+  T* scratch;           // (active.scratch_maps(), blocks, c, pixels, kLanes), by scratch_place
   uint8_t* winner;      // (blocks, c, pixels, kLanes), of max_pool_3x3: which of its nine pixels
 
   // The statistics of a norm's channel a, c apart.

@@ -294,6 +294,8 @@ def test_scores_that_cannot_be_compared_are_refused():
     scores[3, 2] = float("nan")
     with pytest.raises(ValueError, match="scores_normal holds a value that is not finite"):
         derive_from_scores(scores, torch.zeros(5, 8))
+    with pytest.raises(ValueError, match=r"candidates: expected some of none, .*, got \('none',\)"):
+        derive_from_scores(torch.zeros(5, 8), torch.zeros(5, 8), candidates=("none",))
 
 
 def test_edges_that_weigh_too_little_are_left_out():

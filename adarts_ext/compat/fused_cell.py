@@ -14,6 +14,7 @@ from adarts_ext.compat.swap import Computed, reason_against_weights
 from adarts_ext.compat.watch import Watch, is_replica
 from adarts_ext.nn import fused
 from adarts_ext.nn.batch_norms import Updates, reason_against_norms, update_running_statistics
+from adarts_ext.nn.candidates import nonzero_masks
 from adarts_ext.nn.unchanged import constant_when_compiled
 
 Alphas = Tensor | Sequence[Tensor]
@@ -108,7 +109,7 @@ class FusedCell(Computed):
         ]
         if sizes[0] != sizes[1] or s0.size(0) != s1.size(0) or s0.dtype != s1.dtype:
             return "the inputs do not fit each other"
-        return self.changed(cell) or reason_against_weights(self.least_weight, alphas, betas)
+        return self.changed(cell) or reason_against_weights(self, alphas, betas)
 
     @constant_when_compiled
     def changed(self, cell: nn.Module) -> str | None:
@@ -129,8 +130,16 @@ class FusedCell(Computed):
             fused.preprocess(second, remembered_blocks(s1), updates),
         ]
         steps, edge = self.parts.steps, self.edges[0]
-        edges, alphas = fused.complete_edges(steps), edge.arrange(alphas)
-        nodes = fused.mix(edge.kind, candidates, states, edges, alphas, betas, self.store, updates)
+        every = tuple(edge.mask for edge in self.edges)
+        edges, arranged, active = fused.complete_edges(steps), self.arrange(alphas), every
+        if self.skips and not alphas.all():
+            active = nonzero_masks(arranged)
+            each = zip(self.edges, self.parts.mixed_ops(cell), active, strict=True)
+            candidates = fused.Layers.join(
+                edge.by_candidate(mixed_op).active(mask) for edge, mixed_op, mask in each
+            )
+        rest = arranged, betas, self.store, updates
+        nodes = fused.mix(edge.kind, candidates, states, edges, *rest, active=active)
         update_running_statistics(updates)
         for _ in range(1, self.calls):
             update_running_statistics(updates[2:])
@@ -138,6 +147,13 @@ class FusedCell(Computed):
             channels = nodes.blocks.size(1) // steps * self.multiplier
             nodes = nodes._replace(blocks=nodes.blocks[:, -channels:].contiguous())
         return remember(nodes)
+
+    def arrange(self, alphas: Tensor) -> Tensor:
+        """Bring the candidates' weights of every edge into the order of PRIMITIVES."""
+        if len({edge.parts.primitives for edge in self.edges}) == 1:
+            return self.edges[0].arrange(alphas)
+        rows = zip(self.edges, alphas.unbind(), strict=True)
+        return torch.stack([edge.arrange(row) for edge, row in rows])
 
 
 def _shapes(tensors: object) -> list[tuple[int, ...]] | None:
@@ -151,7 +167,7 @@ def agree(edges: Sequence[FusedMixedOp]) -> bool:
     first = edges[0].parts
     return all(
         edge.channels == edges[0].channels
-        and edge.parts.primitives == first.primitives
+        and len(edge.parts.primitives) == len(first.primitives)
         and edge.parts.selected == first.selected
         and bool(edge.parts.attention) == bool(first.attention)
         for edge in edges

@@ -11,6 +11,7 @@ from adarts_ext.compat.watch import Watch, is_replica
 from adarts_ext.genotype import PRIMITIVES
 from adarts_ext.nn import fused
 from adarts_ext.nn.batch_norms import reason_against_norms, update_running_statistics
+from adarts_ext.nn.candidates import mask_of, nonzero_masks
 from adarts_ext.nn.image_blocks import feature_map, lay_out
 from adarts_ext.nn.unchanged import constant_when_compiled
 
@@ -45,10 +46,19 @@ class FusedMixedOp(Computed):
 
     def find(self, module: nn.Module) -> fused.Layers:
         """Return the layers below ``module`` in the kernels' order."""
+        return self.by_candidate(module).active(self.mask)
+
+    def by_candidate(self, module: nn.Module) -> fused.EdgeLayers:
+        """Return the layers below ``module``, candidate by candidate."""
         operations = self.parts.operations_of(module)
         operations = dict(zip(self.parts.primitives, operations, strict=True))
         attention = self.parts.attention
-        return fused.Layers.of_edge(operations, module._modules[attention] if attention else None)
+        return fused.EdgeLayers(operations, module._modules[attention] if attention else None)
+
+    @property
+    def mask(self) -> int:
+        """The candidates that there are, as :class:`adarts_ext.ops.CellLayout` has them."""
+        return mask_of(self.parts.primitives)
 
     @property
     def kind(self) -> fused.EdgeKind:
@@ -75,7 +85,7 @@ class FusedMixedOp(Computed):
             reason_against_shape(x, self.channels, self.parts.stride)
             or self.reason_against_input(x)
             or self.changed(module)
-            or reason_against_weights(self.least_weight, weights)
+            or reason_against_weights(self, weights)
         )
 
     def reason_against_input(self, x: Tensor) -> str | None:
@@ -95,9 +105,13 @@ class FusedMixedOp(Computed):
 
     def __call__(self, module: nn.Module, x: Tensor, weights: Tensor) -> Tensor:
         """Compute the mixed operation."""
-        layers, alphas = self.layers_of(module), self.arrange(weights)[None]
+        layers, alphas, active = self.layers_of(module), self.arrange(weights)[None], (self.mask,)
+        if self.skips and not weights.all():
+            active = nonzero_masks(alphas)
+            layers = self.by_candidate(module).active(*active)
         states, updates = [lay_out(x)], []
-        y = fused.mix(self.kind, layers, states, [(0, 0)], alphas, None, self.store, updates)
+        rest = alphas, None, self.store, updates
+        y = fused.mix(self.kind, layers, states, [(0, 0)], *rest, active=active)
         update_running_statistics(updates)
         return feature_map(y)
 

@@ -19,8 +19,8 @@ from adarts_ext.compat.watch import kept_state
 
 BATCH, SIZE = 5, 8
 RAISED = "its code raised"
-#: Weights that code may leave out: `if w != 0`, `if abs(w) > 1e-10`, and so on.
-LEAST_WEIGHTS = (0.0, 1e-20, 1e-8, 1e-4)
+#: Weights that code may leave out: `if abs(w) > 1e-10` and so on.
+LEAST_WEIGHTS = (1e-20, 1e-8, 1e-4)
 _ROUNDING = 1e-9  # of the largest value of a tensor; float64 keeps 1e-16, and layers amplify it
 
 
@@ -73,16 +73,13 @@ class Probe:
         return None
 
     def least_weight(self, computed: Callable[..., Tensor]) -> float | None:
-        """Return from which weights on the module's own code is ``computed``, or None.
+        """Return from which weights above 0 on the module's own code is ``computed``, or None."""
+        return next((least for least in LEAST_WEIGHTS if self.agrees(computed, least)), None)
 
-        0 where weights may also be zero: other code may leave such candidates out, which then get
-        no gradients, and whose running statistics stay.
-        """
+    def agrees(self, computed: Callable[..., Tensor], least: float) -> bool:
+        """Return whether both compute the same where some weights are ``least``."""
         seeds = range(2 if len(self.shapes) == 1 else 1)  # a cell has rows of both kinds
-        for least in LEAST_WEIGHTS:
-            if not any(self._difference(computed, seed, True, least) for seed in seeds):
-                return least
-        return None
+        return not any(self._difference(computed, seed, True, least) for seed in seeds)
 
     def _difference(
         self, computed: Callable[..., Tensor], seed: int, training: bool, least: float | None

@@ -15,12 +15,13 @@ from adarts_ext.compat.fused_mixed_op import FusedMixedOp, widths
 from adarts_ext.compat.swap import Computed, arguments_of, forwards_of, required
 from adarts_ext.compat.watch import has_other_attributes, kept_results, plain_attributes
 from adarts_ext.compat.weighted_mixed_op import WeightedMixedOp
-from adarts_ext.genotype import PRIMITIVES
 from adarts_ext.nn import PartialMixedOp, SearchCell
 from adarts_ext.nn.fused import reason_against_kind
 
 _OURS = (SearchCell, PartialMixedOp)
 _Outcomes = dict[Any, Any]  # of probes, by what was probed
+_LEAVES_OUT = "its code leaves out candidates of small weight"
+_Served = tuple[float, bool]  # the least weight, and whether candidates of weight 0 are left out
 
 
 def recognize(
@@ -80,7 +81,7 @@ def _mixed_op(
             key = (type(plan), *plan.settings(), channels, method)
             found = _once(module, key, tried, outcomes)
             if not isinstance(found, str):
-                plan.least_weight = found
+                plan.least_weight, plan.skips = found
                 return plan
             reasons.append(found)
     if not reasons:
@@ -118,7 +119,7 @@ def _cell(
         tried = functools.partial(_try_cell, module, plan)
         found = _once(module, (memory, method, count, by_node), tried, outcomes)
         if not isinstance(found, str):
-            plan.multiplier, plan.calls, plan.least_weight = found
+            plan.multiplier, plan.calls, (plan.least_weight, plan.skips) = found
             return plan
         reasons[method, count, by_node] = found
     more = list(arguments_of(type(module), calls[-1][0]))[3:]
@@ -145,20 +146,31 @@ def _likeliest(reasons: list[str]) -> str:
     return min(reasons, key=lambda reason: reason.startswith(probe.RAISED))
 
 
-def _try_edge(module: nn.Module, plan: FusedMixedOp, shapes: list[tuple[int, ...]]) -> str | float:
-    """Return why a plan does not compute a mixed operation, or the least weight it does with."""
+def _try_edge(
+    module: nn.Module, plan: FusedMixedOp, shapes: list[tuple[int, ...]]
+) -> str | _Served:
+    """Return why a plan does not compute a mixed operation, or the weights it does with."""
     vectors = [(len(plan.parts.candidates),)]
     trial = probe.Probe(module, shapes, vectors, plan.method)
-    return trial.difference(plan) or _least_weight(trial, plan)
+    return trial.difference(plan) or _served(trial, plan)
 
 
-def _least_weight(trial: probe.Probe, plan: Computed) -> str | float:
+def _served(trial: probe.Probe, plan: Computed) -> str | _Served:
+    """Return from which weights on a plan computes a module, and whether it skips those of 0.
+
+    Other code may leave out candidates that weigh 0, or little: they get no gradients, and their
+    running statistics stay. 0 is served by leaving them out too, a small weight not at all.
+    """
+    if trial.agrees(plan, 0.0):
+        return 0.0, False
+    plan.skips = plan.may_skip
+    plan.skips = plan.skips and trial.agrees(plan, 0.0)
     least = trial.least_weight(plan)
-    return "its code leaves out candidates of small weight" if least is None else least
+    return _LEAVES_OUT if least is None else (least, plan.skips)
 
 
-def _try_cell(module: nn.Module, plan: fused_cell.FusedCell) -> str | tuple[int, int, float]:
-    """Return why a plan does not compute a cell, or its multiplier, calls and least weight."""
+def _try_cell(module: nn.Module, plan: fused_cell.FusedCell) -> str | tuple[int, int, _Served]:
+    """Return why a plan does not compute a cell, or its multiplier, calls and what it serves."""
     edges, side = plan.edges, probe.SIZE
     shapes = [
         (probe.BATCH, channels, side * stride, side * stride)
@@ -179,10 +191,10 @@ def _try_cell(module: nn.Module, plan: fused_cell.FusedCell) -> str | tuple[int,
         return "its output does not consist of nodes"
     plan.multiplier = multiplier
     # A mixed operation may be called more than once, which its running statistics show.
-    plan.calls = int(plan.find(trial.copy)[-1].norms[0].num_batches_tracked)
-    reason = trial.difference(plan)
-    least = reason or _least_weight(trial, plan)
-    return least if isinstance(least, str) else (plan.multiplier, plan.calls, least)
+    norms = plan.find(trial.copy)[-1].norms
+    plan.calls = int(norms[0].num_batches_tracked) if norms else 1
+    served = trial.difference(plan) or _served(trial, plan)
+    return served if isinstance(served, str) else (plan.multiplier, plan.calls, served)
 
 
 def _once(
@@ -223,8 +235,4 @@ def _unknown(module: nn.Module, parts: structure.MixedOpStructure) -> str:
     ]
     if unknown:
         return f"candidates that are not known: {', '.join(unknown)}"
-    if len(set(parts.primitives)) < len(parts.primitives):
-        return "several candidates of one kind"
-    known = [name for name in PRIMITIVES if name != "none"]
-    there = sum(name in known for name in parts.primitives)
-    return f"fewer candidates than the kernels compute: {there} of the {len(known)} besides none"
+    return "several candidates of one kind"

@@ -17,7 +17,6 @@ from adarts_ext.compat.candidates import (
     leaves,
     without_relus,
 )
-from adarts_ext.genotype import PRIMITIVES
 
 LISTS = (nn.ModuleList, nn.ModuleDict)
 
@@ -61,10 +60,8 @@ class MixedOpStructure:
 
     @property
     def fits_kernels(self) -> bool:
-        """Whether the fused kernels know all candidates: each once, ``none`` may be missing."""
-        return set(self.primitives) | {"none"} == set(PRIMITIVES) and len(
-            set(self.primitives)
-        ) == len(self.primitives)
+        """Whether the fused kernels know all candidates, each of them once; some may be missing."""
+        return None not in self.primitives and len(set(self.primitives)) == len(self.primitives)
 
 
 @dataclass(frozen=True)

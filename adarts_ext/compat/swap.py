@@ -109,13 +109,16 @@ class Computed:
     and ``changed(module)``, the reasons for running the module's own code, and is called with the
     module and the inputs. ``method`` is what it computes, ``forward`` mostly. ``refused`` is why
     the last call, which it does not serve, ran the module's own code, or "". ``least_weight`` is
-    that of the weights from which on it computes what that code does.
+    that of the weights from which on it computes what that code does; with ``skips`` it leaves out
+    those of weight 0, as that code does.
     """
 
     method = "forward"
     refused = ""
     told: frozenset[str] = frozenset()  # the reasons that were given in a warning
     least_weight = 0.0
+    skips = False
+    may_skip = True
 
     @staticmethod
     def methods(kind: type[nn.Module]) -> dict[str, Any]:
@@ -157,12 +160,19 @@ def _forward(kind: type[nn.Module], method: str) -> Callable[..., Any]:
     return forward
 
 
-def reason_against_weights(least: float, *weights: Tensor | None) -> str | None:
+def reason_against_weights(plan: Computed, *weights: Tensor | None) -> str | None:
     """Return why other code, which leaves out candidates of small weight, has to run, or None."""
-    if least and any(
-        w is not None and w.numel() and float(w.detach().min()) < least for w in weights
-    ):
-        return "candidates of weight 0 are left out by its code"
+    for own in weights if plan.least_weight else ():
+        if own is None:
+            continue
+        small = own.detach() < plan.least_weight
+        if plan.skips:
+            zero = own.detach() == 0
+            if zero.all(-1).any():
+                return "all candidates of an edge weigh 0"  # what it gives then is no feature map
+            small &= ~zero
+        if small.any():
+            return "candidates of small weight are left out by its code"
     return None
 
 

@@ -33,6 +33,7 @@ class WeightedMixedOp(FusedMixedOp):
     """
 
     level = "weighted sum"
+    may_skip = False
 
     def __init__(
         self, parts: MixedOpStructure, channels: int, memory: str, reason: str, inside: bool

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import random
 from typing import Any
 
@@ -189,11 +190,11 @@ class Perturbation:
 
     def state_dict(self) -> dict[str, Any]:
         """Return what another selection, of as many edges and the same seed, needs to go on."""
-        return {"decisions": self.decisions, "rounds": self._rounds}
+        return copy.deepcopy({"decisions": self.decisions, "rounds": self._rounds})
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where the selection was whose :meth:`state_dict` is given."""
-        self.decisions, self._rounds = list(state["decisions"]), list(state["rounds"])
+        self.decisions, self._rounds = copy.deepcopy((state["decisions"], state["rounds"]))
 
 
 def _width(edges: slice) -> int:

@@ -54,6 +54,16 @@ def test_step_profile(script, tmp_path):
     assert sum(seconds.values()) == pytest.approx(whole)
 
 
+def test_left_out(script, tmp_path):
+    out = tmp_path / "left_out.md"
+    script("left_out").main(["--out", str(out), "--batch", "2", "--rounds", "1", *TINY])
+    rows = read_rows(out.with_suffix(".jsonl"))
+    for network in ("ADARTS, fused", "DARTS, fused"):
+        kept = {row["candidates"]: row["kept"] for row in rows if row["arm"] == network}
+        assert kept["none"] < kept["one"] < kept["three"] < kept["all eight"]
+    assert all(min(row["seconds"]) > 0 for row in rows)
+
+
 class Ran:
     """An event of torch's profiler: a kernel that took 10 us."""
 

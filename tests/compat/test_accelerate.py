@@ -111,6 +111,6 @@ def test_every_cell_runs_on_the_fused_kernels(style, monkeypatch):
     assert report.levels() == {"cell": 3}
     assert all(not entry.reason for entry in report.entries)
     edges, mix = [], fused.mix
-    monkeypatch.setattr(fused, "mix", lambda *given: edges.append(given[3]) or mix(*given))
+    monkeypatch.setattr(fused, "mix", lambda *g, **more: edges.append(g[3]) or mix(*g, **more))
     network(images(style))
     assert edges == [fused.complete_edges(2)] * 3

@@ -81,10 +81,6 @@ def other_kernel(ops, C, stride):
     ops[5] = SepConv(C, 7, stride)
 
 
-def subset(ops, C, stride):
-    del ops[7], ops[1]
-
-
 def shared(ops, C, stride):
     ops[5] = ops[4]
 
@@ -116,7 +112,6 @@ CANDIDATES = [
     padding_counts,
     no_norm,
     other_kernel,
-    subset,
     shared,
     shifted,
 ]

@@ -8,8 +8,9 @@ import pytest
 import torch
 from acceleration_case import accelerated, build
 from comparison import assert_exact
-from old_code import darts, pc_darts
+from old_code import adarts, darts, pc_darts
 from old_code.operations import PRIMITIVES
+from old_code.operations import build as operation
 from torch import nn
 
 from adarts_ext import accelerate
@@ -281,8 +282,41 @@ def test_an_edge_with_more_layers_is_in_the_report(stride):
     assert acceleration_report(model).levels() == {"untouched": 1}
 
 
-def test_fewer_candidates_than_the_kernels_compute_are_called_that():
-    few = type("Few", (darts.MixedOp,), {"primitives": ("none", "skip_connect", "sep_conv_3x3")})
-    report = accelerated(build(darts, few))
+SPACES = [
+    ("none", "skip_connect", "sep_conv_3x3"),  # S3 of RobustDARTS
+    ("sep_conv_3x3", "skip_connect"),  # S2
+    ("dil_conv_5x5", "avg_pool_3x3", "none"),
+]
+
+
+@pytest.mark.parametrize("base", [darts, pc_darts, adarts])
+@pytest.mark.parametrize("space", SPACES)
+def test_cells_of_fewer_candidates_are_fused(base, space):
+    few = type("Few", (base.MixedOp,), {"primitives": space})
+    assert accelerated(build(base, few)).levels() == {"cell": 2}
+
+
+class OfItsOwn(darts.MixedOp):
+    """An edge with two candidates that other edges have not, as in S1, or late in P-DARTS."""
+
+    primitives = ("skip_connect", "sep_conv_3x3")
+    pairs = (primitives, ("max_pool_3x3", "dil_conv_5x5"), ("sep_conv_5x5", "none"))
+
+    def __init__(self, channels, stride):
+        super().__init__(channels, stride)
+        pair = self.pairs[int(torch.randint(3, ()))]
+        self._ops = nn.ModuleList(operation(name, channels, stride) for name in pair)
+
+
+def test_cells_whose_edges_have_candidates_of_their_own_are_fused():
+    network = build(darts, OfItsOwn)
+    kinds = {type(edge._ops[0]) for cell in network.cells for edge in cell._ops}
+    assert len(kinds) > 2
+    assert accelerated(network).levels() == {"cell": 2}
+
+
+def test_candidates_of_one_kind_twice_are_called_that():
+    twice = type("Twice", (darts.MixedOp,), {"primitives": ("sep_conv_3x3", "sep_conv_3x3")})
+    report = accelerated(build(darts, twice))
     (reason,) = {entry.reason for entry in report.entries if entry.level != "untouched"}
-    assert reason == "fewer candidates than the kernels compute: 2 of the 7 besides none"
+    assert reason == "several candidates of one kind"

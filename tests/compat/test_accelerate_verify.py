@@ -62,8 +62,8 @@ def test_it_refuses_kernels_that_are_wrong_in_the_models_precision(style, wrong,
     """In float64, in which cells are tried out, they are right."""
     mix = fused.mix
 
-    def wrong_mix(*given):
-        nodes = mix(*given)
+    def wrong_mix(*given, **more):
+        nodes = mix(*given, **more)
         if nodes.blocks.dtype == torch.float64:
             return nodes
         return nodes._replace(blocks=wrong(nodes.blocks))

@@ -70,8 +70,10 @@ def test_an_edge(base, rule):
     full = torch.randn(8, dtype=torch.float64).softmax(0)
     assert_same(plain, ours, x, full)
     assert acceleration_report(ours).levels() == {"mixed op": 1}
-    for weights in (one_hot(1)[0], full * (full > 0.1), full.where(full > 0.1, 1e-12)):
+    for weights in (one_hot(1)[0], one_hot(2)[1], full * (full > 0.1)):
         assert_same(plain, ours, x, weights)
+        assert acceleration_report(ours).levels() == {"mixed op": 1}
+    assert_same(plain, ours, x, full.where(full > 0.1, 1e-12))
     assert_same(plain, ours, x, full)
     assert acceleration_report(ours).levels() == {"mixed op": 1}
 
@@ -89,7 +91,7 @@ def test_a_candidate_left_out_keeps_its_weights_under_weight_decay():
     torch.testing.assert_close(ours.state_dict(), plain.state_dict())
 
 
-def test_a_cell_is_fused_for_the_weights_that_it_uses_in_full():
+def test_a_cell_is_fused_for_weights_of_zero_and_not_for_small_ones():
     cell = type("Cell", (darts.Cell,), {"mixed_op": leaving_out(darts, LEAVES_OUT["not zero"])})
     plain = cell(2, 2, 8, 8, 4, False, False).double()
     ours = accelerate(copy.deepcopy(plain))
@@ -97,10 +99,12 @@ def test_a_cell_is_fused_for_the_weights_that_it_uses_in_full():
     soft = torch.randn(5, 8, dtype=torch.float64).softmax(-1)
     assert_same(plain, ours, *states, soft)
     assert acceleration_report(ours).levels() == {"cell": 1}
-    assert_same(plain, ours, *states, one_hot(5))
-    levels = acceleration_report(ours).levels()
-    assert "cell" not in levels
-    assert "left out" in str(acceleration_report(ours))
+    for weights in (one_hot(5), soft * (soft > 0.1), one_hot(5).roll(1, 1)):
+        assert_same(plain, ours, *states, weights)
+        assert acceleration_report(ours).levels() == {"cell": 1}
+    assert_same(plain, ours, *states, soft.where(soft > 0.1, 1e-30))
+    assert "cell" not in acceleration_report(ours).levels()
+    assert "left out by its code" in str(acceleration_report(ours))
 
 
 def test_code_that_multiplies_by_zero_is_fused_for_zero_too():

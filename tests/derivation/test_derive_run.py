@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -13,13 +12,19 @@ from run_state import assert_equal_state
 
 from adarts_ext.cli import main
 from adarts_ext.data import ImageDataset
-from adarts_ext.derivation import Perturbation, derive_run, operation_strengths, tuning_step
+from adarts_ext.derivation import (
+    Perturbation,
+    derive_run,
+    exact_strengths,
+    operation_strengths,
+    tuning_step,
+)
 from adarts_ext.derivation import run as run_module
 from adarts_ext.derivation.cost import Cost
 from adarts_ext.derivation.searched import load_searched
 from adarts_ext.derivation.strength import removals
 from adarts_ext.files import read_json
-from adarts_ext.genotype import Genotype
+from adarts_ext.genotype import Genotype, derive_from_scores
 from adarts_ext.nn import SearchNetwork
 from adarts_ext.runs.checkpoint import RunState, load_checkpoint
 from adarts_ext.search import SearchConfig, search
@@ -54,29 +59,48 @@ def perturbed(searched, tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize(
-    ("criterion", "cost", "files"),
-    [
-        ("strength", "1 pass forward and backward over", {"scores.json"}),
-        ("strength-exact", "71 passes over", {"losses.json", "scores.json"}),
-    ],
-)
-def test_the_command_derives_by_strength(criterion, cost, files, searched, capsys):
+def test_the_command_derives_by_strength(searched, capsys):
     before = (searched / "checkpoint.pt").read_bytes()
-    assert main(["derive", str(searched), "--criterion", criterion, *NETWORK]) == 0
+    assert main(["derive", str(searched), "--criterion", "strength", *NETWORK]) == 0
     output = capsys.readouterr()
-    assert f"{cost} the validation half; about " in output.err
-    out = searched / f"derived-{criterion}.json"
+    assert "1 pass forward and backward over the validation half; about " in output.err
+    out, work = searched / "derived-strength.json", searched / "derivations" / "strength-epoch-0002"
     assert f"genotype in {out}" in output.out
-    work = searched / "derivations" / f"{criterion}-epoch-0002"
-    assert {path.name for path in work.iterdir()} == files | {"genotype.json"}
+    assert {path.name for path in work.iterdir()} == {"scores.json", "genotype.json"}
     assert Genotype.load(out) == Genotype.load(work / "genotype.json")
     assert (searched / "checkpoint.pt").read_bytes() == before
-    scores = read_json(work / "scores.json")
-    assert scores["normal"][2][0] == 0  # none
-    if criterion == "strength":
-        network, batches = load_searched(searched).network, evaluation_batches(searched)
-        assert scores["normal"] == operation_strengths(network, batches).normal.tolist()
+    strengths = operation_strengths(load_searched(searched).network, evaluation_batches(searched))
+    assert_scores(work, strengths)
+
+
+def assert_scores(work, strengths):
+    """The scores and the genotype that were saved are those of the strengths, to the bit."""
+    expected = {"normal": strengths.normal.tolist(), "reduce": strengths.reduce.tolist()}
+    assert read_json(work / "scores.json") == expected
+    assert Genotype.load(work / "genotype.json") == derive_from_scores(*strengths)
+
+
+def test_exact_strengths_go_on_from_the_losses_that_are_known(searched, capsys, monkeypatch):
+    written, write_json = 0, run_module.write_json
+
+    def breaking(path, value):
+        nonlocal written
+        write_json(path, value)
+        written += 1
+        if written == 30:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(run_module, "write_json", breaking)
+    command = ["derive", str(searched), "--criterion", "strength-exact", *NETWORK]
+    assert main(command) == 130
+    error = capsys.readouterr().err
+    assert "71 passes over the validation half; about " in error
+    assert "the same command goes on from what it has saved" in error
+    assert main(command) == 0
+    assert "41 passes over the validation half; about " in capsys.readouterr().err
+    assert written == 71 + 1  # none of the losses twice, and the scores
+    strengths = exact_strengths(load_searched(searched).network, evaluation_batches(searched))
+    assert_scores(searched / "derivations" / "strength-exact-epoch-0002", strengths)
 
 
 def evaluation_batches(folder):
@@ -108,40 +132,8 @@ def test_a_perturbation_is_the_selection_with_tuning_between_its_turns(searched,
     assert len(state["history"]) == 5
 
 
-def assert_same_derivation(ours: Path, theirs: Path) -> None:
-    works = [folder / "derivations" / PERTURBATION for folder in (ours, theirs)]
-    assert_equal_state(*(load_checkpoint(work / "checkpoint.pt") for work in works))
-    for name in ("decisions.json", "genotype.json"):
-        assert read_json(works[0] / name) == read_json(works[1] / name)
-
-
-def test_a_perturbation_that_is_broken_off_goes_on_to_the_same_bits(
-    searched, perturbed, tmp_path, monkeypatch
-):
-    folder, saves = copy(searched, tmp_path / "again"), 0
-    save = RunState.save
-
-    def breaking(state, *arguments):
-        nonlocal saves
-        saves += 1
-        if saves % 20 == 0:
-            raise KeyboardInterrupt
-        save(state, *arguments)
-
-    monkeypatch.setattr(RunState, "save", breaking)
-    for start in range(5):
-        torch.manual_seed(99)
-        try:
-            derive_run(folder, "perturbation", tuning_epochs=1)
-            break
-        except KeyboardInterrupt:
-            assert start < 4
-    assert start == 4  # 81 saves, and 20 of them again
-    assert_same_derivation(folder, perturbed)
-
-
-def test_a_perturbation_that_is_killed_goes_on_to_the_same_bits(searched, perturbed, tmp_path):
-    folder = copy(searched, tmp_path / "killed")
+def kill_at_the_renaming(number, folder):
+    """Derive in another process, which is killed when it is about to rename a file."""
     program = (
         "import os, signal\n"
         "from adarts_ext.derivation import derive_run\n"
@@ -149,7 +141,7 @@ def test_a_perturbation_that_is_killed_goes_on_to_the_same_bits(searched, pertur
         "def killing(*names):\n"
         "    global come\n"
         "    come += 1\n"
-        "    if come == 90:\n"  # between the two renamings of a checkpoint, or before a file
+        f"    if come == {number}:\n"
         "        os.kill(os.getpid(), signal.SIGKILL)\n"
         "    replace(*names)\n"
         "os.replace = killing\n"
@@ -157,48 +149,38 @@ def test_a_perturbation_that_is_killed_goes_on_to_the_same_bits(searched, pertur
     )
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
     assert ended.returncode == -9, ended.stderr
-    derive_run(folder, "perturbation", tuning_epochs=1)
-    assert_same_derivation(folder, perturbed)
-    assert not list((folder / "derivations").rglob(".*.tmp"))
 
 
-def test_exact_strengths_go_on_from_the_losses_that_are_known(searched, tmp_path, monkeypatch):
-    whole = derive_run(copy(searched, tmp_path / "whole"), "strength-exact")
-    folder, measured = copy(searched, tmp_path / "again"), 0
-    write_json = run_module.write_json
+def test_a_perturbation_that_is_killed_and_broken_off_goes_on_to_the_same_bits(
+    searched, perturbed, tmp_path, monkeypatch
+):
+    folder, saves, save = copy(searched, tmp_path / "again"), 0, RunState.save
+    kill_at_the_renaming(40, folder)  # about 20 of 81 saves, of two renamings each
 
-    def breaking(path, value):
-        nonlocal measured
-        write_json(path, value)
-        measured += 1
-        if measured == 30:
+    def breaking(state, *arguments):
+        nonlocal saves
+        saves += 1
+        if saves % 25 == 0:
             raise KeyboardInterrupt
+        save(state, *arguments)
 
-    monkeypatch.setattr(run_module, "write_json", breaking)
-    with pytest.raises(KeyboardInterrupt):
-        derive_run(folder, "strength-exact")
-    assert derive_run(folder, "strength-exact") == whole
-    assert measured == 71 + 1  # none of the losses twice, and the scores
-    works = [
-        folder / "derivations" / "strength-exact-epoch-0002"
-        for folder in (folder, tmp_path / "whole")
-    ]
-    assert read_json(works[0] / "scores.json") == read_json(works[1] / "scores.json")
+    monkeypatch.setattr(RunState, "save", breaking)
+    for _ in range(2):
+        torch.manual_seed(99)
+        with pytest.raises(KeyboardInterrupt):
+            derive_run(folder, "perturbation", tuning_epochs=1)
+    derive_run(folder, "perturbation", tuning_epochs=1)
+    works = [one / "derivations" / PERTURBATION for one in (folder, perturbed)]
+    assert_equal_state(*(load_checkpoint(work / "checkpoint.pt") for work in works))
+    for name in ("decisions.json", "genotype.json"):
+        assert read_json(works[0] / name) == read_json(works[1] / name)
+    assert not list((folder / "derivations").rglob(".*.tmp"))
 
 
 def test_what_was_derived_is_not_derived_again(perturbed, capsys, monkeypatch):
     monkeypatch.setattr(run_module, "begin", None)
     derive_run(perturbed, "perturbation", tuning_epochs=1)
     assert "derived already" in capsys.readouterr().err
-
-
-def test_ctrl_c_says_how_it_goes_on(searched, capsys, monkeypatch):
-    def interrupted(*arguments, **options):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("adarts_ext.cli.derive.derive_run", interrupted)
-    assert main(["derive", str(searched), "--criterion", "strength"]) == 130
-    assert "the same command goes on from what it has saved" in capsys.readouterr().err
 
 
 def test_the_strategy_weighs_the_candidates_as_in_the_epoch_of_the_checkpoint(tmp_path):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-
 import pytest
 import torch
 from small_supernet import make_batches, make_supernet
@@ -19,9 +17,9 @@ TUNING = make_batches(*[6] * 5, seed=3)
 NODES = {2: [0, 1], 3: [2, 3, 4]}  # the edges into each node, in the order of their sources
 
 
-def ours(seed: int = 0) -> tuple[Perturbation, list[float]]:
+def ours(seed: int = 0, **options) -> tuple[Perturbation, list[float]]:
     """Select with a step of tuning after each turn; the last losses tell whether those agree."""
-    network = make_supernet(layers=3)
+    network = make_supernet(layers=3, **options)
     assert all(cell.is_fused for cell in network.cells)
     sgd = torch.optim.SGD(network.flat_parameters(), 0.05, momentum=0.9, weight_decay=3e-4)
     adam = torch.optim.Adam(network.arch_parameters(), lr=0.02, betas=(0.5, 0.999))
@@ -100,8 +98,9 @@ class Plain:
         return loss.item()
 
 
-def test_the_selection_is_that_of_the_rule():
-    selection, losses = ours()
+@pytest.mark.parametrize("skip_zeros", [False, True])
+def test_the_selection_is_that_of_the_rule(skip_zeros):
+    selection, losses = ours(skip_zeros=skip_zeros)
     edges = [(one["cell"], one["edge"]) for one in selection.decisions if "edge" in one]
     nodes = [(one["cell"], one["node"]) for one in selection.decisions if "node" in one]
     assert [cell for cell, _ in edges + nodes] == ["normal", "reduce"] * 6
@@ -179,10 +178,20 @@ def test_what_is_not_open_is_refused():
     assert selection.turns == 2
     with pytest.raises(ValueError, match="4 decisions are still to be made"):
         selection.genotype()
-    state = copy.deepcopy(selection.state_dict())
+    state = selection.state_dict()
     while not selection.done:
         selection.measure_next(VALIDATION[:1])
     with pytest.raises(ValueError, match="all is decided"):
         selection.measure_next(VALIDATION[:1])
     selection.load_state_dict(state)
     assert selection.turn == 0
+
+
+def test_only_candidates_that_there_are_can_be_kept():
+    names = ("none", "max_pool_3x3", "dil_conv_3x3")
+    selection, _ = ours(candidates=names)
+    edges = [one for one in selection.decisions if "edge" in one]
+    assert len(edges) == 10
+    for one in edges:
+        assert list(one["accuracies"]) == list(names[1:])
+        assert one["kept"] in names[1:]

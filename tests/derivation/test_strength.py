@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from adarts_ext.derivation import exact_strengths, measure, operation_strengths
-from adarts_ext.genotype import PRIMITIVES
+from adarts_ext.genotype import PRIMITIVES, derive_from_scores
 from adarts_ext.nn import OperationWeights
 
 NONE = PRIMITIVES.index("none")
@@ -109,3 +109,17 @@ def test_measures_are_means_over_the_images_of_all_batches():
 def test_no_batches_are_refused(function):
     with pytest.raises(ValueError, match="expected at least one batch, got none"):
         function(make_supernet(steps=1, layers=3), [])
+
+
+@pytest.mark.parametrize("strengths", [operation_strengths, exact_strengths])
+def test_what_is_no_candidate_is_worth_nothing_and_never_derived(strengths):
+    names = ("avg_pool_3x3", "sep_conv_5x5")
+    network = make_supernet(layers=3, candidates=names)
+    found = strengths(network, BATCHES)
+    absent = [place for place, name in enumerate(PRIMITIVES) if name not in names]
+    for one in found:
+        assert (one[:, absent] == 0).all()
+        assert (one[:, [PRIMITIVES.index(name) for name in names]].abs() > 1e-9).all()
+    worthless = (one - 100 * (one != 0) for one in found)  # all are below what there is not
+    genotype = derive_from_scores(*worthless, candidates=names)
+    assert {name for name, _ in genotype.normal + genotype.reduce} <= set(names)

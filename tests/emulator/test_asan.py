@@ -22,6 +22,7 @@ CHOSEN = {
     "search_cell": "matches_reference and True and (attention or first-2)"
     " or recomputing_changes and 2-dtype2 or any_structure and False and (all or second or wide)",
 }
+LEFT_OUT = "definition and (nothing or another) or everything"
 OTHERS = [operator for operator in OPERATORS if operator not in CHOSEN]
 
 
@@ -37,4 +38,10 @@ def kernels() -> Path:
 )
 def test_operators(operators, names):
     made = run_tests([f"test_{operator}.py" for operator in operators], names)
+    assert made.returncode == 0, made.stdout + made.stderr
+
+
+@pytest.mark.usefixtures("kernels")
+def test_a_cell_with_candidates_left_out():
+    made = run_tests(["test_search_cell_active.py"], LEFT_OUT)
     assert made.returncode == 0, made.stdout + made.stderr

@@ -20,6 +20,7 @@ CHOICES = [
     SMALL | {"selection": "first", "steps": 2},
     SMALL | {"selection": "random", "steps": 2, "proportion": 2},
     SMALL | {"selection": "all", "steps": 1, "edge_normalization": False},
+    SMALL | {"steps": 1, "candidates": ("skip_connect", "sep_conv_3x3")},
 ]
 
 

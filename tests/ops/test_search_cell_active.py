@@ -39,10 +39,9 @@ def draw_masks(seed: int) -> tuple[int, ...]:
 
 
 @pytest.mark.usefixtures("device")
-@pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("mask", MASKS)
-def test_matches_the_definition(mask, stride):
-    case = CellCase(stride=stride, active=MASKS[mask])
+def test_matches_the_definition(mask):
+    case = CellCase(stride=2, size=(3, 4), active=MASKS[mask])  # within, edges have stride 1
     actual = run(ops.search_cell, case, torch.float64)
     assert_exact(actual, run(reference.search_cell, case, torch.float64))
 
@@ -52,14 +51,13 @@ def test_matches_the_definition(mask, stride):
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("selection", SELECTIONS)
 def test_random_masks_of_any_cell(selection, stride, training):
-    for seed in range(2):
-        masks = draw_masks(seed)
-        case = CellCase(stride=stride, active=masks, batch=17, size=(2, 3), **SELECTIONS[selection])
-        choices = given_index(case), None if training else case.norms()
-        actual = run(ops.search_cell, case, torch.float64, *choices)
-        assert_exact(actual, run(reference.search_cell, case, torch.float64, *choices))
-        again = run(ops.search_cell, case, torch.float64, *choices, store=False)
-        assert all(torch.equal(again[name], actual[name]) for name in actual)
+    masks = draw_masks(stride + 2 * training)
+    case = CellCase(stride=stride, active=masks, batch=17, size=(2, 3), **SELECTIONS[selection])
+    choices = given_index(case), None if training else case.norms()
+    actual = run(ops.search_cell, case, torch.float64, *choices)
+    assert_exact(actual, run(reference.search_cell, case, torch.float64, *choices))
+    again = run(ops.search_cell, case, torch.float64, *choices, store=False)
+    assert all(torch.equal(again[name], actual[name]) for name in actual)
 
 
 @pytest.mark.usefixtures("device")

@@ -48,7 +48,7 @@ def kept_bytes(forward: Callable[[], object], known: Iterable[Tensor]) -> int:
         storage = tensor.untyped_storage()
         if storage._cdata not in left_out:
             kept[storage._cdata] = storage
-        return tensor
+        return tensor.detach()  # an output itself would hold the graph that holds it
 
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
         out = forward()

@@ -6,16 +6,6 @@
 
 namespace adarts::cuda {
 
-// The planes of Edge::scratch.
-enum ScratchMap {
-  kScratchDil3,  // d L / d(depthwise output); in the second half, of sep_conv_3x3 and sep_conv_5x5
-  kScratchDil5,
-  kScratchAverage,  // what each pixel of an average pool's window gets
-  kScratchMaximum,  // what the winner of a max pool's window gets
-  kScratchEven,     // d L / d(input) of the two convolutions of skip_connect at stride 2
-  kScratchOdd,
-};
-
 // Where channel a of a tensor (., blocks, c, pixels, kLanes) begins.
 __device__ __forceinline__ int64_t chosen_plane(const Sizes& z, int64_t plane, int64_t block,
                                                 int64_t a) {

@@ -55,7 +55,7 @@ struct Gather {
   }
 
   template <class Convolution, int kBelow>
-  __device__ __forceinline__ void add(const T* dv, int y, int x, bool inside,
+  __device__ __forceinline__ void add(const T* maps, int map, int y, int x, bool inside,
                                       const Quad<A> (&in)[S], Quad<A> (&dx)[S], A& sum) const {
     constexpr int K = Convolution::K, D = Convolution::D;
     constexpr int kTaps = TapRows<K, D, S, kBelow>::kTaps;
@@ -63,6 +63,7 @@ struct Gather {
       if (!edge.active.has_norm(Convolution::kNorm)) return;
       const A* taps =
           edge.weights + z.weights(edge.active).depthwise(Convolution::kNorm) + a * K * K;
+      const T* dv = maps + plane(map);
       A of_taps[kTaps] = {};
       if (inside)
         transposed<K, D, S, kBelow, kWeights>(dv, int(z.height), int(z.width), y, x, taps, in, dx,
@@ -81,21 +82,22 @@ struct Gather {
     if (inside)
       for (int i = 0; i < S; ++i) in[i] = relu(chosen.factor(a) * load_quad(h + i * kLanes));
     const Active& active = edge.active;
-    add<Sep3, kBelow>(edge.q + plane(active.q_place(0)), y, x, inside, in, dx, dw[kBelow][0]);
-    add<Sep5, kBelow>(edge.q + plane(active.q_place(1)), y, x, inside, in, dx, dw[kBelow][1]);
-    add<Dil3, kBelow>(edge.scratch + plane(kScratchDil3), y, x, inside, in, dx, dw[kBelow][2]);
-    add<Dil5, kBelow>(edge.scratch + plane(kScratchDil5), y, x, inside, in, dx, dw[kBelow][3]);
+    const auto scratch = [&](int map) { return active.scratch_place(map); };
+    add<Sep3, kBelow>(edge.q, active.q_place(0), y, x, inside, in, dx, dw[kBelow][0]);
+    add<Sep5, kBelow>(edge.q, active.q_place(1), y, x, inside, in, dx, dw[kBelow][1]);
+    add<Dil3, kBelow>(edge.scratch, scratch(kScratchDil3), y, x, inside, in, dx, dw[kBelow][2]);
+    add<Dil5, kBelow>(edge.scratch, scratch(kScratchDil5), y, x, inside, in, dx, dw[kBelow][3]);
     if (!inside) return;
     const int64_t pixel = int64_t(p) * kLanes;
     if constexpr (S == 2)
       if (active.has(kSkip))
-        dx[kBelow] +=
-            load_quad(edge.scratch + plane(kBelow == 0 ? kScratchEven : kScratchOdd) + pixel);
+        dx[kBelow] += load_quad(edge.scratch +
+                                plane(scratch(kBelow == 0 ? kScratchEven : kScratchOdd)) + pixel);
     for (int i = 0; i < S; ++i)
       for (int k = 0; k < kQuad; ++k) dx[i][k] = in[i][k] > 0 ? dx[i][k] : A(0);
     if (active.pools > 0)
-      add_pools<S, kBelow>(edge.scratch + plane(kScratchAverage),
-                           edge.scratch + plane(kScratchMaximum), edge.winner + plane(0),
+      add_pools<S, kBelow>(edge.scratch + plane(scratch(kScratchAverage)),
+                           edge.scratch + plane(scratch(kScratchMaximum)), edge.winner + plane(0),
                            int(z.height), width, y, x, dx);
     if (S == 1 && active.has(kSkip)) {
       const A skip = edge.alphas[kSkip] * (edge.beta == nullptr ? A(1) : *edge.beta);

@@ -85,10 +85,12 @@ __device__ __forceinline__ void put_pools(const Edge<T>& edge, const Sizes& z, i
       const Quad<A> value = load_quad(h + (int64_t(row) * chosen.width + column) * kLanes);
       for (int i = 0; i < kQuad; ++i) winner[i] = value[i] == pools.maximum[i] ? tap : winner[i];
     }
-    store_quad(edge.scratch + chosen_plane(z, kScratchAverage, block, a) + at,
-               pools.share * combine(average, g, factor * pools.average, real));
-    store_quad(edge.scratch + chosen_plane(z, kScratchMaximum, block, a) + at,
-               combine(maximum, g, factor * pools.maximum, real));
+    store_quad(
+        edge.scratch + chosen_plane(z, edge.active.scratch_place(kScratchAverage), block, a) + at,
+        pools.share * combine(average, g, factor * pools.average, real));
+    store_quad(
+        edge.scratch + chosen_plane(z, edge.active.scratch_place(kScratchMaximum), block, a) + at,
+        combine(maximum, g, factor * pools.maximum, real));
     store(edge.winner + chosen_plane(z, 0, block, a) + at, winner);
   });
 }
@@ -156,7 +158,8 @@ __global__ void __launch_bounds__(kCellThreads, kCellResident<T>)
   const T* g = from_q ? edge.q + chosen_plane(z, q, part.block, 0) + lanes
                       : edge.grad + part.block * edge.grad_block + lanes;
   const int map = half ? kScratchEven + (way - kWayEven) : kScratchDil3 + (way - kWayDil3);
-  T* dv = (from_q ? edge.q : edge.scratch) + chosen_plane(z, from_q ? q : map, part.block, 0);
+  const int place = from_q ? q : edge.active.scratch_place(map);
+  T* dv = (from_q ? edge.q : edge.scratch) + chosen_plane(z, place, part.block, 0);
   const ChosenPlanes<T> chosen(edge, z, part.block, quad);
   each_run<A>(part, c, [&](const Run& run) {
     each_quad(run, outs, [&](int o, int p, int place) {

@@ -29,13 +29,18 @@ struct Keep {
 };
 
 template <class T>
+__device__ __forceinline__ double* moments_of(const Group<T>& group, int64_t e, int64_t part,
+                                              int norm) {
+  const int64_t c = group.sizes.selected;
+  if (group.partial == nullptr) return nullptr;
+  return group.partial + (e * group.parts + part) * moment_rows(c) + norm * 2 * c;
+}
+
+template <class T>
 __device__ __forceinline__ Keep<T> keep_of(const Group<T>& group, const Edge<T>& edge, int64_t e,
                                            int64_t part, int64_t block, int norm) {
-  const int64_t c = group.sizes.selected;
-  double* moments = group.partial == nullptr
-                        ? nullptr
-                        : group.partial + (e * group.parts + part) * moment_rows(c) + norm * 2 * c;
-  return {stored_planes(edge, group.sizes, norm, block), moments, c};
+  return {stored_planes(edge, group.sizes, norm, block), moments_of(group, e, part, norm),
+          group.sizes.selected};
 }
 
 // u = pointwise convolution of what input(channel, y, x, quad) gives, for the pixels of a part, run
@@ -165,9 +170,8 @@ __global__ void __launch_bounds__(kCellThreads, sizeof(T) == 8 ? 1 : 2)
         w + c * K * K, c, keep(norm), run, partial);
   };
   if (work == kWorkPools) {
-    const Keep<T> pools = keep(kNormMax);
-    if (pools.moments != nullptr && z.training)
-      pool_moments(z, part, chosen, pools.moments, partial);
+    double* moments = moments_of(group, e, blockIdx.x, kNormMax);
+    if (moments != nullptr && z.training) pool_moments(z, part, chosen, moments, partial);
   } else if (work == kWorkDil5 || work == kWorkSep5) {
     convolve.template operator()<5>(work == kWorkDil5 ? kNormDil5 : kNormSep5First,
                                     work == kWorkDil5 ? 2 : 1);

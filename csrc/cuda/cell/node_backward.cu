@@ -26,7 +26,7 @@ __device__ __forceinline__ void chosen_sums(const Edge<T>& edge, const Sizes& z,
   const Quad<A> factor = chosen.factor(a);
   const T* g =
       edge.grad + part.block * edge.grad_block + edge.output[a] * pixels * kLanes + quad * kQuad;
-  const T* u = edge.u + (part.block * z.selected + a) * pixels * kLanes + quad * kQuad;
+  const int64_t first = (part.block * z.selected + a) * pixels * kLanes + quad * kQuad;  // of u
   const int64_t step = z.blocks * z.selected * pixels * kLanes;  // from norm to norm
   const int64_t c = z.selected;
   A means[kNorms];
@@ -43,7 +43,7 @@ __device__ __forceinline__ void chosen_sums(const Edge<T>& edge, const Sizes& z,
     const auto has = [&](int operation) { return edge.active.has(operation); };
     const auto stored = [&](int operation) {
       if (!has(operation)) return Quad<A>{};
-      return load_quad(u + edge.active.stored_place(norm_of(operation)) * step + at);
+      return load_quad(edge.u + first + edge.active.stored_place(norm_of(operation)) * step + at);
     };
     const Quad<A> sep3 = stored(kSep3), sep5 = stored(kSep5);
     const Quad<A> dil3 = stored(kDil3), dil5 = stored(kDil5);

@@ -57,7 +57,7 @@ __global__ void __launch_bounds__(kCellThreads, kCellResident<T>)
               ? nullptr
               : edge.grad_weights + blockIdx.x * at.count(edge.stride) + pointwise;
   const NormalisedPlanes<T> input(edge, z, first_norm(sep), part.block, quad);
-  T* dv = edge.scratch + chosen_plane(z, sep, part.block, 0);
+  T* dv = edge.scratch + chosen_plane(z, edge.active.q_place(sep), part.block, 0);
   each_run<A>(part, c, [&](const Run& run) {
     each_quad(run, c, [&](int a, int p, int place) {
       const Coefficients gradient = gradients[a];
@@ -91,8 +91,9 @@ __device__ __forceinline__ void depthwise_backward(const Edge<T>& edge, const Si
     const T* u = input.plane(a);
     const A rstd = input.rstd(a);
     const Quad<A> mean = input.mean(a);
-    const T* dv = edge.scratch + chosen_plane(z, sep, part.block, a) + lanes;
-    T* q = edge.q + chosen_plane(z, edge.active.q_place(sep), part.block, a) + lanes;
+    const int64_t map = chosen_plane(z, edge.active.q_place(sep), part.block, a) + lanes;
+    const T* dv = edge.scratch + map;
+    T* q = edge.q + map;
     const A* taps = edge.weights + at + a * K * K;
 #pragma unroll 1
     for (int p = part.first + rank / kQuads; p < part.last; p += team / kQuads) {

@@ -83,8 +83,7 @@ class CudaBackend {
       cuda::AddParts<A> args{
           parts + this->parts(plan.sizes) * start, this->parts(plan.sizes), 0, {0}, out + start};
       for (int64_t e = first; e < plan.edges() && args.tables < cuda::kMostTables; ++e)
-        args.begin[++args.tables] =
-            plan.weights_at[e] - start + plan.weights_of(e);
+        args.begin[++args.tables] = plan.weights_at[e] - start + plan.weights_of(e);
       check(cuda::add_parts(args, stream_));
     }
   }
@@ -130,14 +129,14 @@ class CudaBackend {
     const cell::Sizes& z = group.sizes;
     const int64_t plane = z.blocks * z.selected * z.pixels() * kLanes;
     int64_t maps = 0;
-    for (int e = 0; e < group.edges; ++e) maps += cell::scratch_maps(group.edge[e].stride);
+    for (int e = 0; e < group.edges; ++e) maps += group.edge[e].active.scratch_maps();
     const int64_t bytes = maps * plane * int64_t(sizeof(T)) + group.edges * plane;
     const Tensor memory = empty_tensor(like_, {bytes}, ScalarType::Byte);
     T* next = data<T>(memory);
     uint8_t* winner = reinterpret_cast<uint8_t*>(next + maps * plane);
     for (int e = 0; e < group.edges; ++e) {
       group.edge[e].scratch = next;
-      next += cell::scratch_maps(group.edge[e].stride) * plane;
+      next += group.edge[e].active.scratch_maps() * plane;
       group.edge[e].winner = winner + e * plane;
     }
     f(group);
