@@ -81,7 +81,7 @@ test-asan: $(VENV)/.installed
 
 kernel-report: $(VENV)/.installed
 	$(BIN)/python benchmarks/scripts/kernel_report.py --out benchmarks/results/kernels.md
-	$(BIN)/python benchmarks/scripts/predict_cell.py --out benchmarks/results/predictions_cell.md
+	$(BIN)/python benchmarks/scripts/predict_step.py --out benchmarks/results/predictions.md
 
 gpu-1:
 	$(GPU_PYTEST) tests/ops 2>&1 | tee $(OUT)/gpu-1.log

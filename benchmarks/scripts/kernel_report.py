@@ -4,8 +4,8 @@
 
 For each kernel of csrc/cuda: registers, spills, static shared memory, the occupancy they allow,
 and the widest global load and store in the machine code; for each operator the bytes it must move
-at the supernet's shapes and the time that takes at 3.0 TB/s. (What the fused cell should cost is in
-predict_cell.py.) Ends with an error if a kernel spills, or if a float32 kernel that works on packs
+at the supernet's shapes and the time that takes at 3.0 TB/s. (What a search step should take is in
+predict_step.py.) Ends with an error if a kernel spills, or if a float32 kernel that works on packs
 of four, or on the feature maps of a fused cell, has no 128-bit access.
 """
 
@@ -14,18 +14,20 @@ from __future__ import annotations
 import argparse
 import os
 import re
-import shutil
-import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 
 from adarts_ext.bench.operators import OPERATORS, PROPORTION, STAGES
 
-KERNELS = Path(__file__).parents[2] / "csrc" / "cuda"
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from kernel_model.card import CARDS, SLOT_WARPS, occupancy
+from kernel_model.cubin import compile_cubin, demangle, dump
+from kernel_model.library import KERNELS
+
 ARCHITECTURES = ("sm_80", "sm_90", "sm_100", "sm_120")
 SHOWN = "sm_90"
 BANDWIDTH = 3.0e12  # bytes a second, read and written: the copy rate of an H100
@@ -74,42 +76,19 @@ class Kernel:
     def occupancy(self) -> float:
         """Part of a multiprocessor's 2,048 threads that registers and shared memory allow."""
         warps = -(-self.threads // 32)
-        per_warp = -(-max(self.registers, 1) * 32 // 256) * 256
-        blocks = min(65536 // (per_warp * warps), 2048 // (32 * warps), 32)
-        blocks = min(blocks, 227 * 1024 // (self.shared + 1024))
-        return blocks * warps * 32 / 2048
-
-
-def tool(name: str) -> str:
-    """Find a CUDA tool on the PATH, or the one that comes with Triton."""
-    found = shutil.which(name)
-    if found:
-        return found
-    triton = find_spec("triton")
-    beside = Path(triton.origin).parent / "backends" / "nvidia" / "bin" / name if triton else None
-    if beside is None or not beside.exists():
-        raise FileNotFoundError(f"{name} is not on the PATH, and Triton is not installed")
-    return str(beside)
+        blocks = occupancy(CARDS[SHOWN], warps, self.registers, self.shared)
+        return blocks * warps / SLOT_WARPS
 
 
 def compile_kernels(source: Path, architecture: str, folder: Path) -> list[Kernel]:
     """Compile one source with warnings as errors and read the compiler's report and the code."""
-    include = Path(find_spec("torch").origin).parent / "include"
     name = str(source.relative_to(KERNELS))
     cubin = folder / f"{name.replace('/', '-')}-{architecture}.cubin"
-    command = [tool("nvcc"), "-std=c++20", "-O3", "--expt-relaxed-constexpr", "-cubin"]
-    command += [f"-arch={architecture}", "-Xptxas", "-v", "-Werror", "all-warnings"]
-    command += [f"-isystem={include}", "-o", str(cubin), str(source)]
-    made = subprocess.run(command, capture_output=True, text=True, check=False)
-    if made.returncode:
-        raise SystemExit(f"{source.name} does not compile for {architecture}:\n{made.stderr}")
-    code = subprocess.run(
-        [tool("cuobjdump"), "-sass", str(cubin)], capture_output=True, text=True, check=True
-    ).stdout
-    elf = subprocess.run(
-        [tool("cuobjdump"), "-elf", str(cubin)], capture_output=True, text=True, check=True
-    ).stdout
-    return parse(name, made.stderr, code, elf)
+    try:
+        report = compile_cubin(source, architecture, cubin)
+    except RuntimeError as error:
+        raise SystemExit(str(error)) from None
+    return parse(name, report, dump(cubin, "-sass"), dump(cubin, "-elf"))
 
 
 def parse(source: str, report: str, code: str, elf: str) -> list[Kernel]:
@@ -131,7 +110,7 @@ def parse(source: str, report: str, code: str, elf: str) -> list[Kernel]:
         kernels.append(
             Kernel(
                 source=source,
-                name=demangle(name),
+                name=demangle([name])[0],
                 registers=int(registers),
                 spills=int(stores) + int(loads),
                 stack=int(stack),
@@ -161,13 +140,6 @@ def width_of(access: str) -> int:
     """Bits of an access such as LDG.E.128.CONSTANT."""
     found = re.search(r"\.(8|16|32|64|128|U8|S8|U16|S16)(?:\.|$|,|;)", access)
     return int(found[1].lstrip("US")) if found else 32
-
-
-def demangle(name: str) -> str:
-    """Give the kernel's name and template arguments without its parameters."""
-    text = subprocess.run(["c++filt", name], capture_output=True, text=True, check=True).stdout
-    text = re.sub(r"^void ", "", text.strip())
-    return re.sub(r"adarts::cuda::|\(anonymous namespace\)::|c10::", "", text.split(">(")[0] + ">")
 
 
 def compile_all() -> Iterator[tuple[str, Kernel]]:

@@ -3,7 +3,8 @@
     python benchmarks/scripts/profile_kernels.py [--out FILE.md] [--batch 64] [--steps 5]
 
 The kernels are timed by torch's profiler; the step as a whole also without it, launch by launch and
-as one CUDA graph. The predictions are those of predict_cell.py, and hold for the published network.
+as one CUDA graph. The predictions are those of predict_step.py in benchmarks/results, for a card of
+this architecture and the published network.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ from datetime import date
 from pathlib import Path
 
 import torch
-from predict_cell import Pass, work_seconds
 from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
@@ -24,12 +24,14 @@ from adarts_ext.bench import machine
 from adarts_ext.bench.arms import ARMS, SearchStep
 from adarts_ext.bench.groups import Size
 from adarts_ext.bench.report.markdown import table, write
+from adarts_ext.bench.rows import read_rows
 from adarts_ext.bench.timing import stopwatch
 from adarts_ext.cuda_graph import WARM_UP
 from adarts_ext.runs.device import resolve_device
 
 OURS = "adarts::cuda::"
 TORCH = "(torch)"
+PREDICTIONS = Path(__file__).parents[1] / "results" / "predictions.jsonl"
 #: Launches and microseconds, by kernel.
 Times = dict[str, tuple[float, float]]
 
@@ -59,15 +61,15 @@ def by_kernel(events: Iterable, steps: int) -> Times:
     return {kernel: (launches[kernel], times[kernel]) for kernel in times}
 
 
-def predicted(batch: int) -> Times:
-    """Calculate the same for both halves of a step."""
-    launches: dict[str, float] = defaultdict(float)
-    times: dict[str, float] = defaultdict(float)
-    for weights in (False, True):
-        for launch in Pass(batch, True, weights).launches:
-            launches[launch.kernel] += 1
-            times[launch.kernel] += 1e6 * work_seconds(launch)
-    return {kernel: (launches[kernel], times[kernel]) for kernel in times}
+def predicted(batch: int, architecture: str) -> Times:
+    """Read the same for both halves of a step, where it was predicted for this architecture."""
+    times: Times = {}
+    for row in read_rows(PREDICTIONS):
+        if row["batch"] == batch and row["architecture"] == architecture:
+            kernel = row["kernel"].split("<")[0]
+            launches, us = times.get(kernel, (0.0, 0.0))
+            times[kernel] = (launches + row["launches"], us + row["us"])
+    return times
 
 
 def lines_of(measured: Times, expected: Times, whole: dict[str, float]) -> list[str]:
@@ -81,7 +83,7 @@ def lines_of(measured: Times, expected: Times, whole: dict[str, float]) -> list[
         rows.append(row)
     ours = {kernel: one for kernel, one in measured.items() if kernel != TORCH}
     sums = [sum(time for _, time in of.values()) for of in (ours, measured)]
-    columns = ["kernel", "launches a step", "us a step", "launches predicted", "us, work predicted"]
+    columns = ["kernel", "launches a step", "us a step", "launches predicted", "us predicted"]
     return [
         *table(["whole step", "ms"], [[name, f"{1e3 * s:.2f}"] for name, s in whole.items()]),
         "",
@@ -120,6 +122,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     resolve_device("cuda")
     machine.check_kernels("cuda")
+    architecture = "sm_{}{}".format(*torch.cuda.get_device_capability())
     measured, whole = measure(Size(options.batch), options.steps)
     data = [
         {"batch": options.batch, "kernel": kernel, "launches": launches, "us": time}
@@ -127,7 +130,7 @@ def main(arguments: list[str] | None = None) -> None:
     ]
     data += [{"batch": options.batch, "whole": name, "seconds": s} for name, s in whole.items()]
     head = f"{machine.device_name('cuda')}, torch {torch.__version__}, {date.today()}"
-    tables = lines_of(measured, predicted(options.batch), whole)
+    tables = lines_of(measured, predicted(options.batch, architecture), whole)
     write(options.out, [head, "", f"N={options.batch}, float32.", "", *tables], data)
 
 

@@ -79,7 +79,7 @@ def test_profile_of_kernels(script):
     events = [Ran(node)] * 8 + [Ran("sgemm")] * 4 + [Ran(node, DeviceType.CPU)]
     measured = profile.by_kernel(events, steps=4)
     assert measured == {"node_kernel": (2, 20), "(torch)": (1, 10)}
-    expected = profile.predicted(64)
+    expected = profile.predicted(64, "sm_90")
     rows = table_rows("\n".join(profile.lines_of(measured, expected, {"eager": 0.01})))
     count, work = expected["node_kernel"]
     assert ["eager", "10.00"] in rows
@@ -89,11 +89,12 @@ def test_profile_of_kernels(script):
 
 
 def test_predictions_of_kernels_add_up_to_those_of_the_step(script):
-    found = script("profile_kernels").predicted(64)
-    rows = table_rows((BENCHMARKS / "results" / "predictions_cell.md").read_text())
-    (row,) = (row for row in rows if row[:3] == ["search step, both halves", "64", "store"])
-    assert sum(count for count, _ in found.values()) == int(row[3])
-    assert sum(work for _, work in found.values()) == pytest.approx(float(row[10]), abs=0.1)
+    found = script("profile_kernels").predicted(64, "sm_90")
+    rows = table_rows((BENCHMARKS / "results" / "predictions.md").read_text())
+    (row,) = (row for row in rows if row[:2] == ["H100 SXM", "64"])
+    assert sum(count for count, _ in found.values()) == int(row[2])
+    assert sum(us for _, us in found.values()) == pytest.approx(1e3 * float(row[8]), abs=10)
+    assert script("profile_kernels").predicted(64, "sm_75") == {}, "nothing is predicted there"
 
 
 def test_convergence(script, tmp_path):

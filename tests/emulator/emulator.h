@@ -20,6 +20,7 @@
 
 #include "block.h"
 #include "global.h"
+#include "observer.h"
 
 #define __global__
 #define __device__
@@ -33,7 +34,7 @@ enum cudaError_t { cudaSuccess = 0 };
 namespace emulator {
 
 cudaError_t launch(const void* kernel, dim3 grid, dim3 block, size_t dynamic_bytes,
-                   std::function<void()> body);
+                   const std::vector<unsigned char>& parameters, std::function<void()> body);
 cudaError_t allow_shared(const void* kernel, size_t bytes);
 
 // A value as the 64 bits that a shuffle moves.
@@ -187,6 +188,7 @@ template <class... Parameters, class... Arguments>
 cudaError_t launch(void (*kernel)(Parameters...), dim3 grid, dim3 block,
                    size_t dynamic_shared_bytes, cudaStream_t, const Arguments&... arguments) {
   return emulator::launch(reinterpret_cast<const void*>(kernel), grid, block, dynamic_shared_bytes,
+                          emulator::parameter_bytes<Parameters...>(arguments...),
                           [&] { kernel(arguments...); });
 }
 

@@ -47,7 +47,7 @@ std::string plain_name(std::string symbol) {
 
 }  // namespace
 
-std::string kernel_name(const void* kernel) {
+std::string kernel_symbol(const void* kernel) {
   static std::map<const void*, std::string> known;
   const auto found = known.find(kernel);
   if (found != known.end()) return found->second;
@@ -55,7 +55,9 @@ std::string kernel_name(const void* kernel) {
   if (!dladdr(kernel, &library)) return "?";
   const uint64_t offset =
       reinterpret_cast<uint64_t>(kernel) - reinterpret_cast<uint64_t>(library.dli_fbase);
-  return known[kernel] = plain_name(symbol_at(library.dli_fname, offset));
+  return known[kernel] = symbol_at(library.dli_fname, offset);
 }
+
+std::string kernel_name(const void* kernel) { return plain_name(kernel_symbol(kernel)); }
 
 }  // namespace emulator

@@ -6,5 +6,6 @@
 namespace emulator {
 
 std::string kernel_name(const void* kernel);
+std::string kernel_symbol(const void* kernel);  // as the linker knows it
 
 }  // namespace emulator

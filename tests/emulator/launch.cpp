@@ -60,7 +60,7 @@ cudaError_t allow_shared(const void* kernel, size_t bytes) {
 }
 
 cudaError_t launch(const void* kernel, dim3 grid, dim3 block, size_t dynamic_bytes,
-                   std::function<void()> body) {
+                   const std::vector<unsigned char>& parameters, std::function<void()> body) {
   const uint64_t blocks = uint64_t(grid.x) * grid.y * grid.z;
   if (blocks == 0) return cudaSuccess;
   const std::lock_guard lock(one_launch_at_a_time);
@@ -68,6 +68,7 @@ cudaError_t launch(const void* kernel, dim3 grid, dim3 block, size_t dynamic_byt
                 raised_shared[kernel], body, {seed}};
   check_limits(launch);
   ++counts[launch.kernel];
+  if (!observe(kernel, grid, block, dynamic_bytes, parameters)) return cudaSuccess;
 #ifdef __SANITIZE_ADDRESS__
   __asan_set_error_report_callback(&name_thread);
 #endif

@@ -1,0 +1,48 @@
+"""Which blocks of a launch are run, and which of them stands for each of the others."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .state import Launch
+
+THREADS = 8192  # about so many are run
+
+
+def sample(launch: Launch, threads: int = THREADS) -> tuple[np.ndarray, np.ndarray]:
+    """Choose blocks to be run.
+
+    Kernels here divide their pixels among blockIdx.x, and different works among y and z. So from
+    every (y, z) neighbours in x are taken, at least two, each time from another place; where there
+    are too many (y, z) for that, neighbours of the whole grid.
+
+    Args:
+        launch: its grid and block.
+        threads: about how many threads to run; a launch of fewer runs whole.
+
+    Returns:
+        The numbers of the blocks that run, and for every block of the launch the place in them of
+        the one that stands for it.
+
+    Example:
+        >>> run, stands_for = sample(Launch("k", (8, 2, 1), (64, 1, 1), 0, b""), 256)
+        >>> run.tolist(), stands_for.tolist()
+        ([0, 1, 12, 13], [0, 1, 0, 1, 0, 1, 0, 1, 2, 3, 2, 3, 2, 3, 2, 3])
+    """
+    blocks, wide = launch.blocks, launch.grid[0]
+    most = max(2, threads // launch.threads)
+    if blocks <= most:
+        return np.arange(blocks), np.arange(blocks)
+    works = blocks // wide
+    neighbours = min(wide, max(2, most // works))
+    if works * neighbours > 2 * most:
+        works, wide, neighbours = 1, blocks, most
+    chosen = []
+    for work in range(works):
+        first = int(work * 0.618034 % 1 * (wide - neighbours + 1))
+        chosen.append(work * wide + first + np.arange(neighbours))
+    stands_for = np.arange(wide) % neighbours
+    return (
+        np.concatenate(chosen),
+        np.concatenate([work * neighbours + stands_for for work in range(works)]),
+    )
