@@ -129,10 +129,22 @@ __device__ __forceinline__ void pool_moments(const Sizes& z, const Part& part,
 // The works of first_half, the longest first.
 enum FirstWork { kWorkDil5, kWorkSep5, kWorkDil3, kWorkSep3, kWorkPools, kWorkEven, kWorkOdd };
 
+// A switch: a table would lie in local memory.
 __host__ __device__ __forceinline__ bool is_active(const Active& active, int work) {
-  constexpr Norm norms[] = {kNormDil5, kNormSep5First, kNormDil3, kNormSep3First};
-  if (work == kWorkPools) return active.pools > 0;
-  return active.has_norm(work < kWorkPools ? norms[work] : kNormSkip);
+  switch (work) {
+    case kWorkDil5:
+      return active.has(kDil5);
+    case kWorkSep5:
+      return active.has(kSep5);
+    case kWorkDil3:
+      return active.has(kDil3);
+    case kWorkSep3:
+      return active.has(kSep3);
+    case kWorkPools:
+      return active.pools > 0;
+    default:
+      return active.has_norm(kNormSkip);
+  }
 }
 
 // x = M * h[selected]; u = pointwise(depthwise(relu(x))) of four convolutions, at stride 2 also of
