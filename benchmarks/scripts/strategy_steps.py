@@ -4,25 +4,27 @@
 
 The steps are those of ``adarts search --strategy NAME --preset adarts``: of ADARTS's network, on
 images of noise, loading left out; alphas and weights are both trained. Fused and plain take turns
-in one process. Kept is what a forward pass keeps for its backward pass, all weights and alphas
-trained.
+in one process; on a CPU it is the processor time of one thread. Kept is what a forward pass keeps
+for its backward pass, all weights and alphas trained.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
 import torch
+from left_out import processor_seconds
 from retrain_step import random_images
 
 from adarts_ext.bench import machine
 from adarts_ext.bench.parts.memory import kept_bytes
 from adarts_ext.bench.report.markdown import spread, table, write
-from adarts_ext.bench.timing import stopwatch, take_turns
+from adarts_ext.bench.timing import cuda_seconds, take_turns
 from adarts_ext.search import SearchConfig
 from adarts_ext.search.loop import prepare
 from adarts_ext.search.passes import Passes
@@ -49,9 +51,8 @@ def step_of(state: SearchState, config: SearchConfig) -> Callable[[], None]:
     train, validation = state.train_loader.next(), state.validation_loader.next()
 
     def step() -> None:
-        with state.network.unchanging():
-            passes.train_architecture(*validation)
-            passes.train_weights(*train)
+        passes.train_architecture(*validation)
+        passes.train_weights(*train)
 
     return step
 
@@ -78,6 +79,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--layers", type=int, default=default.layers)
     options = parser.parse_args(arguments)
     torch.manual_seed(0)
+    torch.set_num_threads(1)
+    clock = cuda_seconds if options.device == "cuda" else processor_seconds
     rows, measured = [], []
     for name in options.names or NAMES:
         config = SearchConfig(
@@ -88,13 +91,15 @@ def main(arguments: list[str] | None = None) -> None:
             device=options.device,
         )
         steps, kept = {}, {}
-        for backend in (FUSED, PLAIN):
-            own = replace(config, backend=backend)
-            state = make_search(own)
-            kept[backend] = kept_by(state)
-            steps[backend] = step_of(state, own)
-            steps[backend]()  # warm
-        seconds = take_turns(steps, options.rounds, stopwatch(options.device))
+        with ExitStack() as stack:
+            for backend in (FUSED, PLAIN):
+                own = replace(config, backend=backend)
+                state = make_search(own)
+                stack.enter_context(state.network.unchanging())  # as in a search
+                kept[backend] = kept_by(state)
+                steps[backend] = step_of(state, own)
+                steps[backend]()  # warm
+            seconds = take_turns(steps, options.rounds, clock)
         ratios = [plain / own for own, plain in zip(seconds[FUSED], seconds[PLAIN], strict=True)]
         times = [spread(seconds[PLAIN], 2), spread(seconds[FUSED], 2), spread(ratios, 1)]
         sizes = [f"{kept[backend] / 1e6:.0f}" for backend in (PLAIN, FUSED)]
@@ -102,8 +107,8 @@ def main(arguments: list[str] | None = None) -> None:
         measured.append({"strategy": name, "seconds": seconds, "kept_bytes": kept})
         print(*rows[-1], sep="  ", flush=True)
     lines = [
-        f"{machine.device_name(options.device)}, {torch.get_num_threads()} threads, "
-        f"torch {torch.__version__}, {date.today()}",
+        f"{machine.device_name(options.device)}, one thread, torch {torch.__version__}, "
+        f"{date.today()}",
         "",
         f"A search step of ADARTS's network, C={options.init_channels}, {options.layers} cells, "
         f"N={options.batch}, 32x32, under every strategy: medians of {options.rounds} interleaved "
