@@ -19,6 +19,7 @@ MAP = torch.zeros(2, 8, 4, 4)
 MODULES = {
     "ChannelAttention": (lambda: nn.ChannelAttention(8), {"x": MAP}),
     "DerivedNetwork": (lambda: nn.DerivedNetwork(ADARTS_V1, 4, layers=3), {"x": IMAGES}),
+    "EfficientChannelAttention": (lambda: nn.EfficientChannelAttention(8), {"x": MAP}),
     "PartialMixedOp": (lambda: nn.PartialMixedOp(8, 1), {"x": MAP, "weights": torch.ones(8)}),
     "SearchCell": (
         lambda: nn.SearchCell(8, 8, 8, False, False, steps=1),
