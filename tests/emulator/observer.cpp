@@ -27,6 +27,8 @@ bool emulator::observe(const void* kernel, const dim3& grid, const dim3& block,
   return listener(&launch) != 0;
 }
 
+bool emulator::observed() { return listener != nullptr; }
+
 // For Python, by ctypes; null for none.
 extern "C" __attribute__((visibility("default"))) void adarts_emulator_observe(
     int (*wanted)(const Observed*)) {

@@ -26,4 +26,7 @@ std::vector<unsigned char> parameter_bytes(const Parameters&... parameters) {
 bool observe(const void* kernel, const dim3& grid, const dim3& block, size_t dynamic_bytes,
              const std::vector<unsigned char>& parameters);
 
+// Whether there is a listener: what has been written is then not known.
+bool observed();
+
 }  // namespace emulator

@@ -90,3 +90,16 @@ def test_an_error_of_the_listener_is_raised():
         observed(listen, library_path("adarts_emulated")),
     ):
         library.load().mixed_sum([torch.ones(8)], torch.ones(1))
+
+
+def test_a_kernel_may_run_on_what_another_that_did_not_should_have_written():
+    seen = []
+
+    def listen(launch) -> bool:
+        seen.append(launch.name)
+        return "attention_kernel" in launch.name
+
+    x, w1 = torch.randn(2, 4, 4, 4), torch.randn(2, 4)
+    with observed(listen, library_path("adarts_emulated")):
+        library.load().channel_attention(x, w1, w1.t().contiguous())
+    assert any("pool" in name for name in seen), seen
