@@ -259,3 +259,18 @@ def test_it_runs_under_autocast_and_torch_compile(selection, backend):
     expected = edge(x, weights)
     torch.manual_seed(7)
     torch.testing.assert_close(compiled(x, weights), expected)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("name", ["max_pool_3x3", "avg_pool_3x3", "skip_connect", "sep_conv_3x3"])
+def test_a_not_a_number_goes_where_it_does_in_plain_torch(name, stride):
+    weights = torch.zeros(8)
+    weights[PRIMITIVES.index(name)] = 1
+    for pixel in range(64):
+        x = torch.randn(3, 4, 8, 8)
+        x[1, 2].view(-1)[pixel] = torch.nan
+        found = []
+        for backend in ("fused", "reference"):
+            mixed_op = PartialMixedOp(4, stride, 1, "all", backend, candidates=(name,))
+            found.append(mixed_op(x, weights).isnan())
+        assert torch.equal(*found), pixel

@@ -50,8 +50,8 @@ ADARTS_INLINE V relu(V v) {
 }
 
 template <class V>
-ADARTS_INLINE V larger(V a, V b) {
-  return a > b ? a : b;
+ADARTS_INLINE V larger(V a, V b) {  // as torch's max pooling, a not-a-number stays one
+  return ((a > b) | (a != a)) ? a : b;
 }
 
 template <class V>
