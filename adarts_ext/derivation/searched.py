@@ -81,8 +81,11 @@ def load_searched(
     data = load_data(config, dataset)
     check_same_data(folder, data)
     strategy = build_strategy(config).to(chosen_device)
+    # What a strategy keeps of the weights lies as they do in the search's own network.
+    as_searched = build_network(config, data, strategy.weights, strategy.skips_zeros)
+    as_searched.to(chosen_device)
+    strategy.begin(as_searched, as_searched.flat_parameters())
     network = build_network(config, data, strategy.weights, skip_zeros=True).to(chosen_device)
-    strategy.begin(network, list(network.parameters()))
     try:
         network.load_state_dict(checkpoint["network"])
         if "strategy" in checkpoint:

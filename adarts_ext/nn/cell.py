@@ -272,6 +272,11 @@ class SearchCell(nn.Module):
             self._flatten_statistics()
         return self._flat
 
+    @property
+    def flat(self) -> Tensor | None:
+        """What :meth:`flatten` gave; None where the weights do not lie end to end."""
+        return self._flat
+
     def _flatten_statistics(self) -> None:
         for layers in self._several():
             layers.norms.flatten()

@@ -118,7 +118,9 @@ def operations_of(network: SearchNetwork, parameters: Sequence[Tensor]) -> tuple
                 weights = [] if name == "skip_connect" else list(operation.parameters())
                 numbers |= dict.fromkeys(map(id, weights), count)
                 count += bool(weights)
-    flat = {id(cell.flatten()): cell.candidate_weights() for cell in network.cells if cell.is_fused}
+    flat = {
+        id(cell.flat): cell.candidate_weights() for cell in network.cells if cell.flat is not None
+    }
     owners = []
     for parameter in parameters:
         parts = flat.get(id(parameter), [parameter])

@@ -209,6 +209,18 @@ def test_a_search_whose_passes_cannot_be_compared_is_refused(changes, message, t
         derive_run(tmp_path, "strength")
 
 
+@pytest.mark.parametrize("strategy", ["darts-minus", "fair-darts", "oles", "sdarts-rs"])
+def test_what_a_strategy_keeps_is_found_again(strategy, tmp_path):
+    search(SearchConfig(**TINY | {"epochs": 1, "strategy": strategy}), tmp_path)
+    loaded = load_searched(tmp_path, "cpu")
+    assert all(cell.flat is None for cell in loaded.network.cells)
+    for criterion in ("strength", "perturbation"):
+        derive_run(tmp_path, criterion, tuning_epochs=1, device="cpu")
+    expected = load_checkpoint(tmp_path / "checkpoint.pt")["network"]
+    for name, tensor in loaded.network.state_dict().items():
+        assert torch.equal(tensor, expected[name])
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

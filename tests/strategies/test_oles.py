@@ -27,6 +27,7 @@ def test_every_convolution_of_every_cell_is_an_operation():
     network = make_network()
     owners, count = operations_of(network, list(network.parameters()))
     assert count == 3 * 5 * 4  # cells, edges, convolutions
+    assert all(cell.flat is None for cell in network.cells)  # to look changes nothing
     flat = network.flat_parameters()
     flat_owners, flat_count = operations_of(network, flat)
     assert (flat_count, len(flat_owners)) == (count, len(flat))
