@@ -27,8 +27,8 @@ class Combined(Strategy):
         strategies: Two or more, by their names.
 
     Raises:
-        ValueError: If two of them say the same thing, or one needs softmaxed weights and another
-            one has others.
+        ValueError: If two of them say the same thing, one needs softmaxed weights and another one
+            has others, or one needs the gradients of candidates that another one leaves out.
 
     Example:
         >>> from adarts_ext.strategies import BetaDarts, Gdas, SdartsRs
@@ -121,6 +121,13 @@ def check_combination(strategies: dict[str, Strategy]) -> None:
             for name, one in strategies.items():
                 if one.needs_softmax:
                     raise _refused(f"{name} is about softmaxed weights, and {names[0]} has others")
+    skipping = [name for name, one in strategies.items() if one.skips_zeros]
+    compared = [name for name, one in strategies.items() if one.uses_validation_gradients]
+    if skipping and compared:
+        raise _refused(
+            f"{compared[0]} compares the gradients of all candidates, and {skipping[0]} leaves out "
+            "some of them"
+        )
 
 
 def _refused(reason: str) -> ValueError:

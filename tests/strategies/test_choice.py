@@ -96,6 +96,7 @@ def test_a_wrong_name_is_one_clear_error(text, message):
         ("darts,darts-minus,{}:Halved", "darts-minus and .*:Halved both say what the candidates"),
         ("fair-darts,sdarts-rs", "sdarts-rs is about softmaxed weights, and fair-darts has others"),
         ("beta-darts,gdas", "beta-darts is about softmaxed weights, and gdas has others"),
+        ("gdas,oles", "oles compares the gradients of all candidates, and gdas leaves out some"),
         ("{}:Others", "expected a class made from .*Strategy, got nothing of that name"),
         ("{}:Other", "expected a class made from .*Strategy, got <class"),
         ("none.py:Mine", "none.py:Mine: no file none.py"),
