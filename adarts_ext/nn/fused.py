@@ -22,7 +22,7 @@ from adarts_ext.ops.common import CELL_DTYPES
 from adarts_ext.ops.preprocess_cell import preprocess_cell
 from adarts_ext.ops.processes import ALONE, SharedBatch
 from adarts_ext.ops.search_cell import CellLayout, search_cell
-from adarts_ext.reference.cell_layout import ALL, STATISTICS
+from adarts_ext.reference.cell_layout import STATISTICS
 
 #: Channels of an edge that the fused kernels serve; more run faster through ordinary convolutions.
 MOST_SELECTED = 64
@@ -85,11 +85,6 @@ class Layers(NamedTuple):
             [layer for layer in layers if isinstance(layer, nn.Conv1d | nn.Conv2d)],
             Norms(layer for layer in layers if isinstance(layer, nn.BatchNorm2d)),
         )
-
-    @classmethod
-    def of_edge(cls, operations: Mapping[str, nn.Module], attention: nn.Module | None) -> Layers:
-        """Find those of a mixed operation, from its candidates by name and its attention."""
-        return EdgeLayers(operations, attention).active(ALL)
 
     @classmethod
     def join(cls, several: Iterable[Layers]) -> Layers:

@@ -63,7 +63,6 @@ class PartialMixedOp(nn.Module):
             fused kernels serve, and what runs operator by operator, is told at
             :class:`SearchCell`; :meth:`kernels` and the repr say which it is.
         candidates: Those of PRIMITIVES that there are. In the place of the others stands ``none``.
-
         attention: Which channel attention there is, where the selection has one: ``"cbam"``
             (:class:`ChannelAttention`, ADARTS's) or ``"eca"``
             (:class:`EfficientChannelAttention`).

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from operator import attrgetter
 
 import numpy as np
 
@@ -174,33 +175,6 @@ def _shared(instruction: Instruction, place: str):
     return size, find
 
 
-def load_shared(instruction: Instruction):
-    """LDS."""
-    to, place = instruction.operands
-    row = register_row(to)
-    size, find = _shared(instruction, place)
-
-    def run(state: State, memories: Memories, at: np.ndarray) -> None:
-        words = load_words(memories.shared, find(state, memories, at), size)
-        for number, word in enumerate(_signed(words, instruction)):
-            write(state, row + number if row != 255 else row, at, word)
-
-    return run
-
-
-def store_shared(instruction: Instruction):
-    """STS."""
-    place, value = instruction.operands
-    row = register_row(value)
-    size, find = _shared(instruction, place)
-
-    def run(state: State, memories: Memories, at: np.ndarray) -> None:
-        words = _words(state, at, row, size)
-        store_words(memories.shared, find(state, memories, at), words, size)
-
-    return run
-
-
 def _local(instruction: Instruction, place: str):
     """Local memory of a thread lies so that the lanes of a warp reach neighbouring words."""
     size, address = size_of(instruction), _address(place, wide=False)
@@ -220,31 +194,35 @@ def _local(instruction: Instruction, place: str):
     return size, find
 
 
-def load_local(instruction: Instruction):
-    """LDL."""
+def _load_own(instruction: Instruction, places, bytes_of):
+    """Load from memory of a block or a thread alone, given how it finds places and bytes."""
     to, place = instruction.operands
     row = register_row(to)
-    size, find = _local(instruction, place)
+    size, find = places(instruction, place)
 
     def run(state: State, memories: Memories, at: np.ndarray) -> None:
-        words = load_words(memories.stacks, find(state, memories, at), size)
+        words = load_words(bytes_of(memories), find(state, memories, at), size)
         for number, word in enumerate(_signed(words, instruction)):
             write(state, row + number if row != 255 else row, at, word)
 
     return run
 
 
-def store_local(instruction: Instruction):
-    """STL."""
+def _store_own(instruction: Instruction, places, bytes_of):
+    """Store to such memory."""
     place, value = instruction.operands
     row = register_row(value)
-    size, find = _local(instruction, place)
+    size, find = places(instruction, place)
 
     def run(state: State, memories: Memories, at: np.ndarray) -> None:
         words = _words(state, at, row, size)
-        store_words(memories.stacks, find(state, memories, at), words, size)
+        store_words(bytes_of(memories), find(state, memories, at), words, size)
 
     return run
+
+
+SHARED = _shared, attrgetter("shared")
+LOCAL = _local, attrgetter("stacks")
 
 
 def load_constant(instruction: Instruction):
@@ -318,10 +296,10 @@ ACCESSES = {
     **dict.fromkeys(("VOTE", "VOTEU"), vote),
     "LDG": load_global,
     "STG": store_global,
-    "LDS": load_shared,
-    "STS": store_shared,
-    "LDL": load_local,
-    "STL": store_local,
+    "LDS": lambda instruction: _load_own(instruction, *SHARED),
+    "STS": lambda instruction: _store_own(instruction, *SHARED),
+    "LDL": lambda instruction: _load_own(instruction, *LOCAL),
+    "STL": lambda instruction: _store_own(instruction, *LOCAL),
     **dict.fromkeys(("LDC", "ULDC"), load_constant),
     "SHFL": shuffle,
 }
