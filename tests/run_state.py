@@ -32,6 +32,11 @@ def interrupted_in(epoch: int, loop: ModuleType) -> Iterator[None]:
         yield
 
 
+def measured(result: Any) -> dict[str, Any]:
+    """What a run's result has of time and memory."""
+    return {name: value for name, value in result.record().items() if name in MEASURED}
+
+
 def assert_equal_state(ours: Any, theirs: Any) -> None:
     """All but times and memory are the same, tensors bit for bit."""
     assert type(ours) is type(theirs)
