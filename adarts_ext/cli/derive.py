@@ -19,6 +19,8 @@ from adarts_ext.cli.runs import exit_on_sigterm
 from adarts_ext.derivation.run import CRITERIA, derive_run
 from adarts_ext.files import read_json
 from adarts_ext.genotype import Genotype
+from adarts_ext.nn.candidates import parse_space
+from adarts_ext.nn.own_candidates import candidate_options
 from adarts_ext.retrain import derive_within
 from adarts_ext.retrain.cost import network_cost
 from adarts_ext.runs.folder import HISTORY_FILE, RESULT_FILE
@@ -61,14 +63,17 @@ def run(arguments: list[str]) -> None:
         parser.refuse(error)
     if criterion == MAGNITUDE:
         parameters = read_parameters(folder, chosen.get("epoch"))
-        genotype = derive_within(**parameters, **budget, config=config, images=images)
+        candidates = parse_space(SearchConfig.load(folder).space)
+        genotype = derive_within(
+            **parameters, **budget, config=config, images=images, candidates=candidates
+        )
     else:
         genotype = derive_by(criterion, folder, chosen)
     genotype.save(out)
     cost = network_cost(genotype, config, images)
     print(describe_cost(cost["parameters"], cost["macs"], cost["flops"]))
     print(f"genotype in {out}")
-    print(f"next:       adarts retrain {shlex.quote(str(out))}")
+    print(f"next:       adarts retrain {shlex.join([str(out), *candidate_options()])}")
 
 
 def make_parser() -> OptionParser:
@@ -129,6 +134,7 @@ def make_parser() -> OptionParser:
         help="the file to write (default: in the run derived.json, or derived-CRITERION.json by "
         "another than magnitude)",
     )
+    parser.add_candidates()
     parser.add_dataclass(ProfileConfig, without=NETWORK)
     return parser
 

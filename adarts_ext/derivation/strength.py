@@ -13,22 +13,22 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from adarts_ext.derivation.measure import Batches, as_in_training, measure
-from adarts_ext.genotype import PRIMITIVES
+from adarts_ext.genotype.candidates import choices
 from adarts_ext.leaves import without_gradient
 from adarts_ext.nn import OperationWeights, SearchNetwork
 
 
-def operations_of(network: SearchNetwork) -> list[int]:
-    """Return the places in PRIMITIVES of the candidates that are worth something.
+def operations_of(network: SearchNetwork, cell: str) -> list[list[int]]:
+    """Return the columns of the candidates that are worth something, for each edge of a cell.
 
     ``none`` gives zeros, so that nothing changes without.
 
     Example:
-        >>> operations_of(SearchNetwork(4, layers=3, candidates=("none", "sep_conv_3x3")))
-        [4]
+        >>> network = SearchNetwork(4, layers=3, steps=1, candidates=("none", "sep_conv_3x3"))
+        >>> operations_of(network, "normal")
+        [[4], [4]]
     """
-    named = [name for name in network.candidates if name != "none"]
-    return sorted(PRIMITIVES.index(name) for name in named)
+    return choices(network.candidates, cell, len(network.alphas_normal))
 
 
 class Removal(NamedTuple):
@@ -37,7 +37,7 @@ class Removal(NamedTuple):
     Args:
         cell: ``"normal"`` or ``"reduce"``.
         edge: The row of the weights.
-        operation: The place in :data:`adarts_ext.genotype.PRIMITIVES`; None for all of the edge's.
+        operation: The column of the weights; None for all of the edge's.
     """
 
     cell: str
@@ -64,8 +64,8 @@ def operation_strengths(network: SearchNetwork, batches: Batches) -> OperationWe
         batches: Images (N, C, H, W) and labels (N,), as a rule those that train the alphas.
 
     Returns:
-        The strengths of normal and reduction cells, float64 (edges, 8), for
-        :func:`adarts_ext.genotype.derive_from_scores`. That of ``none`` is 0.
+        The strengths of normal and reduction cells, float64 and in the shape of the alphas,
+        for :func:`adarts_ext.genotype.derive_from_scores`. That of ``none`` is 0.
 
     Raises:
         ValueError: If there is no batch.
@@ -118,9 +118,9 @@ def removals(network: SearchNetwork) -> list[Removal]:
     """Return all that can be taken out of a network, operation by operation."""
     return [
         Removal(cell, edge, operation)
-        for cell, weights in network.operation_weights()._asdict().items()
-        for edge in range(len(weights))
-        for operation in operations_of(network)
+        for cell in OperationWeights._fields
+        for edge, operations in enumerate(operations_of(network, cell))
+        for operation in operations
     ]
 
 

@@ -1,6 +1,7 @@
 """Genotypes: which two edges, and which operation on each, a searched cell keeps for every node."""
 
 from adarts_ext.genotype.at_random import random_genotype
+from adarts_ext.genotype.candidates import EdgeCandidates
 from adarts_ext.genotype.cell_graph import PRIMITIVES, count_nodes, incoming_edges, state_name
 from adarts_ext.genotype.magnitude import derive, operation_weights
 from adarts_ext.genotype.published import (
@@ -24,6 +25,7 @@ __all__ = [
     "PC_DARTS",
     "PC_DARTS_IMAGENET",
     "PRIMITIVES",
+    "EdgeCandidates",
     "Genotype",
     "count_nodes",
     "derive",

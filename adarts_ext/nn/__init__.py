@@ -6,15 +6,20 @@ from adarts_ext.nn.derived import DerivedNetwork
 from adarts_ext.nn.image_blocks import ImageBlocks
 from adarts_ext.nn.mixed_op import PartialMixedOp
 from adarts_ext.nn.network import SearchNetwork
+from adarts_ext.nn.noise import Noise
 from adarts_ext.nn.operation_weights import OperationWeights
+from adarts_ext.nn.own_candidates import load_candidates, register_candidate
 
 __all__ = [
     "ChannelAttention",
     "DerivedNetwork",
     "EfficientChannelAttention",
     "ImageBlocks",
+    "Noise",
     "OperationWeights",
     "PartialMixedOp",
     "SearchCell",
     "SearchNetwork",
+    "load_candidates",
+    "register_candidate",
 ]

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from adarts_ext.genotype import PRIMITIVES, incoming_edges
+from adarts_ext.genotype.candidates import Candidates, columns_of, names_of
+from adarts_ext.genotype.operations import draws
 from adarts_ext.nn import fused
 from adarts_ext.nn.backend import BACKENDS
 from adarts_ext.nn.batch_norms import (
@@ -61,27 +63,28 @@ class SearchCell(nn.Module):
             intermediate tensor but the outputs of the last BatchNorms. ``"recompute"`` keeps the
             states only (in the fused kernels the statistics too) and computes the rest again, one
             node after another.
-        candidates: Of :class:`PartialMixedOp`, the same on every edge.
+        candidates: Of :class:`PartialMixedOp`: names that all edges have, or
+            :class:`adarts_ext.genotype.EdgeCandidates` with those of each.
         attention: Of :class:`PartialMixedOp`.
 
     The whole cell runs in the fused kernels of :func:`adarts_ext.ops.preprocess_cell` and
     :func:`adarts_ext.ops.search_cell`, for float32, float64 and bfloat16, up to 64 selected
     of at most 256 channels, on the CPU and on a GPU; under autocast to bfloat16 the states are
     stored in bfloat16. For anything else it runs operator by operator, with the same results:
-    other dtypes, more channels, layers below it that were exchanged, changed or given hooks (the
-    kernels would not call those), BatchNorms in different modes. :meth:`kernels` and the repr say
-    which.
+    other dtypes, more channels, candidates of one's own, layers below it that were exchanged,
+    changed or given hooks (the kernels would not call those), BatchNorms in different modes.
+    :meth:`kernels` and the repr say which.
 
     Shape:
         s0 (N, previous_previous_channels, H, W), or (..., 2H, 2W) after a reduction cell; s1
-        (N, previous_channels, H, W); alphas (edges, 8) and betas (edges,), softmax already taken,
-        or betas None for edges of weight 1. Output (N, steps * channels, H, W), or half that height
-        and width from a reduction cell. The inputs may also be :class:`ImageBlocks`, the layout of
-        the fused kernels; if s1 is, the output of those kernels is, and a network lays its images
-        out only once.
+        (N, previous_channels, H, W); alphas (edges, 8), with candidates of one's own more, and
+        betas (edges,), softmax already taken, or betas None for edges of weight 1. Output
+        (N, steps * channels, H, W), or half that height and width from a reduction cell. The inputs
+        may also be :class:`ImageBlocks`, the layout of the fused kernels; if s1 is, the output of
+        those kernels is, and a network lays its images out only once.
 
     ``active`` leaves candidates out of a pass: a number for each edge, whose bit o says whether
-    candidate o, in the order of PRIMITIVES, takes part. The others take no time and no memory;
+    candidate o, in the order of the alphas, takes part. The others take no time and no memory;
     their BatchNorms' statistics stay as they are, and they get no gradient: None, not 0, but after
     :meth:`flatten`.
 
@@ -111,7 +114,7 @@ class SearchCell(nn.Module):
         selection: str = "attention",
         backend: str = "fused",
         memory: str = "store",
-        candidates: Sequence[str] = PRIMITIVES,
+        candidates: Candidates = PRIMITIVES,
         attention: str = "cbam",
     ) -> None:
         super().__init__()
@@ -137,6 +140,9 @@ class SearchCell(nn.Module):
         else:
             self.preprocess0 = ReLUConvBN(previous_previous_channels, channels, affine=False)
         self.preprocess1 = ReLUConvBN(previous_channels, channels, affine=False)
+        self.columns = columns_of(candidates)
+        edges = fused.complete_edges(steps)
+        names = names_of(candidates, "reduce" if reduction else "normal", len(edges))
         self._ops = nn.ModuleList(
             PartialMixedOp(
                 channels,
@@ -144,10 +150,11 @@ class SearchCell(nn.Module):
                 proportion,
                 selection,
                 backend,
-                candidates,
+                own,
                 attention,
+                self.columns,
             )
-            for state, _ in fused.complete_edges(steps)
+            for (state, _), own in zip(edges, names, strict=True)
         )
         self._built = AsBuilt(self, {PartialMixedOp: MIXED_OP_SETTINGS})
         self._layers0 = fused.Layers.below([self.preprocess0])
@@ -211,6 +218,7 @@ class SearchCell(nn.Module):
             layers.norms.look()
         return (
             fused.reason_against_kind(self.backend, self.selected_channels, self._ops[0].channels)
+            or fused.reason_against_candidates(self._names())
             or self._built.change(self)
             or reason_against_norms(self._norms)
         )
@@ -245,6 +253,8 @@ class SearchCell(nn.Module):
                 attach(flat, self.candidate_weights())  # the layers' gradients go there
             each = zip(self._ops, active, strict=True)
             flat, layers = None, fused.Layers.join(op.edge_layers.active(bits) for op, bits in each)
+        if len(self.columns) > len(PRIMITIVES):  # no edge of this cell has those of one's own
+            alphas = alphas[:, : len(PRIMITIVES)].contiguous()
         rest = alphas, betas, store, updates, flat, shared, active
         return fused.mix(kind, layers, states, edges, *rest)
 
@@ -259,6 +269,10 @@ class SearchCell(nn.Module):
             )
         # `none` costs nothing, and its bit says nothing.
         return tuple((bits | 1) & every for bits, every in zip(active, self._every, strict=True))
+
+    def _names(self) -> set[str]:
+        """Return the names of the candidates that an edge has."""
+        return {name for edge in self._ops for name in edge.candidates}
 
     def flatten(self) -> Tensor:
         """Lay the weights of all mixed operations end to end in one leaf tensor, and return it.
@@ -341,7 +355,8 @@ class SearchCell(nn.Module):
     ) -> Tensor:
         if self.memory == "store":
             return function(*inputs)
-        function, random = in_group(function), SELECTIONS[self.selection].channels == "random"
+        random = SELECTIONS[self.selection].channels == "random" or any(map(draws, self._names()))
+        function = in_group(function)
         return recompute(function, modules, *inputs, random=random)
 
     def _check_states(
@@ -377,9 +392,9 @@ class SearchCell(nn.Module):
         if betas is not None:
             check_tensor("SearchCell", "betas", betas, "torch.Tensor or None")
         edges = len(self._ops)
-        if alphas.shape != (edges, len(PRIMITIVES)):
+        if alphas.shape != (edges, len(self.columns)):
             raise ValueError(
-                f"SearchCell: expected alphas ({edges}, {len(PRIMITIVES)}), "
+                f"SearchCell: expected alphas ({edges}, {len(self.columns)}), "
                 f"got shape {tuple(alphas.shape)}"
             )
         if betas is not None and betas.shape != (edges,):

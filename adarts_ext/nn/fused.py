@@ -55,6 +55,12 @@ def reason_against_input(x: Tensor | ImageBlocks) -> str | None:
     return None
 
 
+def reason_against_candidates(names: Iterable[str]) -> str | None:
+    """Return why the fused kernels do not compute these candidates, or None."""
+    own = next((name for name in names if name not in PRIMITIVES), None)
+    return None if own is None else f"no kernels for candidate {own}"
+
+
 def reason_against_kind(backend: str, selected_channels: int, channels: int) -> str | None:
     """Return why the fused kernels do not compute mixed operations of this kind, or None."""
     if backend != "fused":

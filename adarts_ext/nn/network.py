@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from adarts_ext.genotype import PRIMITIVES, Genotype, derive, incoming_edges
+from adarts_ext.genotype import PRIMITIVES, EdgeCandidates, Genotype, derive, incoming_edges
+from adarts_ext.genotype.candidates import Candidates, check_candidates, columns_of, names_of
 from adarts_ext.nn.batch_norms import update_running_statistics
-from adarts_ext.nn.candidates import LEFT_OUT, check_candidates, nonzero_masks
+from adarts_ext.nn.candidates import LEFT_OUT, nonzero_masks
 from adarts_ext.nn.cell import SearchCell
 from adarts_ext.nn.cell_shapes import cell_shapes
 from adarts_ext.nn.checks import check_at_least
@@ -35,7 +36,8 @@ class SearchNetwork(StemmedNetwork):
 
     ``parameters()`` are the weights only, the attention's among them. The architecture parameters,
     before their softmax, are plain leaf tensors reached by :meth:`arch_parameters`, as in DARTS:
-    ``alphas_normal`` and ``alphas_reduce``, (edges, 8), and ``betas_normal`` and ``betas_reduce``,
+    ``alphas_normal`` and ``alphas_reduce``, (edges, 8), or wider by the candidates of one's own
+    (``columns`` are the names), and ``betas_normal`` and ``betas_reduce``,
     (edges,), which are None without edge normalization. They follow the module to another device or
     dtype and are part of its state dict; a state dict without them loads too and leaves them as
     they are. Under DistributedDataParallel their gradients are averaged over the processes too, as
@@ -65,8 +67,9 @@ class SearchNetwork(StemmedNetwork):
             :class:`adarts_ext.nn.stem.StemmedNetwork`. Both give ``3 * init_channels``.
         weights: What makes the weights of the candidates, (edges, 8), of the alphas of a kind of
             cell, (edges, 8); see :meth:`operation_weights`.
-        candidates: The candidate operations of every edge, some of PRIMITIVES. Of the others
-            there are no layers, and their alphas are so low that their softmax is 0.
+        candidates: The candidate operations: names that all edges have, or
+            :class:`adarts_ext.genotype.EdgeCandidates` with those of each. Of the others there are
+            no layers, and their alphas are so low that their softmax is 0.
         skip_zeros: Whether a candidate that weighs exactly 0 is left out of a pass: it takes no
             time and no memory, its BatchNorms' statistics stay as they are and its weights get no
             gradient, None and not 0, so that neither momentum nor weight decay moves them. Every
@@ -111,7 +114,7 @@ class SearchNetwork(StemmedNetwork):
         sync_batch_norm: bool = False,
         stem: str = "cifar",
         weights: Callable[[Tensor], Tensor] = softmax_weights,
-        candidates: Sequence[str] = PRIMITIVES,
+        candidates: Candidates = PRIMITIVES,
         skip_zeros: bool = False,
         attention: str = "cbam",
     ) -> None:
@@ -134,7 +137,9 @@ class SearchNetwork(StemmedNetwork):
         self.backend = backend
         self.memory = memory
         self.weights = weights
-        self.candidates = tuple(candidates)
+        each = isinstance(candidates, EdgeCandidates)
+        self.candidates: Candidates = candidates if each else tuple(candidates)
+        self.columns = columns_of(candidates)
         self.skip_zeros = skip_zeros
         self.attention = attention
         self.cells = nn.ModuleList(
@@ -157,13 +162,8 @@ class SearchNetwork(StemmedNetwork):
 
         edges = incoming_edges(steps)[-1].stop
         self._apart = _apart(steps)  # no buffer: it is not saved
-        self.alphas_normal = _architecture_parameter(edges, len(PRIMITIVES))
-        self.alphas_reduce = _architecture_parameter(edges, len(PRIMITIVES))
-        with torch.no_grad():
-            for alphas in (self.alphas_normal, self.alphas_reduce):
-                for candidate, name in enumerate(PRIMITIVES):
-                    if name not in candidates:
-                        alphas[:, candidate] = LEFT_OUT
+        self.alphas_normal = self._start_alphas("normal", edges)
+        self.alphas_reduce = self._start_alphas("reduce", edges)
         self.betas_normal = _architecture_parameter(edges) if edge_normalization else None
         self.betas_reduce = _architecture_parameter(edges) if edge_normalization else None
 
@@ -189,6 +189,15 @@ class SearchNetwork(StemmedNetwork):
         if isinstance(s1, ImageBlocks):
             return self.classifier(global_average(s1).to(self.classifier.weight.dtype))
         return self.classifier(functional.adaptive_avg_pool2d(s1, 1).flatten(1))
+
+    def _start_alphas(self, cell: str, edges: int) -> Tensor:
+        alphas = _architecture_parameter(edges, len(self.columns))
+        with torch.no_grad():
+            for row, names in zip(alphas, names_of(self.candidates, cell, edges), strict=True):
+                for column, name in enumerate(self.columns):
+                    if name not in names:
+                        row[column] = LEFT_OUT
+        return alphas
 
     def operation_weights(self) -> OperationWeights:
         """Return what the candidates weigh: those of a pass, if nothing is drawn at random.
@@ -266,7 +275,8 @@ class SearchNetwork(StemmedNetwork):
 
         See :func:`adarts_ext.genotype.derive`.
         """
-        return derive(self.alphas_normal, self.alphas_reduce, self.betas_normal, self.betas_reduce)
+        parameters = self.alphas_normal, self.alphas_reduce, self.betas_normal, self.betas_reduce
+        return derive(*parameters, candidates=self.candidates)
 
     def _named_arch_parameters(self) -> dict[str, Tensor]:
         names = ("alphas_normal", "alphas_reduce", "betas_normal", "betas_reduce")
@@ -331,7 +341,7 @@ class SearchNetwork(StemmedNetwork):
             f"proportion={self.proportion}, selection={self.selection}, "
             f"edge_normalization={self.edge_normalization}, backend={self.backend}, "
             f"memory={self.memory}, in_channels={self.in_channels}, steps={self.steps}, "
-            f"candidates={self.candidates}, skip_zeros={self.skip_zeros}, "
+            f"candidates={tuple(self.candidates)}, skip_zeros={self.skip_zeros}, "
             f"attention={self.attention}"
         )
 

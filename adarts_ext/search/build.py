@@ -10,6 +10,9 @@ from torch import Tensor
 from adarts_ext.arguments import naming
 from adarts_ext.data import BatchLoader, ImageDataset, split
 from adarts_ext.data.split import stratified_indices
+from adarts_ext.genotype import PRIMITIVES
+from adarts_ext.genotype.candidates import columns_of
+from adarts_ext.genotype.operations import draws
 from adarts_ext.nn import SearchNetwork
 from adarts_ext.nn.candidates import parse_space
 from adarts_ext.nn.operation_weights import softmax_weights
@@ -42,7 +45,16 @@ def build_strategy(config: SearchConfig) -> Strategy:
         raise naming(ValueError(message), "unrolled", "strategy")
     if strategy.compares_passes:
         check_comparable(config)
-    if not strategy.any_candidates and config.space != "darts":
+    candidates = parse_space(config.space)
+    drawing = next(filter(draws, columns_of(candidates)), None)
+    if drawing and (config.unrolled or strategy.compares_passes):
+        name = "unrolled" if config.unrolled else "strategy"
+        message = (
+            f"space: expected no {drawing} with {name} {getattr(config, name)}: it draws other "
+            "numbers in each of the passes that are compared"
+        )
+        raise naming(ValueError(message), "space", name)
+    if not strategy.any_candidates and not set(PRIMITIVES) <= set(candidates):
         message = (
             f"space: expected darts with strategy {config.strategy}, whose weights are about all "
             f"candidates of it, got {config.space}"

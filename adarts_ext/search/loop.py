@@ -201,7 +201,12 @@ def _search(
                 **time_record(epochs.clock.take(), steps, steps * config.batch_size),
                 "peak_memory_bytes": peak_memory(device),
             }
-            epochs.end(entry, curves(entry), summary(entry, config), entry["collapse"] or ())
+            epochs.end(
+                entry,
+                curves(entry, network.columns),
+                summary(entry, config),
+                entry["collapse"] or (),
+            )
             if ended(config, monitor, strategy, history):
                 break
 

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from pathlib import Path
-
 from adarts_ext.arguments import naming, suggestion
+from adarts_ext.own_file import run_file
 from adarts_ext.strategies.beta_darts import BetaDarts
 from adarts_ext.strategies.combined import Combined
 from adarts_ext.strategies.darts_minus import DartsMinus
@@ -118,14 +115,10 @@ def load_own(name: str) -> type[Strategy]:
         name: ``FILE.py:CLASS``.
     """
     path, _, owner = name.rpartition(":")
-    if not Path(path).is_file():
-        raise _refused(f"{name}: no file {path}")
-    spec = importlib.util.spec_from_file_location(f"own_strategy_{Path(path).stem}", path)
-    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
     try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        raise _refused(f"{path}: {type(error).__name__}: {error}") from error
+        module = run_file(path, "strategy")
+    except ValueError as error:
+        raise _refused(f"{name}: {error}") from error
     found = getattr(module, owner, None)
     if not (isinstance(found, type) and issubclass(found, Strategy)):
         got = "nothing of that name" if found is None else repr(found)

@@ -36,7 +36,8 @@ class DrNas(Strategy):
         without = [one.detach().clone() for one in alphas]
         for one in without:
             one[:, :FIRST] = one.min() - 1000  # their softmax is 0
-        return derive(*without, network.betas_normal, network.betas_reduce)
+        betas = network.betas_normal, network.betas_reduce
+        return derive(*without, *betas, candidates=network.candidates)
 
 
 class DrNasKl(DrNas):

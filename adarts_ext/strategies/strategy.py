@@ -29,7 +29,8 @@ class Strategy(nn.Module):
         skips_zeros: Whether a candidate that weighs exactly 0 is left out of the pass, as
             ``skip_zeros`` of :class:`SearchNetwork`: not computed, without statistics or gradient.
             Values of the weights are then read in every pass, and no step is a CUDA graph.
-        any_candidates: Whether it searches among any candidates, or in DARTS's space only.
+        any_candidates: Whether it searches among any candidates; else the eight of DARTS have to be
+            there.
         uses_validation_gradients: Whether :meth:`after_architecture_backward` is to be called, for
             which the step of the alphas computes the gradients of the layers' weights too.
         needs_softmax: Whether it is about weights by softmax, and so does not go together with a
@@ -67,7 +68,7 @@ class Strategy(nn.Module):
         """Return the weights of the candidates, (edges, 8), in all passes: softmax by default.
 
         Args:
-            alphas: Those of a kind of cell, (edges, 8).
+            alphas: Those of a kind of cell, (edges, 8), or wider by the candidates of one's own.
         """
         return softmax_weights(alphas)
 

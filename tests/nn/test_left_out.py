@@ -193,5 +193,5 @@ def test_with_skip_zeros_weights_are_trained_one_by_one():
 def test_spaces_that_are_none_are_refused(candidates, message):
     with pytest.raises(ValueError, match=f"^SearchNetwork: {message}"):
         make(candidates=candidates)
-    with pytest.raises(ValueError, match=r"^space: .*, or darts, s2, s3"):
+    with pytest.raises(ValueError, match=r"^space: .*, or darts, s1, s2, s3, s4"):
         parse_space(",".join(candidates))
