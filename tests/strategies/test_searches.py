@@ -17,7 +17,7 @@ from torch import distributed
 
 from adarts_ext.cli import main
 from adarts_ext.files import read_json
-from adarts_ext.genotype import Genotype
+from adarts_ext.genotype import PRIMITIVES, Genotype
 from adarts_ext.nn.candidates import parse_space
 from adarts_ext.runs.checkpoint import load_checkpoint
 from adarts_ext.runs.epochs import Epochs
@@ -238,9 +238,37 @@ def test_a_name_on_the_command_line_takes_its_settings(images, tmp_path, capsys)
     config = SearchConfig.load(tmp_path / "run")
     assert config.arch_beta1 == 0.9
     assert config.selection == "all"
-    assert main(["derive", run]) == 1
+    budget = ["--max-params", "3M"]
+    assert main(["derive", run, *budget]) == 1
     error = capsys.readouterr().err
-    assert "largest softmaxed alphas, got strategy fair-darts, which derives otherwise" in error
+    assert "--max-params: expected none, as strategy fair-darts of" in error
+
+
+@pytest.mark.parametrize("strategy", ["fair-darts", "drnas"])
+def test_by_magnitude_the_genotype_is_the_strategys(strategy, images, tmp_path):
+    """As in the authors' code: of sigmoids above a threshold, and of a softmax without none."""
+    network = small(images, strategy)
+    search(network, tmp_path / "run")
+    sizes = ["--init-channels", "4", "--layers", "3", "--image-size", "16"]
+    for epoch in (1, 2):
+        out = tmp_path / f"{epoch}.json"
+        options = ["--epoch", str(epoch), "--out", str(out)]
+        assert main(["derive", str(tmp_path / "run"), *options, *sizes]) == 0
+        found = Genotype.load(tmp_path / "run" / "genotypes" / f"epoch-000{epoch}.json")
+        assert Genotype.load(out) == found
+    state = load_checkpoint(tmp_path / "run" / "checkpoint.pt", "search")["network"]
+    for cell in ("normal", "reduce"):
+        alphas = state[f"alphas_{cell}"][:, 1:].double()
+        weights = alphas.sigmoid() if strategy == "fair-darts" else alphas.softmax(-1)
+        best = weights.max(-1)
+        edges = getattr(found, cell)
+        for node in range(2):
+            rows = best.values[2 * node : 2 * node + 2 + node]
+            sources = rows.argsort(descending=True)[:2].tolist()
+            kept = [source for op, source in edges[2 * node : 2 * node + 2]]
+            assert kept == sources
+            for op, source in edges[2 * node : 2 * node + 2]:
+                assert op == PRIMITIVES[1 + int(best.indices[2 * node + source])]
 
 
 def test_the_example_of_the_page_searches(images, tmp_path):
