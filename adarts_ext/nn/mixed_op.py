@@ -102,6 +102,12 @@ class PartialMixedOp(nn.Module):
         check_choice("PartialMixedOp", "selection", selection, tuple(SELECTIONS))
         check_backend("PartialMixedOp", backend)
         check_candidates("PartialMixedOp", candidates)
+        columns = operations_of(candidates) if columns is None else tuple(columns)
+        if operations_of(columns) != columns or not set(candidates) <= set(columns):
+            needed = ", ".join(operations_of(candidates))
+            raise ValueError(
+                f"PartialMixedOp: columns: expected {needed}, or more, got {', '.join(columns)}"
+            )
         check_choice("PartialMixedOp", "attention", attention, ATTENTIONS)
         check_at_least("PartialMixedOp", 1, channels=channels, proportion=proportion)
         selected = channels
@@ -119,7 +125,7 @@ class PartialMixedOp(nn.Module):
         self.attention = attention
         self.backend = backend
         self.candidates = tuple(candidates)
-        self.columns = operations_of(candidates) if columns is None else tuple(columns)
+        self.columns = columns
         self.selected_channels = selected
         if SELECTIONS[selection].attention:
             self.ca = build_attention(attention, channels, backend)

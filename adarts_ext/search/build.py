@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable
 
 import torch
@@ -104,6 +105,13 @@ def build_network(
         skip_zeros=skip_zeros,
         attention=config.attention,
     )
+
+
+def say_kernels(network: SearchNetwork) -> None:
+    """Say on stderr which cells run operator by operator, and why, where they were to be fused."""
+    others = {cell.kernels() for cell in network.cells if not cell.is_fused}
+    if network.backend == "fused" and others:
+        print(f"search cells run {' and '.join(sorted(others))}", file=sys.stderr)
 
 
 def make_optimizers(

@@ -33,6 +33,7 @@ from adarts_ext.search.build import (
     make_hessian_loader,
     make_loaders,
     make_optimizers,
+    say_kernels,
 )
 from adarts_ext.search.collapse import CollapseMonitor
 from adarts_ext.search.config import SearchConfig
@@ -163,6 +164,7 @@ def _search(
     history, under_way = begin_run(config, folder, resume, dataset, device, state)
     if processes.is_first():
         (folder / GENOTYPES_FOLDER).mkdir(exist_ok=True)
+        say_kernels(network)
     steps, passes = len(state.train_loader), Passes(state, config, device)
     hessian_loader = make_hessian_loader(config, dataset, device) if config.hessian_every else None
     monitor = CollapseMonitor(config.collapse_skips, config.warmup_epochs, history)

@@ -215,6 +215,12 @@ def test_files_of_candidates(tmp_path, own_candidates):
     assert draws("one")
 
 
+def test_wrong_columns_of_a_mixed_operation_are_refused():
+    for columns in (PRIMITIVES, ("noise", *PRIMITIVES)):
+        with pytest.raises(ValueError, match=r"^PartialMixedOp: columns: expected none, .* noise,"):
+            PartialMixedOp(4, 1, 1, "all", candidates=["noise"], columns=columns)
+
+
 def test_noise_is_drawn_anew_and_has_no_gradient():
     torch.manual_seed(0)
     mixed_op = PartialMixedOp(4, 2, 1, "all", candidates=["noise"])

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from run_state import assert_same_run, interrupted_in
 
 from adarts_ext.cli import main
 from adarts_ext.data import ImageDataset
@@ -23,7 +24,7 @@ from adarts_ext.retrain.config import RetrainConfig
 from adarts_ext.retrain.cost import ImageKind
 from adarts_ext.runs.experiment import SeedRun
 from adarts_ext.runs.share import describe_share, read_share
-from adarts_ext.search import SearchConfig, search
+from adarts_ext.search import SearchConfig, loop, search
 from adarts_ext.search.seeds import SEARCH
 
 pytestmark = pytest.mark.slow
@@ -161,9 +162,16 @@ def data():
     return ImageDataset("made", images, labels, images[:2], labels[:2], ("a", "b"), flip=False)
 
 
-def test_noise_is_searched_and_measured_alike_each_time(data, tmp_path):
-    whole = small(space="s4", epochs=2, hessian_every=1)
-    result = search(whole, tmp_path / "whole", dataset=data)
+def test_noise_goes_on_to_the_same_bits_and_is_measured_alike(data, tmp_path, capsys):
+    config = small(space="s4", epochs=2, hessian_every=1)
+    result = search(config, tmp_path / "whole", dataset=data)
+    said = "search cells run operator by operator (no kernels for candidate noise)\n"
+    assert said in capsys.readouterr().err
+    with interrupted_in(2, loop), pytest.raises(KeyboardInterrupt):
+        search(config, tmp_path / "again", dataset=data)
+    torch.manual_seed(99)
+    search(config, tmp_path / "again", resume=True, dataset=data)
+    assert_same_run(tmp_path / "whole", tmp_path / "again")
     history = read_json(tmp_path / "whole" / "history.json")
     assert history[1]["hessian_eigenvalue"] is not None
     assert {op for op, _ in result.genotype.normal} <= {"noise", "sep_conv_3x3"}
