@@ -49,8 +49,8 @@ def draw_history(run_folder: str | os.PathLike[str], path: str | os.PathLike[str
         path: The file to write; its suffix chooses the format.
 
     Raises:
-        ValueError: If the suffix is none of ``.svg``, ``.png`` and ``.pdf``, or the history is
-            damaged or not that of a search.
+        ValueError: If the suffix is none of ``.svg``, ``.png`` and ``.pdf``, the history is damaged
+            or not that of a search, or it has candidates of one's own that are not registered.
         FileNotFoundError: If the folder holds no history.
         OSError: If the file cannot be written.
     """
@@ -58,9 +58,9 @@ def draw_history(run_folder: str | os.PathLike[str], path: str | os.PathLike[str
     source = Path(run_folder) / HISTORY_FILE
     if not source.is_file():
         raise FileNotFoundError(f"{run_folder}: no {HISTORY_FILE} of a search in this folder")
-    history = read_json(source)
+    history, columns = read_json(source), searched_columns(run_folder)
     try:
-        figure = history_figure(history, searched_columns(run_folder))
+        figure = history_figure(history, columns)
     except (KeyError, IndexError, TypeError, ValueError) as error:
         raise ValueError(f"{source}: not the history of a search, or a damaged one") from error
     save_figure(figure, path)

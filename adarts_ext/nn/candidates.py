@@ -23,7 +23,7 @@ _DILATED, _POOLS = ("dil_conv_3x3", "dil_conv_5x5"), ("max_pool_3x3", "avg_pool_
 #: pairs of S1 are in its code only (automl/RobustDARTS, src/spaces.py).
 SPACES: dict[str, Candidates] = {
     "darts": PRIMITIVES,
-    "s1": EdgeCandidates(
+    "s1": EdgeCandidates(  # a line a node
         normal=(
             *(_SKIP_DIL3, _SKIP_DIL5),
             *(_SKIP_DIL5, _SKIP_SEP3, _SKIP_DIL3),

@@ -270,9 +270,10 @@ class SearchCell(nn.Module):
         # `none` costs nothing, and its bit says nothing.
         return tuple((bits | 1) & every for bits, every in zip(active, self._every, strict=True))
 
-    def _names(self) -> set[str]:
+    def _names(self) -> list[str]:
         """Return the names of the candidates that an edge has."""
-        return {name for edge in self._ops for name in edge.candidates}
+        there = {name for edge in self._ops for name in edge.candidates}
+        return [name for name in self.columns if name in there]
 
     def flatten(self) -> Tensor:
         """Lay the weights of all mixed operations end to end in one leaf tensor, and return it.

@@ -201,7 +201,10 @@ class PartialMixedOp(nn.Module):
         if not chosen:
             return self._ops[0](x)
         operations = [self._ops[i] for i in chosen]
-        weights = weights[1:] if len(chosen) == len(self.columns) - 1 else weights[chosen]
+        if len(chosen) == len(self.columns) - 1:
+            weights = weights[1:]
+        else:  # no index by a list, which would come from the host: no CUDA graph holds that
+            weights = torch.stack([weights[i] for i in chosen])
         if self.backend == "fused":
             return unnormalized.mix(operations, x, weights)
         # Under autocast some candidates lower the precision and some do not.

@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from adarts_ext.genotype import PRIMITIVES, EdgeCandidates, Genotype
+from adarts_ext.derivation import Perturbation, operation_strengths
+from adarts_ext.genotype import PRIMITIVES, EdgeCandidates, Genotype, derive_from_scores
 from adarts_ext.genotype.operations import OWN, draws
 from adarts_ext.nn import (
     DerivedNetwork,
@@ -213,6 +214,26 @@ def test_files_of_candidates(tmp_path, own_candidates):
     load_candidates(file)
     load_candidates(file)  # nothing happens
     assert draws("one")
+
+
+def test_edges_are_decided_among_candidates_of_their_own(images):
+    """By perturbation and by strength: what an edge does not have is neither measured nor kept."""
+    pairs = (("skip_connect", "avg_pool_3x3"), ("none", "noise", "sep_conv_5x5"))
+    network = make(candidates=EdgeCandidates(pairs, pairs[::-1]), skip_zeros=True)
+    batches = [(images, torch.arange(4) % 3)]
+    selection = Perturbation(network)
+    assert selection.passes_left() == 8
+    while not selection.done:
+        selection.measure_next(batches)
+    for one in selection.decisions:
+        names = getattr(network.candidates, one["cell"])[one["edge"]]
+        assert set(one["accuracies"]) == set(names) - {"none"}
+    strengths = operation_strengths(network, batches)
+    assert [row.count_nonzero() for row in strengths.normal] == [2, 2]
+    for genotype in (selection.genotype(), derive_from_scores(*strengths, network.candidates)):
+        for cell in ("normal", "reduce"):
+            for op, source in getattr(genotype, cell):
+                assert op in getattr(network.candidates, cell)[source]
 
 
 def test_wrong_columns_of_a_mixed_operation_are_refused():

@@ -15,7 +15,7 @@ from adarts_ext.derivation import exact_strengths, measure
 from adarts_ext.derivation.searched import load_searched
 from adarts_ext.export import InputImages, export_network
 from adarts_ext.files import read_json
-from adarts_ext.genotype import Genotype, derive
+from adarts_ext.genotype import PRIMITIVES, Genotype, derive
 from adarts_ext.genotype.operations import OWN
 from adarts_ext.nn import DerivedNetwork, load_candidates
 from adarts_ext.nn.own_candidates import LOADED
@@ -26,6 +26,7 @@ from adarts_ext.runs.experiment import SeedRun
 from adarts_ext.runs.share import describe_share, read_share
 from adarts_ext.search import SearchConfig, loop, search
 from adarts_ext.search.seeds import SEARCH
+from adarts_ext.strategies import make_strategy
 
 pytestmark = pytest.mark.slow
 
@@ -146,6 +147,14 @@ def test_strategies_search_with_it(strategy, data, tmp_path):
     config = small(strategy=strategy, space=f"darts,{NAME}", selection="first")
     result = search(config, tmp_path / "run", dataset=data)
     assert len(result.genotype.normal) == 2
+
+
+def test_the_auxiliary_skip_connection_adds_to_no_other():
+    alphas = torch.randn(5, 10)
+    added = make_strategy("darts-minus").weights(alphas) - alphas.softmax(-1)
+    expected = torch.zeros(5, 10)
+    expected[:, PRIMITIVES.index("skip_connect")] = 1
+    torch.testing.assert_close(added, expected)
 
 
 def small(**changes) -> SearchConfig:
