@@ -49,7 +49,7 @@ class Perturbation:
 
     def __init__(self, network: SearchNetwork, seed: int = 0) -> None:
         self.network = network
-        self._operations = {cell: operations_of(network, cell) for cell in CELLS}
+        self._operations = operations_of(network)
         self._nodes = incoming_edges(network.steps)
         draw, orders = random.Random(seed), []
         for kind, count in (("edge", self._nodes[-1].stop), ("node", len(self._nodes))):

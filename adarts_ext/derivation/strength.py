@@ -18,17 +18,21 @@ from adarts_ext.leaves import without_gradient
 from adarts_ext.nn import OperationWeights, SearchNetwork
 
 
-def operations_of(network: SearchNetwork, cell: str) -> list[list[int]]:
-    """Return the columns of the candidates that are worth something, for each edge of a cell.
+def operations_of(network: SearchNetwork) -> dict[str, list[list[int]]]:
+    """Return the columns of the candidates that are worth something.
 
     ``none`` gives zeros, so that nothing changes without.
 
+    Returns:
+        For ``"normal"`` and ``"reduce"`` a list an edge.
+
     Example:
         >>> network = SearchNetwork(4, layers=3, steps=1, candidates=("none", "sep_conv_3x3"))
-        >>> operations_of(network, "normal")
-        [[4], [4]]
+        >>> operations_of(network)
+        {'normal': [[4], [4]], 'reduce': [[4], [4]]}
     """
-    return choices(network.candidates, cell, len(network.alphas_normal))
+    edges = len(network.alphas_normal)
+    return {cell: choices(network.candidates, cell, edges) for cell in OperationWeights._fields}
 
 
 class Removal(NamedTuple):
@@ -118,8 +122,8 @@ def removals(network: SearchNetwork) -> list[Removal]:
     """Return all that can be taken out of a network, operation by operation."""
     return [
         Removal(cell, edge, operation)
-        for cell in OperationWeights._fields
-        for edge, operations in enumerate(operations_of(network, cell))
+        for cell, edges in operations_of(network).items()
+        for edge, operations in enumerate(edges)
         for operation in operations
     ]
 

@@ -1,7 +1,6 @@
 """Genotypes: which two edges, and which operation on each, a searched cell keeps for every node."""
 
 from adarts_ext.genotype.at_random import random_genotype
-from adarts_ext.genotype.candidates import EdgeCandidates
 from adarts_ext.genotype.cell_graph import PRIMITIVES, count_nodes, incoming_edges, state_name
 from adarts_ext.genotype.magnitude import derive, operation_weights
 from adarts_ext.genotype.published import (
@@ -25,7 +24,6 @@ __all__ = [
     "PC_DARTS",
     "PC_DARTS_IMAGENET",
     "PRIMITIVES",
-    "EdgeCandidates",
     "Genotype",
     "count_nodes",
     "derive",

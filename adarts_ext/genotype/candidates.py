@@ -53,7 +53,7 @@ def columns_of(candidates: Candidates) -> Names:
     return operations_of(candidates)
 
 
-def names_of(candidates: Candidates, cell: str, edges: int) -> tuple[Names, ...]:
+def on_every_edge(candidates: Candidates, cell: str, edges: int) -> tuple[Names, ...]:
     """Return the candidates of every edge of a cell.
 
     Args:
@@ -65,7 +65,7 @@ def names_of(candidates: Candidates, cell: str, edges: int) -> tuple[Names, ...]
         ValueError: If there are names for another number of edges.
 
     Example:
-        >>> names_of(["none", "skip_connect"], "normal", edges=2)
+        >>> on_every_edge(["none", "skip_connect"], "normal", edges=2)
         (('none', 'skip_connect'), ('none', 'skip_connect'))
     """
     if not isinstance(candidates, EdgeCandidates):
@@ -89,7 +89,7 @@ def choices(candidates: Candidates, cell: str, edges: int) -> list[list[int]]:
     columns = columns_of(candidates)
     return [
         sorted(columns.index(name) for name in names if name != "none")
-        for names in names_of(candidates, cell, edges)
+        for names in on_every_edge(candidates, cell, edges)
     ]
 
 

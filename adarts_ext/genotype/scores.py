@@ -34,8 +34,8 @@ def derive_from_scores(
             for 4 nodes.
         scores_reduce: The same of the reduction cell.
         candidates: The operations to choose from: names that all edges have, or
-            :class:`EdgeCandidates`. The columns stand for :data:`PRIMITIVES` and then for those of
-            one's own, of which there are as many columns more.
+            :class:`adarts_ext.nn.EdgeCandidates`. The columns stand for :data:`PRIMITIVES`, and
+            then for those of one's own among them, of which there are as many columns more.
 
     Returns:
         The genotype, its output the concatenation of all nodes.

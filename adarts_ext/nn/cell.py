@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from adarts_ext.genotype import PRIMITIVES, incoming_edges
-from adarts_ext.genotype.candidates import Candidates, columns_of, names_of
+from adarts_ext.genotype.candidates import Candidates, columns_of, on_every_edge
 from adarts_ext.genotype.operations import draws
 from adarts_ext.nn import fused
 from adarts_ext.nn.backend import BACKENDS
@@ -64,7 +64,7 @@ class SearchCell(nn.Module):
             states only (in the fused kernels the statistics too) and computes the rest again, one
             node after another.
         candidates: Of :class:`PartialMixedOp`: names that all edges have, or
-            :class:`adarts_ext.genotype.EdgeCandidates` with those of each.
+            :class:`EdgeCandidates` with those of each.
         attention: Of :class:`PartialMixedOp`.
 
     The whole cell runs in the fused kernels of :func:`adarts_ext.ops.preprocess_cell` and
@@ -142,7 +142,7 @@ class SearchCell(nn.Module):
         self.preprocess1 = ReLUConvBN(previous_channels, channels, affine=False)
         self.columns = columns_of(candidates)
         edges = fused.complete_edges(steps)
-        names = names_of(candidates, "reduce" if reduction else "normal", len(edges))
+        names = on_every_edge(candidates, "reduce" if reduction else "normal", len(edges))
         self._ops = nn.ModuleList(
             PartialMixedOp(
                 channels,

@@ -10,8 +10,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from adarts_ext.genotype import PRIMITIVES, EdgeCandidates, Genotype, derive, incoming_edges
-from adarts_ext.genotype.candidates import Candidates, check_candidates, columns_of, names_of
+from adarts_ext.genotype import PRIMITIVES, Genotype, derive, incoming_edges
+from adarts_ext.genotype.candidates import (
+    Candidates,
+    EdgeCandidates,
+    check_candidates,
+    columns_of,
+    on_every_edge,
+)
 from adarts_ext.nn.batch_norms import update_running_statistics
 from adarts_ext.nn.candidates import LEFT_OUT, nonzero_masks
 from adarts_ext.nn.cell import SearchCell
@@ -68,7 +74,7 @@ class SearchNetwork(StemmedNetwork):
         weights: What makes the weights of the candidates, (edges, 8), of the alphas of a kind of
             cell, (edges, 8); see :meth:`operation_weights`.
         candidates: The candidate operations: names that all edges have, or
-            :class:`adarts_ext.genotype.EdgeCandidates` with those of each. Of the others there are
+            :class:`EdgeCandidates` with those of each. Of the others there are
             no layers, and their alphas are so low that their softmax is 0.
         skip_zeros: Whether a candidate that weighs exactly 0 is left out of a pass: it takes no
             time and no memory, its BatchNorms' statistics stay as they are and its weights get no
@@ -193,7 +199,7 @@ class SearchNetwork(StemmedNetwork):
     def _start_alphas(self, cell: str, edges: int) -> Tensor:
         alphas = _architecture_parameter(edges, len(self.columns))
         with torch.no_grad():
-            for row, names in zip(alphas, names_of(self.candidates, cell, edges), strict=True):
+            for row, names in zip(alphas, on_every_edge(self.candidates, cell, edges), strict=True):
                 for column, name in enumerate(self.columns):
                     if name not in names:
                         row[column] = LEFT_OUT

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from adarts_ext.arguments import naming
-from adarts_ext.genotype import EdgeCandidates, count_nodes
-from adarts_ext.nn import SearchNetwork
+from adarts_ext.genotype import count_nodes
+from adarts_ext.nn import EdgeCandidates, SearchNetwork
 from adarts_ext.nn.attention import ATTENTIONS
 from adarts_ext.nn.backend import BACKENDS
 from adarts_ext.nn.candidates import parse_space

@@ -9,10 +9,11 @@ import torch
 from torch import nn
 
 from adarts_ext.derivation import Perturbation, operation_strengths
-from adarts_ext.genotype import PRIMITIVES, EdgeCandidates, Genotype, derive_from_scores
+from adarts_ext.genotype import PRIMITIVES, Genotype, derive_from_scores
 from adarts_ext.genotype.operations import OWN, draws
 from adarts_ext.nn import (
     DerivedNetwork,
+    EdgeCandidates,
     OperationWeights,
     PartialMixedOp,
     SearchCell,
