@@ -191,7 +191,11 @@ def test_registering_leaves_the_generator_alone(own_candidates):
     assert [name for name in (*PRIMITIVES, *OWN) if draws(name)] == ["noise", "dropped"]
 
 
-ONE = "from adarts_ext.nn import *\nregister_candidate('one', lambda *how: Noise(how[1]))\n"
+ONE = """\
+from adarts_ext.nn import register_candidate
+from adarts_ext.nn.noise import Noise
+register_candidate("one", lambda channels, stride, affine: Noise(stride))
+"""
 
 
 def test_files_of_candidates(tmp_path, own_candidates):
