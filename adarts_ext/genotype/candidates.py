@@ -53,10 +53,11 @@ def columns_of(candidates: Candidates) -> Names:
     return operations_of(candidates)
 
 
-def on_every_edge(candidates: Candidates, cell: str, edges: int) -> tuple[Names, ...]:
+def on_every_edge(owner: str, candidates: Candidates, cell: str, edges: int) -> tuple[Names, ...]:
     """Return the candidates of every edge of a cell.
 
     Args:
+        owner: What errors begin with.
         candidates: Names that all edges have, or those of each.
         cell: ``"normal"`` or ``"reduce"``.
         edges: How many edges it has.
@@ -65,7 +66,7 @@ def on_every_edge(candidates: Candidates, cell: str, edges: int) -> tuple[Names,
         ValueError: If there are names for another number of edges.
 
     Example:
-        >>> on_every_edge(["none", "skip_connect"], "normal", edges=2)
+        >>> on_every_edge("example", ["none", "skip_connect"], "normal", edges=2)
         (('none', 'skip_connect'), ('none', 'skip_connect'))
     """
     if not isinstance(candidates, EdgeCandidates):
@@ -73,8 +74,8 @@ def on_every_edge(candidates: Candidates, cell: str, edges: int) -> tuple[Names,
     names = getattr(candidates, cell)
     if len(names) != edges:
         raise ValueError(
-            f"candidates: expected names for each of the {edges} edges of the {cell} cell, got "
-            f"{len(names)}"
+            f"{owner}: expected candidates of the {cell} cell for each of {edges} edges, got those "
+            f"of {len(names)}"
         )
     return tuple(map(tuple, names))
 
@@ -89,7 +90,7 @@ def choices(candidates: Candidates, cell: str, edges: int) -> list[list[int]]:
     columns = columns_of(candidates)
     return [
         sorted(columns.index(name) for name in names if name != "none")
-        for names in on_every_edge(candidates, cell, edges)
+        for names in on_every_edge("choices", candidates, cell, edges)
     ]
 
 

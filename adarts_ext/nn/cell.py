@@ -142,7 +142,8 @@ class SearchCell(nn.Module):
         self.preprocess1 = ReLUConvBN(previous_channels, channels, affine=False)
         self.columns = columns_of(candidates)
         edges = fused.complete_edges(steps)
-        names = on_every_edge(candidates, "reduce" if reduction else "normal", len(edges))
+        kind = "reduce" if reduction else "normal"
+        names = on_every_edge("SearchCell", candidates, kind, len(edges))
         self._ops = nn.ModuleList(
             PartialMixedOp(
                 channels,

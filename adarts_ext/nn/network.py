@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -14,6 +14,7 @@ from adarts_ext.genotype import PRIMITIVES, Genotype, derive, incoming_edges
 from adarts_ext.genotype.candidates import (
     Candidates,
     EdgeCandidates,
+    Names,
     check_candidates,
     columns_of,
     on_every_edge,
@@ -134,6 +135,9 @@ class SearchNetwork(StemmedNetwork):
             steps=steps,
         )
         check_at_least("SearchNetwork", 3, layers=layers)
+        edges = incoming_edges(steps)[-1].stop
+        kinds = ("normal", "reduce")
+        of_edges = [on_every_edge("SearchNetwork", candidates, kind, edges) for kind in kinds]
         super().__init__(stem, in_channels, init_channels, 3 * init_channels)
         self.num_classes = num_classes
         self.steps = steps
@@ -166,10 +170,8 @@ class SearchNetwork(StemmedNetwork):
         if sync_batch_norm:
             synchronise_batch_norms(self)
 
-        edges = incoming_edges(steps)[-1].stop
         self._apart = _apart(steps)  # no buffer: it is not saved
-        self.alphas_normal = self._start_alphas("normal", edges)
-        self.alphas_reduce = self._start_alphas("reduce", edges)
+        self.alphas_normal, self.alphas_reduce = map(self._start_alphas, of_edges)
         self.betas_normal = _architecture_parameter(edges) if edge_normalization else None
         self.betas_reduce = _architecture_parameter(edges) if edge_normalization else None
 
@@ -196,10 +198,10 @@ class SearchNetwork(StemmedNetwork):
             return self.classifier(global_average(s1).to(self.classifier.weight.dtype))
         return self.classifier(functional.adaptive_avg_pool2d(s1, 1).flatten(1))
 
-    def _start_alphas(self, cell: str, edges: int) -> Tensor:
-        alphas = _architecture_parameter(edges, len(self.columns))
+    def _start_alphas(self, of_edges: Sequence[Names]) -> Tensor:
+        alphas = _architecture_parameter(len(of_edges), len(self.columns))
         with torch.no_grad():
-            for row, names in zip(alphas, on_every_edge(self.candidates, cell, edges), strict=True):
+            for row, names in zip(alphas, of_edges, strict=True):
                 for column, name in enumerate(self.columns):
                     if name not in names:
                         row[column] = LEFT_OUT

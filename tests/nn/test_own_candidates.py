@@ -287,5 +287,5 @@ def test_s1_has_the_published_pairs_and_runs_fused(images):
         for position, (op, source) in enumerate(getattr(network.genotype(), cell)):
             node = 2 + position // 2
             assert op in getattr(space, cell)[sum(range(2, node)) + source]
-    with pytest.raises(ValueError, match="each of the 2 edges of the normal cell, got 14"):
+    with pytest.raises(ValueError, match=r"^SearchNetwork: .* each of 2 edges, got those of 14"):
         make(candidates=space)

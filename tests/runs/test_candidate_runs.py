@@ -59,6 +59,7 @@ def searched(tmp_path_factory):
     run("search", *MINE, "--space", OWN_SPACE, *SEARCH_OPTIONS, "--out", folder)
     OWN.clear()
     OWN.update(before)
+    LOADED.clear()
     return folder
 
 
@@ -144,7 +145,8 @@ def test_other_processes_know_the_file(tmp_path):
 @pytest.mark.parametrize("strategy", ["fair-darts", "drnas", "sdarts-rs", "darts-minus", "gdas"])
 def test_strategies_search_with_it(strategy, data, tmp_path):
     load_candidates(FILE)
-    config = small(strategy=strategy, space=f"darts,{NAME}", selection="first")
+    sizes = {"init_channels": 8, "proportion": 4, "epochs": 2} if strategy == "drnas" else {}
+    config = small(strategy=strategy, space=f"darts,{NAME}", selection="first", **sizes)
     result = search(config, tmp_path / "run", dataset=data)
     assert len(result.genotype.normal) == 2
 
