@@ -20,6 +20,7 @@ from adarts_ext.nn.batch_norms import (
     reason_against_norms,
     update_running_statistics,
 )
+from adarts_ext.nn.candidates import on_every_edge
 from adarts_ext.nn.checks import check_at_least, check_choice
 from adarts_ext.nn.flat import attach, flatten, is_attached
 from adarts_ext.nn.image_blocks import ImageBlocks, feature_map, lay_out
@@ -61,7 +62,7 @@ class SearchCell(nn.Module):
             intermediate tensor but the outputs of the last BatchNorms. ``"recompute"`` keeps the
             states only (in the fused kernels the statistics too) and computes the rest again, one
             node after another.
-        candidates: Of :class:`PartialMixedOp`, the same on every edge.
+        candidates: Of :class:`PartialMixedOp`: the same names on every edge, or names edge by edge.
         attention: Of :class:`PartialMixedOp`.
 
     The whole cell runs in the fused kernels of :func:`adarts_ext.ops.preprocess_cell` and
@@ -111,7 +112,7 @@ class SearchCell(nn.Module):
         selection: str = "attention",
         backend: str = "fused",
         memory: str = "store",
-        candidates: Sequence[str] = PRIMITIVES,
+        candidates: Sequence[str] | Sequence[Sequence[str]] = PRIMITIVES,
         attention: str = "cbam",
     ) -> None:
         super().__init__()
@@ -137,6 +138,7 @@ class SearchCell(nn.Module):
         else:
             self.preprocess0 = ReLUConvBN(previous_previous_channels, channels, affine=False)
         self.preprocess1 = ReLUConvBN(previous_channels, channels, affine=False)
+        edges = fused.complete_edges(steps)
         self._ops = nn.ModuleList(
             PartialMixedOp(
                 channels,
@@ -144,10 +146,12 @@ class SearchCell(nn.Module):
                 proportion,
                 selection,
                 backend,
-                candidates,
+                names,
                 attention,
             )
-            for state, _ in fused.complete_edges(steps)
+            for (state, _), names in zip(
+                edges, on_every_edge("SearchCell", candidates, len(edges)), strict=True
+            )
         )
         self._built = AsBuilt(self, {PartialMixedOp: MIXED_OP_SETTINGS})
         self._layers0 = fused.Layers.below([self.preprocess0])

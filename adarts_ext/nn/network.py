@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from adarts_ext.genotype import PRIMITIVES, Genotype, derive, incoming_edges
 from adarts_ext.nn.batch_norms import update_running_statistics
-from adarts_ext.nn.candidates import LEFT_OUT, check_candidates, nonzero_masks
+from adarts_ext.nn.candidates import LEFT_OUT, EdgeCandidates, nonzero_masks, on_every_edge
 from adarts_ext.nn.cell import SearchCell
 from adarts_ext.nn.cell_shapes import cell_shapes
 from adarts_ext.nn.checks import check_at_least
@@ -65,8 +65,9 @@ class SearchNetwork(StemmedNetwork):
             :class:`adarts_ext.nn.stem.StemmedNetwork`. Both give ``3 * init_channels``.
         weights: What makes the weights of the candidates, (edges, 8), of the alphas of a kind of
             cell, (edges, 8); see :meth:`operation_weights`.
-        candidates: The candidate operations of every edge, some of PRIMITIVES. Of the others
-            there are no layers, and their alphas are so low that their softmax is 0.
+        candidates: The candidate operations of every edge, some of PRIMITIVES, or
+            :class:`EdgeCandidates` where they differ from edge to edge. Of the others there are no
+            layers, and their alphas are so low that their softmax is 0.
         skip_zeros: Whether a candidate that weighs exactly 0 is left out of a pass: it takes no
             time and no memory, its BatchNorms' statistics stay as they are and its weights get no
             gradient, None and not 0, so that neither momentum nor weight decay moves them. Every
@@ -111,11 +112,10 @@ class SearchNetwork(StemmedNetwork):
         sync_batch_norm: bool = False,
         stem: str = "cifar",
         weights: Callable[[Tensor], Tensor] = softmax_weights,
-        candidates: Sequence[str] = PRIMITIVES,
+        candidates: Sequence[str] | EdgeCandidates = PRIMITIVES,
         skip_zeros: bool = False,
         attention: str = "cbam",
     ) -> None:
-        check_candidates("SearchNetwork", candidates)
         check_at_least(
             "SearchNetwork",
             1,
@@ -134,7 +134,13 @@ class SearchNetwork(StemmedNetwork):
         self.backend = backend
         self.memory = memory
         self.weights = weights
-        self.candidates = tuple(candidates)
+        edges = incoming_edges(steps)[-1].stop
+        differ = isinstance(candidates, EdgeCandidates)
+        self.candidates = candidates if differ else tuple(candidates)
+        of_edges = candidates if differ else (candidates, candidates)
+        self.edge_candidates = EdgeCandidates(
+            *(on_every_edge("SearchNetwork", one, edges) for one in of_edges)
+        )
         self.skip_zeros = skip_zeros
         self.attention = attention
         self.cells = nn.ModuleList(
@@ -145,7 +151,7 @@ class SearchNetwork(StemmedNetwork):
                 selection=selection,
                 backend=backend,
                 memory=memory,
-                candidates=candidates,
+                candidates=self.edge_candidates[shape.reduction],
                 attention=attention,
             )
             for shape in cell_shapes(init_channels, layers, steps, steps, stem)
@@ -155,15 +161,16 @@ class SearchNetwork(StemmedNetwork):
         if sync_batch_norm:
             synchronise_batch_norms(self)
 
-        edges = incoming_edges(steps)[-1].stop
         self._apart = _apart(steps)  # no buffer: it is not saved
         self.alphas_normal = _architecture_parameter(edges, len(PRIMITIVES))
         self.alphas_reduce = _architecture_parameter(edges, len(PRIMITIVES))
         with torch.no_grad():
-            for alphas in (self.alphas_normal, self.alphas_reduce):
-                for candidate, name in enumerate(PRIMITIVES):
-                    if name not in candidates:
-                        alphas[:, candidate] = LEFT_OUT
+            both = self.alphas_normal, self.alphas_reduce
+            for alphas, of_kind in zip(both, self.edge_candidates, strict=True):
+                for row, names in zip(alphas, of_kind, strict=True):
+                    for candidate, name in enumerate(PRIMITIVES):
+                        if name not in names:
+                            row[candidate] = LEFT_OUT
         self.betas_normal = _architecture_parameter(edges) if edge_normalization else None
         self.betas_reduce = _architecture_parameter(edges) if edge_normalization else None
 
