@@ -17,7 +17,6 @@ DARTS = SearchConfig(
     arch_learning_rate=3e-4,
 )
 
-# The first of its stages.
 DRNAS = SearchConfig(
     strategy="drnas",
     init_channels=36,

@@ -10,6 +10,7 @@ from adarts_ext.strategies.lambda_darts import LambdaDarts
 from adarts_ext.strategies.oles import Oles
 from adarts_ext.strategies.sdarts_adv import SdartsAdv
 from adarts_ext.strategies.sdarts_rs import SdartsRs
+from adarts_ext.strategies.stage import Stage
 from adarts_ext.strategies.strategy import Strategy
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "Oles",
     "SdartsAdv",
     "SdartsRs",
+    "Stage",
     "Strategy",
     "make_strategy",
 ]

@@ -15,7 +15,9 @@ from torch.distributions import Dirichlet
 from torch.distributions.kl import kl_divergence
 from torch.nn.functional import cross_entropy, elu
 
+from adarts_ext.genotype import PRIMITIVES
 from adarts_ext.nn import OperationWeights, SearchNetwork
+from adarts_ext.nn.candidates import EdgeCandidates
 from adarts_ext.search import SearchConfig
 from adarts_ext.search.build import make_optimizers
 from adarts_ext.search.passes import Passes
@@ -131,6 +133,16 @@ class DrNas(Plain):
     def weights(self, alphas):
         drawn = Dirichlet(elu(alphas[:, 1:]) + 1).rsample()
         return torch.cat([torch.zeros(len(alphas), 1, dtype=drawn.dtype), drawn], 1)
+
+
+class DrNasSecondStage(DrNas):
+    """In its code what is taken out has the alpha 0, and the rest is divided by its sum."""
+
+    def weights(self, alphas):
+        here = (alphas[:, 1:] > -5000).double()
+        drawn = Dirichlet(elu(alphas[:, 1:].clamp_min(-5000) * here) + 1).rsample() * here
+        weights = drawn / drawn.sum(1, keepdim=True)
+        return torch.cat([torch.zeros(len(alphas), 1, dtype=drawn.dtype), weights], 1)
 
 
 class DrNasKl(DrNas):
@@ -254,9 +266,11 @@ def make_batches():
 CONFIG = SearchConfig(learning_rate=2**-4, arch_learning_rate=2**-7)
 
 
-def ours(name: str) -> list[float]:
+def ours(name: str, candidates=PRIMITIVES) -> list[float]:
     strategy = make_strategy(name)
-    network = make_network(weights=strategy.weights, skip_zeros=strategy.skips_zeros)
+    network = make_network(
+        weights=strategy.weights, skip_zeros=strategy.skips_zeros, candidates=candidates
+    )
     assert all(cell.is_fused for cell in network.cells)
     strategy.begin_epoch(EPOCH, EPOCHS)
     optimizers = make_optimizers(CONFIG, network.flat_parameters(), network.arch_parameters())
@@ -275,9 +289,9 @@ def ours(name: str) -> list[float]:
 
 
 @functools.cache
-def plain(formula: type[Plain]) -> list[float]:
+def plain(formula: type[Plain], candidates=PRIMITIVES) -> list[float]:
     formula = formula()
-    network = make_network(backend="reference")
+    network = make_network(backend="reference", candidates=candidates)
     alphas, weights = network.arch_parameters(), list(network.parameters())
     sgd = torch.optim.SGD(weights, lr=2**-4, momentum=0.9, weight_decay=3e-4)
     adam = torch.optim.Adam(alphas, lr=2**-7, betas=(0.5, 0.999), weight_decay=1e-3)
@@ -324,3 +338,13 @@ def test_five_steps_are_those_of_the_equations(name, monkeypatch):
     assert expected[: 2 * STEPS].isfinite().all()
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
     assert not torch.allclose(expected, darts, rtol=0, atol=1e-6)  # the formula matters
+
+
+def test_the_second_stage_of_drnas_is_that_of_its_code():
+    kept = [PRIMITIVES[1:5], PRIMITIVES[3:7]], [PRIMITIVES[4:], (*PRIMITIVES[1:4], PRIMITIVES[7])]
+    candidates = EdgeCandidates(*(tuple(one) for one in kept))
+    found, expected = ours("drnas", candidates), plain(DrNasSecondStage, candidates)
+    there = torch.tensor(expected, dtype=torch.float64)
+    there[there < -5000] = 0  # where nothing is; weight decay moves it
+    found = torch.tensor(found, dtype=torch.float64)
+    torch.testing.assert_close(found[found > -5000], there[there != 0], rtol=0, atol=1e-12)
