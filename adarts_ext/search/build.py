@@ -28,10 +28,12 @@ def build_strategy(config: SearchConfig) -> Strategy:
     """
     strategy = make_strategy(config.strategy)
     for name in ("unrolled", "hessian_every"):
-        if getattr(config, name) and strategy.draws_weights:
+        differing = "draws other weights" if strategy.draws_weights else "drops other values"
+        draws = strategy.draws_weights or strategy.skip_dropout() is not None
+        if getattr(config, name) and draws:
             message = (
-                f"{name}: expected another strategy than {config.strategy}, which draws other "
-                "weights in each of the passes that are compared"
+                f"{name}: expected another strategy than {config.strategy}, which {differing} in "
+                "each of the passes that are compared"
             )
             raise naming(ValueError(message), name, "strategy")
     if config.unrolled and strategy.uses_validation_gradients:
@@ -73,6 +75,7 @@ def build_network(
     weights: Callable[[Tensor], Tensor] = softmax_weights,
     skip_zeros: bool = False,
     candidates: EdgeCandidates | None = None,
+    skip_dropout: Tensor | None = None,
 ) -> SearchNetwork:
     """Make the supernet for the images and classes of a data set, with a strategy's weights.
 
@@ -95,6 +98,7 @@ def build_network(
         candidates=candidates or parse_space(config.space),
         skip_zeros=skip_zeros,
         attention=config.attention,
+        skip_dropout=skip_dropout,
     )
 
 

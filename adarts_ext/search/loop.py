@@ -154,6 +154,7 @@ def _search(
                 stage = stages.of(training.epoch)
                 state = epochs.state = next_stage(state, stages, stage, dataset)
                 passes = Passes(state, config, device)
+                unchanging.close()
                 unchanging.enter_context(state.network.unchanging())
             network = state.network
             schedule = stages.schedule(training.epoch)
@@ -280,8 +281,9 @@ def train_epoch(
 def summary(entry: dict[str, Any], config: SearchConfig) -> str:
     """Describe an epoch in one line."""
     skips = f"{entry['skip_connections_normal']} + {entry['skip_connections_reduce']}"
+    stage = f", stage {entry['stage']}" if "stage" in entry else ""
     return (
-        f"seed {config.seed}, epoch {entry['epoch']}/{config.epochs}: "
+        f"seed {config.seed}, epoch {entry['epoch']}/{config.epochs}{stage}: "
         f"train loss {entry['train_loss']:.4f}, train accuracy {entry['train_accuracy']:.4f}, "
         f"validation accuracy {entry['validation_accuracy']:.4f}, "
         f"skip connections {skips}"

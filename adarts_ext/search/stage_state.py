@@ -108,8 +108,8 @@ def _begin(
 ) -> SearchState:
     config, device = stages.config(stage), loaders[0].device
     strategy.begin_stage(stage, config.warmup_epochs)
-    network = build_network(config, data, strategy.weights, strategy.skips_zeros, candidates)
-    network.to(device)
+    of_strategy = strategy.weights, strategy.skips_zeros, candidates, strategy.skip_dropout()
+    network = build_network(config, data, *of_strategy).to(device)
     set_precision(network, config.precision)
     optimizers = make_optimizers(config, network.flat_parameters(), network.arch_parameters())
     return SearchState(network, *optimizers, *loaders, strategy)

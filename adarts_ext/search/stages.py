@@ -51,6 +51,12 @@ class Stages:
             raise naming(ValueError(message), "hessian_every", "strategy")
         configs = [self.config(stage) for stage in range(self.count)]
         for before, after in pairwise(configs):
+            if strategy.carries_over and after.layers != before.layers:
+                message = (
+                    f"strategy: expected stages of as many cells, as each goes on with the one "
+                    f"before, got {before.layers} and {after.layers} in {config.strategy}"
+                )
+                raise naming(ValueError(message), "strategy")
             if strategy.carries_over and after.proportion > before.proportion:
                 message = (
                     f"proportion: expected at least {after.proportion} with strategy "

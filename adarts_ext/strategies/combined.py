@@ -17,6 +17,7 @@ SINGLE = {
     "weights": "what the candidates weigh",
     "layer_weights": "at which weights the layers are trained",
     "genotype": "what the genotype is",
+    "skip_dropout": "what skip connections drop",
     "stages": "which stages there are",
 }
 
@@ -64,6 +65,10 @@ class Combined(Strategy):
         """Begin it in all parts."""
         for part in self.parts:
             part.begin_stage(stage, warmup_epochs)
+
+    def skip_dropout(self) -> Tensor | None:
+        """Return that of the part that has one."""
+        return self._single("skip_dropout").skip_dropout()
 
     def begin(self, network: SearchNetwork, parameters: Sequence[Tensor]) -> None:
         """Call that of all parts."""
@@ -144,6 +149,12 @@ def check_combination(strategies: dict[str, Strategy]) -> None:
                 f"{name} keeps tensors of one network's weights, and {staged[0]} goes on with "
                 "those of another"
             )
+    dropping = [name for name, one in strategies.items() if overrides(one, "skip_dropout")]
+    comparing = [name for name, one in strategies.items() if one.compares_passes]
+    if dropping and comparing:
+        raise _refused(
+            f"{comparing[0]} compares passes, and {dropping[0]} drops other values in each of them"
+        )
     skipping = [name for name, one in strategies.items() if one.skips_zeros]
     compared = [name for name, one in strategies.items() if one.uses_validation_gradients]
     if skipping and compared:

@@ -98,6 +98,12 @@ class Strategy(nn.Module):
                 are.
         """
 
+    def skip_dropout(self) -> Tensor | None:
+        """Return the share of the values that skip connections drop in training; None for none.
+
+        It is a scalar that :meth:`begin_epoch` fills in place, as those of :meth:`register_number`.
+        """
+
     def begin(self, network: SearchNetwork, parameters: Sequence[Tensor]) -> None:
         """Make the tensors that are as large as something of the network (``register_buffer``).
 

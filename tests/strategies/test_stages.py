@@ -182,6 +182,13 @@ def test_stages_that_cannot_be_are_refused(changes, message, images, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_stages_that_go_on_have_as_many_cells(deeper, images, monkeypatch):
+    config, strategy = small_search(images, strategy=deeper), make_strategy(deeper)
+    monkeypatch.setattr(type(strategy), "carries_over", True)
+    with pytest.raises(ValueError, match=r"strategy: expected stages of as many cells.* 3 and 4"):
+        Stages(config, strategy)
+
+
 def test_the_hessians_of_stages_are_not_compared(deeper, images):
     config = small_search(images, strategy=deeper, hessian_every=1)
     with pytest.raises(ValueError, match=r"hessian_every: expected 0 with strategy .*Deeper"):
