@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 from image_folder import write_images
+from run_state import assert_same_run
 from small_runs import small_search
+from test_stages import interrupt_at
 
 from adarts_ext.cli import main
 from adarts_ext.files import read_json
@@ -129,32 +132,40 @@ def test_values_are_dropped_in_training_only_and_anew_in_each_pass():
     torch.testing.assert_close(network(images), without.train()(images), rtol=1e-12, atol=0)
 
 
-def test_derive_takes_the_last_stage_of_a_run(tmp_path, monkeypatch):
+@pytest.fixture
+def config(tmp_path, monkeypatch):
+    """A search on few images, whose stages have one more cell each in place of six."""
     images = write_images(tmp_path / "images", 16, 2)
-    few = [
-        stage.__class__(stage.candidates, place, None, stage.skip_dropout)
-        for place, stage in enumerate(PDarts.stages)
-    ]
-    monkeypatch.setattr(PDarts, "stages", tuple(few))
-    config = small_search(
-        images, strategy="p-darts", selection="all", edge_normalization=False, epochs=3, steps=1
-    )
-    result = search(config, tmp_path / "run")
-    history = read_json(tmp_path / "run" / "history.json")
+    sizes = {"selection": "all", "edge_normalization": False, "steps": 1, "epochs": 3}
+    stages = [replace(one, more_layers=place) for place, one in enumerate(PDarts.stages)]
+    monkeypatch.setattr(PDarts, "stages", tuple(stages))
+    return small_search(images, strategy="p-darts", **sizes)
+
+
+def test_a_run_of_three_stages(config, tmp_path, monkeypatch):
+    whole, again = tmp_path / "whole", tmp_path / "again"
+    search(config, whole)
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 2, 1)
+        with pytest.raises(KeyboardInterrupt):
+            search(config, again)
+    torch.manual_seed(99)
+    search(config, again, resume=True)
+    assert_same_run(again, whole)
+
+    history = read_json(whole / "history.json")
     assert [entry["stage"] for entry in history] == [1, 2, 3]
-    counts = [
-        {sum(weight > 0 for weight in row) for row in entry["alphas_normal"]} for entry in history
-    ]
-    assert counts == [{8}, {5}, {3}]
-    command = ["derive", str(tmp_path / "run"), "--criterion", "strength", "--device", "cpu"]
+    for entry, count in zip(history, (8, 5, 3), strict=True):
+        assert all(sum(weight > 0 for weight in row) == count for row in entry["alphas_normal"])
+    command = ["derive", str(whole), "--criterion", "strength", "--device", "cpu"]
     assert main([*command, "--init-channels", "4", "--layers", "3"]) == 0
-    genotype = Genotype.load(tmp_path / "run" / "derived-strength.json")
-    for cell in ("normal", "reduce"):
-        rows = history[-1][f"alphas_{cell}"]
-        for one in (genotype, result.genotype):
-            for operation, source in getattr(one, cell):
+    for name in ("genotype.json", "derived-strength.json"):
+        genotype = Genotype.load(whole / name)
+        for cell in ("normal", "reduce"):
+            rows = history[-1][f"alphas_{cell}"]
+            for operation, source in getattr(genotype, cell):
                 assert rows[source][PRIMITIVES.index(operation)] > 0
-    assert main(["derive", str(tmp_path / "run")]) == 1  # by magnitude it is genotype.json
+    assert main(["derive", str(whole)]) == 1  # by magnitude it is genotype.json
 
 
 def test_it_does_not_go_together_with_what_compares_passes():
