@@ -84,10 +84,11 @@ class Strategy(nn.Module):
         Args:
             alphas: Those of a kind of cell at the end of the stage before, (edges, 8); those of
                 candidates that it did not have are far below the others.
-            count: How many an edge keeps.
+            count: How many an edge keeps, at most.
         """
         kept = torch.zeros_like(alphas, dtype=torch.bool)
-        return kept.scatter(-1, alphas.detach().topk(count).indices, True)
+        best = alphas.detach().topk(min(count, alphas.shape[-1])).indices
+        return kept.scatter(-1, best, True)
 
     def begin_stage(self, stage: int, warmup_epochs: int) -> None:
         """Set what hangs on the stage, before its network is built.

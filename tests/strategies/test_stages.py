@@ -103,6 +103,13 @@ def test_a_stage_keeps_the_largest_alphas_and_begins_anew(deeper, images):
     assert begun.train_loader is state.train_loader
 
 
+def test_drnas_keeps_all_but_none_where_nothing_is_to_go():
+    alphas = torch.randn(3, 8)
+    alphas[:, PRIMITIVES.index("none")] = 9
+    assert DrNas().keep(alphas, 8).sum(-1).tolist() == [7, 7, 7]
+    assert not DrNas().keep(alphas, 8)[:, PRIMITIVES.index("none")].any()
+
+
 def channels_of(weight):
     """What each output channel has, as something to find."""
     return [tuple(one.flatten().tolist()) for one in weight]
