@@ -17,10 +17,13 @@ class EdgeCandidates(NamedTuple):
     Args:
         normal: The names of each edge of the normal cell, in the order of the alphas.
         reduce: Likewise of the reduction cell.
+        columns: What the columns of the alphas are of, where that is more than PRIMITIVES and these
+            candidates: those of a stage before.
     """
 
     normal: tuple[Names, ...]
     reduce: tuple[Names, ...]
+    columns: Names = ()
 
 
 #: Names that all edges have, or those of each.
@@ -49,7 +52,7 @@ def columns_of(candidates: Candidates) -> Names:
         True
     """
     if isinstance(candidates, EdgeCandidates):
-        return operations_of(*candidates.normal, *candidates.reduce)
+        return operations_of(candidates.columns, *candidates.normal, *candidates.reduce)
     return operations_of(candidates)
 
 

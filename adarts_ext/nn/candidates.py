@@ -43,6 +43,34 @@ SPACES: dict[str, Candidates] = {
 }
 
 
+def present(alphas: Tensor) -> Tensor:
+    """Return which candidates there are, booleans in the shape of the alphas.
+
+    Args:
+        alphas: Those of a kind of cell of a :class:`~adarts_ext.nn.SearchNetwork`, (edges, 8).
+    """
+    return alphas.detach() > LEFT_OUT / 2
+
+
+def names_of(chosen: Tensor, columns: Sequence[str] = PRIMITIVES) -> tuple[tuple[str, ...], ...]:
+    """Return the names of candidates, edge by edge.
+
+    Args:
+        chosen: Which they are, booleans (edges, 8).
+        columns: The operations that they are of.
+
+    Example:
+        >>> alphas = torch.zeros(1, 8)
+        >>> alphas[0, 1:7] = LEFT_OUT
+        >>> names_of(present(alphas))
+        (('none', 'dil_conv_5x5'),)
+    """
+    return tuple(
+        tuple(name for name, here in zip(columns, row, strict=True) if here)
+        for row in chosen.tolist()
+    )
+
+
 def mask_of(candidates: Sequence[str], columns: Sequence[str] = PRIMITIVES) -> int:
     """Return the mask of candidates, bit o that of columns[o].
 

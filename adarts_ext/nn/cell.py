@@ -30,6 +30,7 @@ from adarts_ext.nn.operations import FactorizedReduce, ReLUConvBN
 from adarts_ext.nn.processes import in_group
 from adarts_ext.nn.recompute import MEMORY_MODES, recompute
 from adarts_ext.nn.selection import SELECTIONS
+from adarts_ext.nn.skip_dropout import scaled
 from adarts_ext.nn.synchronised import shared_batch
 from adarts_ext.nn.unchanged import AsBuilt, constant_when_compiled
 from adarts_ext.ops.operator import check_tensor
@@ -87,6 +88,9 @@ class SearchCell(nn.Module):
     candidate o, in the order of the alphas, takes part. The others take no time and no memory;
     their BatchNorms' statistics stay as they are, and they get no gradient: None, not 0, but after
     :meth:`flatten`.
+
+    ``dropout``, of :func:`adarts_ext.nn.skip_dropout.draw_dropout`, drops values of the skip
+    connections at stride 1; those that are left are divided by their share.
 
     A network that gives a list ``updates`` finds there what the BatchNorms have seen, and updates
     the running statistics of all cells at once; otherwise the cell does it itself.
@@ -175,9 +179,12 @@ class SearchCell(nn.Module):
         betas: Tensor | None = None,
         updates: Updates | None = None,
         active: tuple[int, ...] = (),
+        dropout: Tensor | None = None,
     ) -> Tensor | ImageBlocks:
         self._check(s0, s1, alphas, betas)
         active = self._masks(active)
+        if dropout is not None:
+            alphas = scaled(alphas, dropout)
         if (
             fused.reason_against_input(s0)
             or fused.reason_against_input(s1)
@@ -186,9 +193,10 @@ class SearchCell(nn.Module):
             if self._flat is not None and self._flat.grad is None:
                 attach(self._flat, self.candidate_weights())  # the layers' gradients go there
             maps = feature_map(s0), feature_map(s1)
-            return self._forward_by_operator(*maps, alphas, betas, active)
+            return self._forward_by_operator(*maps, alphas, betas, active, dropout)
         seen = [] if updates is None else updates
-        nodes = self._forward_fused(lay_out(s0), lay_out(s1), alphas, betas, seen, active)
+        laid_out = lay_out(s0), lay_out(s1)
+        nodes = self._forward_fused(*laid_out, alphas, betas, seen, active, dropout)
         if updates is None:
             update_running_statistics(seen)
         return nodes if isinstance(s1, ImageBlocks) else feature_map(nodes)
@@ -232,6 +240,7 @@ class SearchCell(nn.Module):
         betas: Tensor | None,
         updates: Updates,
         active: tuple[int, ...],
+        dropout: Tensor | None,
     ) -> ImageBlocks:
         shared = shared_batch(self._norms[0])
         states = [
@@ -256,7 +265,7 @@ class SearchCell(nn.Module):
             flat, layers = None, fused.Layers.join(op.edge_layers.active(bits) for op, bits in each)
         if len(self.columns) > len(PRIMITIVES):  # no edge of this cell has those of one's own
             alphas = alphas[:, : len(PRIMITIVES)].contiguous()
-        rest = alphas, betas, store, updates, flat, shared, active
+        rest = alphas, betas, store, updates, flat, shared, active, dropout
         return fused.mix(kind, layers, states, edges, *rest)
 
     def _masks(self, active: tuple[int, ...]) -> tuple[int, ...]:
@@ -325,7 +334,9 @@ class SearchCell(nn.Module):
         alphas: Tensor,
         betas: Tensor | None,
         active: tuple[int, ...],
+        dropout: Tensor | None,
     ) -> Tensor:
+        of_edges = [None] * len(self._ops) if dropout is None else list(dropout.unbind())
         states = [
             self._call(self.preprocess0, [self.preprocess0], s0),
             self._call(self.preprocess1, [self.preprocess1], s1),
@@ -333,7 +344,7 @@ class SearchCell(nn.Module):
         self._check_states(s0, s1, states[0].shape, states[1].shape)
         mixed_ops = list(self._ops)
         for edges in incoming_edges(self.steps):
-            node = functools.partial(self._node, mixed_ops[edges], active[edges])
+            node = functools.partial(self._node, mixed_ops[edges], active[edges], of_edges[edges])
             node_betas = None if betas is None else betas[edges]
             states.append(self._call(node, mixed_ops[edges], alphas[edges], node_betas, *states))
         return torch.cat(states[2:], dim=1)
@@ -342,11 +353,12 @@ class SearchCell(nn.Module):
         self,
         mixed_ops: Sequence[PartialMixedOp],
         active: tuple[int, ...],
+        dropout: Sequence[Tensor | None],
         alphas: Tensor,
         betas: Tensor | None,
         *states: Tensor,
     ) -> Tensor:
-        edges = zip(mixed_ops, states, alphas.unbind(), active, strict=True)
+        edges = zip(mixed_ops, states, alphas.unbind(), active, dropout, strict=True)
         outputs = [mixed_op(state, *weights) for mixed_op, state, *weights in edges]
         if betas is None:
             return functools.reduce(operator.add, outputs)
@@ -407,6 +419,11 @@ class SearchCell(nn.Module):
             f"out_channels={self.out_channels}, reduction={self.reduction}, steps={self.steps}, "
             f"memory={self.memory}, kernels={self.kernels()}"
         )
+
+    @property
+    def strides(self) -> list[int]:
+        """The strides of the edges."""
+        return [edge.stride for edge in self._ops]
 
     @property
     def is_fused(self) -> bool:

@@ -23,10 +23,12 @@ from adarts_ext.nn.image_blocks import feature_map, lay_out
 from adarts_ext.nn.operations import build_operation
 from adarts_ext.nn.processes import total_scores
 from adarts_ext.nn.selection import SELECTIONS
+from adarts_ext.nn.skip_dropout import SKIP
 from adarts_ext.nn.synchronised import shared_batch
 from adarts_ext.nn.unchanged import AsBuilt, constant_when_compiled
 from adarts_ext.ops.operator import check_tensor
 from adarts_ext.ops.processes import ALONE
+from adarts_ext.reference.skip_dropout import kept_values
 
 MIXED_OP_SETTINGS = itemgetter(
     "channels", "stride", "proportion", "selection", "backend", "candidates", "attention"
@@ -74,7 +76,9 @@ class PartialMixedOp(nn.Module):
         x (N, C, H, W) and weights (8,), or more with candidates of one's own, softmax already
         taken, to (N, C, H // stride, W // stride). A third argument, an integer whose bit o says
         whether candidate o, in the order of the weights, is active, leaves the others out: they are
-        not computed, their statistics stay as they are, and they get no gradient.
+        not computed, their statistics stay as they are, and they get no gradient. A fourth, (2,)
+        int64, drops values of the skip connection at stride 1: see
+        :func:`adarts_ext.reference.skip_dropout.kept_values`.
 
     Raises:
         ValueError: If C is not divisible by K, C / K is odd at stride 2 (``skip_connect`` halves
@@ -144,7 +148,13 @@ class PartialMixedOp(nn.Module):
         )
         self.fused_layers = self.edge_layers.active(self.mask)
 
-    def forward(self, x: Tensor, weights: Tensor, active: int | None = None) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        weights: Tensor,
+        active: int | None = None,
+        dropout: Tensor | None = None,
+    ) -> Tensor:
         check_feature_map("PartialMixedOp", x, self.channels)
         if self.stride == 2:
             check_even_size("PartialMixedOp", x)
@@ -155,11 +165,13 @@ class PartialMixedOp(nn.Module):
             )
         mask = self.mask if active is None else self.mask & active
         if fused.reason_against_input(x) or self._reason_not_fused():
-            return self._forward_by_operator(x, weights, mask)
+            return self._forward_by_operator(x, weights, mask, dropout)
         states, updates, kind = [lay_out(x)], [], self.edge_kind
         layers = self.fused_layers if mask == self.mask else self.edge_layers.active(mask)
         shared = shared_batch(layers.norms[0]) if layers.norms else ALONE
-        rest = weights[None, : len(PRIMITIVES)], None, True, updates, None, shared, (mask,)
+        of_edge = None if dropout is None else dropout[None]
+        weights = weights[None, : len(PRIMITIVES)]
+        rest = weights, None, True, updates, None, shared, (mask,), of_edge
         y = fused.mix(kind, layers, states, [(0, 0)], *rest)
         update_running_statistics(updates)
         return feature_map(y)
@@ -181,21 +193,26 @@ class PartialMixedOp(nn.Module):
             or reason_against_norms(self.fused_layers.norms)
         )
 
-    def _forward_by_operator(self, x: Tensor, weights: Tensor, mask: int) -> Tensor:
+    def _forward_by_operator(
+        self, x: Tensor, weights: Tensor, mask: int, dropout: Tensor | None
+    ) -> Tensor:
         selection, functions = SELECTIONS[self.selection], BACKENDS[self.backend]
         if not selection.attention and selection.channels != "random":
             every = self.selected_channels == self.channels
             mix = self._mix if every else self._mix_first
-            return mix(x, weights, mask)
+            return mix(x, weights, mask, dropout)
         scale = self.ca(x) if selection.attention else None
         if selection.channels == "attended":
             index = functions.select_channels(total_scores(scale), self.selected_channels)
         else:
             (index,) = self.edge_kind.draw_index(1, x.device)
-        mixed = self._mix(functions.gather_channels(x, index, scale), weights, mask)
+        mixed = self._mix(functions.gather_channels(x, index, scale), weights, mask, dropout)
         return functions.scatter_channels(x, index, mixed, scale, self.stride)
 
-    def _mix(self, x: Tensor, weights: Tensor, mask: int) -> Tensor:
+    def _mix(self, x: Tensor, weights: Tensor, mask: int, dropout: Tensor | None) -> Tensor:
+        if dropout is not None and self.stride == 1 and mask >> SKIP & 1:
+            others = self._mix(x, weights, mask & ~(1 << SKIP), None)
+            return others + weights[SKIP].to(x.dtype) * (x * kept_values(dropout, x))
         # `none`, the first candidate, is zero: it only takes its share of the softmax.
         chosen = [i for i in range(1, len(self.columns)) if mask >> i & 1]
         if not chosen:
@@ -210,8 +227,8 @@ class PartialMixedOp(nn.Module):
         # Under autocast some candidates lower the precision and some do not.
         return reference.mixed_sum([operation(x).to(x.dtype) for operation in operations], weights)
 
-    def _mix_first(self, x: Tensor, weights: Tensor, mask: int) -> Tensor:
-        mixed = self._mix(x[:, : self.selected_channels], weights, mask)
+    def _mix_first(self, x: Tensor, weights: Tensor, mask: int, dropout: Tensor | None) -> Tensor:
+        mixed = self._mix(x[:, : self.selected_channels], weights, mask, dropout)
         others = x[:, self.selected_channels :]
         if self.stride == 2:
             others = functional.max_pool2d(others, 2)

@@ -28,6 +28,7 @@ from adarts_ext.nn.fused import reason_against_input
 from adarts_ext.nn.image_blocks import ImageBlocks, global_average, lay_out
 from adarts_ext.nn.operation_weights import OperationWeights, checked, softmax_weights
 from adarts_ext.nn.processes import averaged_over_processes
+from adarts_ext.nn.skip_dropout import draw_dropout
 from adarts_ext.nn.stem import StemmedNetwork
 from adarts_ext.nn.synchronised import synchronise_batch_norms
 
@@ -83,6 +84,10 @@ class SearchNetwork(StemmedNetwork):
             pass then waits for the weights of the candidates, so a GPU cannot have it in a graph.
         attention: Which channel attention there is, where the selection has one: ``"cbam"`` or
             ``"eca"``; see :class:`PartialMixedOp`.
+        skip_dropout: The share of the values that skip connections at stride 1 drop in training,
+            drawn anew for each pass: a scalar tensor on the network's device, which may be filled
+            in place. The others are divided by the share that is kept, as
+            :class:`torch.nn.Dropout` does. None for no dropout.
 
     Shape:
         Images (N, in_channels, H, W), floating point, H and W multiples of 4 and at least 16, with
@@ -124,6 +129,7 @@ class SearchNetwork(StemmedNetwork):
         candidates: Candidates = PRIMITIVES,
         skip_zeros: bool = False,
         attention: str = "cbam",
+        skip_dropout: Tensor | None = None,
     ) -> None:
         check_candidates("SearchNetwork", candidates)
         check_at_least(
@@ -152,6 +158,7 @@ class SearchNetwork(StemmedNetwork):
         self.columns = columns_of(candidates)
         self.skip_zeros = skip_zeros
         self.attention = attention
+        self.skip_dropout = skip_dropout
         self.cells = nn.ModuleList(
             SearchCell(
                 *shape,
@@ -190,9 +197,12 @@ class SearchNetwork(StemmedNetwork):
             states = [lay_out(state) for state in states]  # and all cells hand it on like that
         s0, s1, updates = states[0], states[-1], []
         active = {id(one): nonzero_masks(one) if self.skip_zeros else () for one in of_cells}
-        for cell, cell_weights in zip(self.cells, of_cells, strict=True):
+        dropouts: list[Tensor | None] = [None] * len(self.cells)
+        if self.training and self.skip_dropout is not None:
+            dropouts = draw_dropout(self.skip_dropout, [cell.strides for cell in self.cells])
+        for cell, cell_weights, dropout in zip(self.cells, of_cells, dropouts, strict=True):
             betas_c, masks = betas_r if cell.reduction else betas_n, active[id(cell_weights)]
-            s0, s1 = s1, cell(s0, s1, cell_weights, betas_c, updates, masks)
+            s0, s1 = s1, cell(s0, s1, cell_weights, betas_c, updates, masks, dropout)
         update_running_statistics(updates)
         if isinstance(s1, ImageBlocks):
             return self.classifier(global_average(s1).to(self.classifier.weight.dtype))

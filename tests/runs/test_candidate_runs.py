@@ -142,13 +142,17 @@ def test_other_processes_know_the_file(tmp_path):
     assert LOADED == [FILE]
 
 
-@pytest.mark.parametrize("strategy", ["fair-darts", "drnas", "sdarts-rs", "darts-minus", "gdas"])
+@pytest.mark.parametrize(
+    "strategy", ["fair-darts", "drnas", "sdarts-rs", "darts-minus", "gdas", "p-darts"]
+)
 def test_strategies_search_with_it(strategy, data, tmp_path):
     load_candidates(FILE)
-    sizes = {"init_channels": 8, "proportion": 4, "epochs": 2} if strategy == "drnas" else {}
-    config = small(strategy=strategy, space=f"darts,{NAME}", selection="first", **sizes)
-    result = search(config, tmp_path / "run", dataset=data)
+    sizes = {"drnas": {"init_channels": 24, "proportion": 6, "epochs": 2}, "p-darts": {"epochs": 3}}
+    options = {"strategy": strategy, "space": f"darts,{NAME}", "selection": "first"}
+    result = search(small(**options | sizes.get(strategy, {})), tmp_path / "run", dataset=data)
     assert len(result.genotype.normal) == 2
+    for entry in read_json(tmp_path / "run" / "history.json"):  # also where a stage has dropped it
+        assert {len(row) for row in entry["alphas_normal"]} == {9}
 
 
 def test_the_auxiliary_skip_connection_adds_to_no_other():
