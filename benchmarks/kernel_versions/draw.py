@@ -23,10 +23,12 @@ def box(axes: Axes, x: float, y: float, wide: float, high: float, **style: objec
     axes.add_patch(Rectangle((x, y), wide, high, **{"lw": 0.6, "ec": FAINT, "fc": "none", **style}))
 
 
-def cells(axes: Axes, x: int, y: int, wide: int, high: int, **style: object) -> None:
-    for row in range(high):
-        for column in range(wide):
-            box(axes, x + column, y + row, 1, 1, **style)
+def cells(axes: Axes, x: int, y: int, wide: int, high: int, lines: str, fill: str) -> None:
+    """Draw pixels, one a unit."""
+    box(axes, x, y, wide, high, fc=fill, ec=lines)
+    style = {"color": lines, "lw": 0.6, "zorder": 1}
+    axes.vlines(range(x + 1, x + wide), y, y + high, **style)
+    axes.hlines(range(y + 1, y + high), x, x + wide, **style)
 
 
 def taps(axes: Axes, x: int, y: int) -> None:
@@ -50,10 +52,10 @@ def label(axes: Axes, x: float, y: float, text: str, **style: object) -> None:
 
 def plane(axes: Axes) -> None:
     """A part of a plane, a thread's taps and the pixels of a warp."""
-    panel(axes, "Versions 1 to 3: a thread, its 25 taps, its warp", 24, 13)
-    cells(axes, 4, 2, 20, 11, fc="white")
-    cells(axes, 0, 2, 4, 11, fc=ZERO, ec="white")
-    cells(axes, 0, 0, 24, 2, fc=ZERO, ec="white")
+    panel(axes, "Versions 3 and 4: a thread, its 25 taps, its warp", 24, 13)
+    cells(axes, 4, 2, 20, 11, FAINT, "white")
+    cells(axes, 0, 2, 4, 11, "white", ZERO)
+    cells(axes, 0, 0, 24, 2, "white", ZERO)
     taps(axes, 6, 6)
     box(axes, 4, 6, 8, 1, ec=INK, lw=1.6)
     label(axes, 12.3, 6.5, "a warp makes 8 pixels of a row", ha="left")
@@ -81,18 +83,18 @@ def pixels(axes: Axes) -> None:
 
 def tile(axes: Axes) -> None:
     """A tile with what is around it."""
-    panel(axes, "Version 4: a block, its tile in shared memory", 24, 24)
-    cells(axes, 0, 0, 24, 24, fc=SHARED, ec="white")
-    cells(axes, 4, 4, 16, 16, fc="white")
+    panel(axes, "Version 5: a block, its tile in shared memory", 24, 24)
+    cells(axes, 0, 0, 24, 24, "white", SHARED)
+    cells(axes, 4, 4, 16, 16, FAINT, "white")
     taps(axes, 7, 8)
     label(axes, 12, 2, "24 x 24 pixels are read, 36 KiB")
-    label(axes, 14, 14, "16 x 16 are made,\nfour of them a thread")
+    label(axes, 14, 14, "16 x 16 are made,\nfour of them a thread", backgroundcolor="white")
 
 
 def columns(axes: Axes) -> None:
     """The four pixels of a thread."""
-    panel(axes, "Version 5: a thread makes four pixels, and reads 8 in place of 20 a row", 24, 9)
-    cells(axes, 0, 0, 24, 9, fc="white")
+    panel(axes, "Version 6: a thread makes four pixels, and reads 8 in place of 20 a row", 24, 9)
+    cells(axes, 0, 0, 24, 9, FAINT, "white")
     for row in range(0, 9, 2):
         for tap in range(8):
             box(axes, 4 + 2 * tap, row, 1, 1, fc=READ)

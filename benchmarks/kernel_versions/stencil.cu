@@ -45,24 +45,43 @@ __global__ void __launch_bounds__(kCellThreads) number_kernel(const Stencil s) {
   s.u[s.at(plane, y, x) + image] = sum;
 }
 
-// 2. A thread makes a quad, four images of a pixel; blockIdx.y is the plane.
+// 2. As 1, but the channel's taps are found once.
+__global__ void __launch_bounds__(kCellThreads) taps_kernel(const Stencil s) {
+  const int number = blockIdx.x * kCellThreads + threadIdx.x;
+  const int image = number % kLanes, x = number / kLanes % s.width;
+  const int y = number / kLanes / s.width % s.height, plane = number / kLanes / s.width / s.height;
+  if (plane >= s.planes) return;
+  const float* w = s.taps(plane);
+  float sum = 0;
+  for (int i = 0; i < kSize; ++i)
+    for (int j = 0; j < kSize; ++j) {
+      const int from_y = y + i * kDilation - kPad, from_x = x + j * kDilation - kPad;
+      if (from_y < 0 || from_y >= s.height || from_x < 0 || from_x >= s.width) continue;
+      const float value = s.h[s.at(plane, from_y, from_x) + image];
+      sum += w[i * kSize + j] * (value < 0 ? 0 : value);
+    }
+  s.u[s.at(plane, y, x) + image] = sum;
+}
+
+// 3. A thread makes a quad, four images of a pixel; blockIdx.y is the plane.
 __global__ void __launch_bounds__(kCellThreads) quad_kernel(const Stencil s) {
   const int at = blockIdx.x * kCellThreads + threadIdx.x;
   const int image = at % kQuads * kQuad, pixel = at / kQuads;
   const int y = pixel / s.width, x = pixel % s.width, plane = blockIdx.y;
   if (y >= s.height) return;
+  const float* w = s.taps(plane);
   Quad<float> sum{};
   for (int i = 0; i < kSize; ++i)
     for (int j = 0; j < kSize; ++j) {
       const int from_y = y + i * kDilation - kPad, from_x = x + j * kDilation - kPad;
       if (from_y < 0 || from_y >= s.height || from_x < 0 || from_x >= s.width) continue;
       const Quad<float> value = load_quad(s.h + s.at(plane, from_y, from_x) + image);
-      sum.add(s.taps(plane)[i * kSize + j], relu(value));
+      sum.add(w[i * kSize + j], relu(value));
     }
   store_quad(s.u + s.at(plane, y, x) + image, sum);
 }
 
-// 3. As 2, a row of taps at a time, at constant distances: the library's loop.
+// 4. As 3, a row of taps at a time, at constant distances: the library's loop.
 __global__ void __launch_bounds__(kCellThreads) row_kernel(const Stencil s) {
   const int at = blockIdx.x * kCellThreads + threadIdx.x;
   const int image = at % kQuads * kQuad, pixel = at / kQuads;
@@ -74,7 +93,7 @@ __global__ void __launch_bounds__(kCellThreads) row_kernel(const Stencil s) {
   store_quad(s.u + s.at(plane, y, x) + image, sum);
 }
 
-// 4. A block makes a tile of 16 x 16 pixels. It lays them and what is around them into shared
+// 5. A block makes a tile of 16 x 16 pixels. It lays them and what is around them into shared
 // memory, past the ReLU, with zeros outside; then every tap is a load without a question.
 constexpr int kTile = 16, kAround = kTile + 2 * kPad;  // pixels of a side
 
@@ -110,7 +129,7 @@ __global__ void __launch_bounds__(kCellThreads) tile_kernel(const Stencil s) {
   }
 }
 
-// 5. A thread makes four pixels of a row that lie kDilation apart: of each row of taps they share
+// 6. A thread makes four pixels of a row that lie kDilation apart: of each row of taps they share
 // all but the ends, 8 loads in place of 20.
 constexpr int kOuts = 4, kIns = kOuts + kSize - 1;
 
@@ -167,15 +186,18 @@ extern "C" __attribute__((visibility("default"))) bool stencil(int version, cons
       run(number_kernel, quads * kQuad * planes, 1);
       return true;
     case 2:
-      run(quad_kernel, quads, planes);
+      run(taps_kernel, quads * kQuad * planes, 1);
       return true;
     case 3:
-      run(row_kernel, quads, planes);
+      run(quad_kernel, quads, planes);
       return true;
     case 4:
-      run(tile_kernel, tiles * kCellThreads, planes);
+      run(row_kernel, quads, planes);
       return true;
     case 5:
+      run(tile_kernel, tiles * kCellThreads, planes);
+      return true;
+    case 6:
       run(columns_kernel, divide_up(width, kOuts * kDilation) * kDilation * height * kQuads,
           planes);
       return true;

@@ -35,13 +35,13 @@ class Subject:
 
 def image_blocks(batch: int) -> tuple[Tensor, Tensor]:
     """Give the channels that five edges select, those into the last node of a first cell."""
-    h = torch.zeros(batch // emulated.IMAGES, 20, 32, 32, emulated.IMAGES)
-    return h, torch.zeros(20, 5, 5)
+    h = emulated.allocate(batch // emulated.IMAGES, 20, 32, 32, emulated.IMAGES)
+    return h, emulated.allocate(20, 5, 5)
 
 
 def planes(batch: int, candidates: int = 1) -> tuple[Tensor]:
     """Give candidates of an edge that is too wide for the fused cell."""
-    return (torch.zeros(batch, candidates * 128, 16 * 16),)
+    return (emulated.allocate(batch, candidates * 128, 16 * 16),)
 
 
 SUBJECTS = (

@@ -68,4 +68,4 @@ def test_what_the_model_says_of_the_stencil():
     issued = [of.instructions() for of in found]
     assert issued == sorted(issued, reverse=True), "each version issues less than the one before"
     assert all(of.registers <= 168 and len(of.launches) == 1 for of in found)
-    assert found[3].term("LSU") > found[2].term("LSU"), "shared memory spares no turn of the LSU"
+    assert found[4].term("LSU") > found[3].term("LSU"), "shared memory spares no turn of the LSU"
