@@ -118,7 +118,8 @@ __global__ void __launch_bounds__(kThreads) pivot_kernel(const Moments a) {
 }
 
 // 5. As 4, in packs of four values, four loads at a time, joined by shuffles. A plane must be whole
-// packs.
+// packs. A load beyond the channel takes its last pack again and is not added: a branch would keep
+// the loads apart.
 __global__ void __launch_bounds__(kThreads, kResident) packs_kernel(const Moments a) {
   constexpr int N = kPack<float>, kStep = kThreads * N;
   ADARTS_SHARED(float, totals, 2);
@@ -127,9 +128,10 @@ __global__ void __launch_bounds__(kThreads, kResident) packs_kernel(const Moment
   for (int first = threadIdx.x * N; first < a.sizes.values; first += kLoads * kStep) {
     Pack<float, N> packs[kLoads];
 #pragma unroll
-    for (int k = 0; k < kLoads; ++k)
-      if (first + k * kStep < a.sizes.values)
-        packs[k] = load<N>(a.inputs[0] + place(a.sizes, channel, first + k * kStep));
+    for (int k = 0; k < kLoads; ++k) {
+      const int at = first + k * kStep, last = a.sizes.values - N;
+      packs[k] = load<N>(a.inputs[0] + place(a.sizes, channel, at < last ? at : last));
+    }
 #pragma unroll
     for (int k = 0; k < kLoads; ++k)
       if (first + k * kStep < a.sizes.values)

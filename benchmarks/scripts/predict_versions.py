@@ -71,7 +71,8 @@ def summary(subject: Subject, rows: list[Row]) -> list[str]:
         own = [row for row in rows if row["version"] == version]
         lines.append(
             [
-                f"{version}. {idea}",
+                version,
+                idea,
                 own[0]["registers"],
                 f"{own[0]['instructions']:.0f}",
                 *(f"{own[0][f'{name}_us']:.1f}" for name in _TERMS),
@@ -79,7 +80,7 @@ def summary(subject: Subject, rows: list[Row]) -> list[str]:
                 f"{error:.1f}" if error < 100 else f"{error:.0f}",
             ]
         )
-    columns = ("version", "registers", "instructions", *_TERMS, *map(", ".join, runs), "error")
+    columns = ("", "version", "registers", "instructions", *_TERMS, *map(", ".join, runs), "error")
     return table(columns, lines)
 
 

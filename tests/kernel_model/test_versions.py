@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import re
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
 from conftest import seed_of_run
 from kernel_versions import emulated, reference
+from kernel_versions.draw import drawing
 from kernel_versions.predicted import compiled, predict_version
 from kernel_versions.subjects import SUBJECTS
 
-STENCIL, REDUCTION = SUBJECTS
+from adarts_ext.draw.figure import figure_svg
+
+ROOT = Path(__file__).resolve().parents[2]
+STENCIL = SUBJECTS[0]
 pytestmark = pytest.mark.slow
 
 
@@ -61,7 +67,7 @@ def test_a_version_that_there_is_not():
 @pytest.mark.skipif(shutil.which("nvcc") is None, reason="needs nvcc")
 def test_what_the_model_says_of_the_stencil():
     kernels = compiled(STENCIL.sources, "sm_90")
-    inputs = torch.zeros(1, 4, 32, 32, emulated.IMAGES), torch.zeros(4, 5, 5)
+    inputs = emulated.allocate(1, 4, 32, 32, emulated.IMAGES), emulated.allocate(4, 5, 5)
     found = [
         predict_version(STENCIL, version, inputs, kernels) for version in numbers(emulated.STENCIL)
     ]
@@ -69,3 +75,15 @@ def test_what_the_model_says_of_the_stencil():
     assert issued == sorted(issued, reverse=True), "each version issues less than the one before"
     assert all(of.registers <= 168 and len(of.launches) == 1 for of in found)
     assert found[4].term("LSU") > found[3].term("LSU"), "shared memory spares no turn of the LSU"
+
+
+def test_the_page_has_the_tables_and_the_picture_of_the_scripts():
+    page = (ROOT / "docs" / "kernels.md").read_text()
+    results = (ROOT / "benchmarks" / "results" / "kernel_versions.md").read_text()
+    rows = re.findall(r"^\|.*", results, re.MULTILINE)
+    assert len(rows) == 2 * 2 + len(emulated.STENCIL) + len(emulated.REDUCTION)
+    assert [row for row in rows if row not in page] == []
+    written = [figure_svg(drawing()).decode(), (ROOT / "docs" / "stencil.svg").read_text()]
+    ours, there = (re.findall(r"<text.*>(.*)</text>", text) for text in written)
+    assert ours == there
+    assert len(ours) > 40
