@@ -118,25 +118,26 @@ __global__ void __launch_bounds__(kThreads) pivot_kernel(const Moments a) {
 }
 
 // 5. As 4, in packs of four values, four loads at a time, joined by shuffles. A plane must be whole
-// packs. A load beyond the channel takes its last pack again and is not added: a branch would keep
-// the loads apart.
+// packs. The rounds of four loads ask nothing: a question would let the compiler keep the loads
+// apart.
 __global__ void __launch_bounds__(kThreads, kResident) packs_kernel(const Moments a) {
   constexpr int N = kPack<float>, kStep = kThreads * N;
   ADARTS_SHARED(float, totals, 2);
   const int channel = blockIdx.x;
   Pivoted all(a, channel);
-  for (int first = threadIdx.x * N; first < a.sizes.values; first += kLoads * kStep) {
+  const auto pack = [&](int at) { return load<N>(a.inputs[0] + place(a.sizes, channel, at)); };
+  const auto add = [&](const Pack<float, N>& values) {
+    for (int e = 0; e < N; ++e) all.add(values[e]);
+  };
+  int at = threadIdx.x * N;
+  for (; at + (kLoads - 1) * kStep < a.sizes.values; at += kLoads * kStep) {
     Pack<float, N> packs[kLoads];
 #pragma unroll
-    for (int k = 0; k < kLoads; ++k) {
-      const int at = first + k * kStep, last = a.sizes.values - N;
-      packs[k] = load<N>(a.inputs[0] + place(a.sizes, channel, at < last ? at : last));
-    }
+    for (int k = 0; k < kLoads; ++k) packs[k] = pack(at + k * kStep);
 #pragma unroll
-    for (int k = 0; k < kLoads; ++k)
-      if (first + k * kStep < a.sizes.values)
-        for (int e = 0; e < N; ++e) all.add(packs[k][e]);
+    for (int k = 0; k < kLoads; ++k) add(packs[k]);
   }
+  for (; at < a.sizes.values; at += kStep) add(pack(at));
   const float total = block_sums<float, 2>({all.sum, all.squares});
   if (threadIdx.x < 2) totals[threadIdx.x] = total;
   __syncthreads();

@@ -39,9 +39,9 @@ def image_blocks(batch: int) -> tuple[Tensor, Tensor]:
     return h, emulated.allocate(20, 5, 5)
 
 
-def planes(batch: int, candidates: int = 1) -> tuple[Tensor]:
-    """Give candidates of an edge that is too wide for the fused cell."""
-    return (emulated.allocate(batch, candidates * 128, 16 * 16),)
+def planes(channels: int, side: int) -> tuple[Tensor]:
+    """Give the channels of a batch of 64."""
+    return (emulated.allocate(64, channels, side * side),)
 
 
 SUBJECTS = (
@@ -61,11 +61,12 @@ SUBJECTS = (
         ideas=emulated.REDUCTION,
         sources=(emulated.SOURCES / "reduction.cu", KERNELS / "normalized_mixed_sum.cu"),
         item="four values",
-        shape="128 channels of 16x16",
+        shape="N = 64",
+        # a candidate of an edge too wide for the fused cell; all of them; one of few channels
         cases={
-            "N=64": lambda: planes(64),
-            "N=256": lambda: planes(256),
-            "six at once": lambda: planes(64, candidates=6),
+            "128 channels": lambda: planes(128, 16),
+            "six times 128": lambda: planes(6 * 128, 16),
+            "16 channels": lambda: planes(16, 32),
         },
         small=lambda: (torch.randn(64, 4, 16 * 16) + MEAN,),
     ),
