@@ -30,6 +30,7 @@
 #include <cstdint>
 
 #include "accumulate.h"
+#include "skip_dropout.h"
 
 #if defined(__CUDACC__)
 #define ADARTS_BOTH __host__ __device__
@@ -225,17 +226,18 @@ struct Edge {
   Active active;
   const T* state;  // h, (., C, in pixels, kLanes), its blocks state_block elements apart
   int64_t state_block;
-  A* scale;           // M, (blocks, C, kLanes), or null for 1
-  int32_t* selected;  // (c), the channels chosen
-  int32_t* output;    // (c), the output channels they go to
-  int32_t* source;    // (C), of an output channel: its place a among the chosen, or -1 - r
-                      // where it is channel r of the state passing by
-  int32_t* target;    // (C), of a channel r of the state: a, or -1 - output channel
-  const A* weights;   // see EdgeWeights
-  const A* alphas;    // (8), after the softmax
-  const A* beta;      // (1), after the softmax, or null for 1
-  T* u;               // (active.stored(), blocks, c, pixels, kLanes), by stored_place
-  A* norms;           // (active.norms, kStatistics, c)
+  A* scale;                // M, (blocks, C, kLanes), or null for 1
+  int32_t* selected;       // (c), the channels chosen
+  int32_t* output;         // (c), the output channels they go to
+  int32_t* source;         // (C), of an output channel: its place a among the chosen, or -1 - r
+                           // where it is channel r of the state passing by
+  int32_t* target;         // (C), of a channel r of the state: a, or -1 - output channel
+  const A* weights;        // see EdgeWeights
+  const A* alphas;         // (8), after the softmax
+  const A* beta;           // (1), after the softmax, or null for 1
+  const int64_t* dropout;  // (2), of skip_connect at stride 1: see SkipDropout; or null for none
+  T* u;                    // (active.stored(), blocks, c, pixels, kLanes), by stored_place
+  A* norms;                // (active.norms, kStatistics, c)
 
   // Backward only.
   const T* grad;  // g of the target node, its blocks grad_block elements apart

@@ -79,13 +79,13 @@ class Perturbation:
 
     def passes_left(self) -> int:
         """Return how many accuracies are still to be measured."""
-        total = sum(self._accuracies_of(kind, place) for _, kind, place in self._questions)
+        total = sum(self._accuracies_of(*question) for question in self._questions)
         answered = [rounds for one in self.decisions for rounds in _as_list(one["accuracies"])]
         return total - sum(len(accuracies) for accuracies in [*answered, *self._rounds])
 
-    def _accuracies_of(self, kind: str, place: int) -> int:
+    def _accuracies_of(self, cell: str, kind: str, place: int) -> int:
         if kind == "edge":
-            return len(self._operations)
+            return len(self._operations[cell][place])
         return sum(range(3, _width(self._nodes[place]) + 1))
 
     def weights(self) -> OperationWeights:
@@ -150,9 +150,9 @@ class Perturbation:
 
     def _candidates(self) -> list[int]:
         """Return what the open question chooses from now: operations, or sources."""
-        _, kind, place = self._questions[len(self.decisions)]
+        cell, kind, place = self._questions[len(self.decisions)]
         if kind == "edge":
-            return self._operations
+            return self._operations[cell][place]
         left = list(range(_width(self._nodes[place])))
         for accuracies in self._rounds[:-1]:
             left.remove(max(accuracies, key=lambda one: (accuracies[one], one)))

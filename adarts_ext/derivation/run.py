@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 from tqdm import tqdm
 
@@ -25,6 +26,7 @@ from adarts_ext.derivation.strength import (
 from adarts_ext.files import read_json, write_json
 from adarts_ext.genotype import Genotype, derive_from_scores, state_name
 from adarts_ext.nn import OperationWeights
+from adarts_ext.nn.candidates import present
 from adarts_ext.runs.data import Given
 from adarts_ext.runs.folder import GENOTYPE_FILE, holds_checkpoint, sole_run
 from adarts_ext.runs.options import LARGEST_SEED, check_choice, check_range
@@ -88,7 +90,13 @@ def derive_run(
             find = _strength if criterion == "strength" else _strength_exact
             strengths = find(searched, work)
             write_json(work / SCORES_FILE, {k: v.tolist() for k, v in strengths._asdict().items()})
-            genotype = derive_from_scores(*strengths, searched.network.candidates)
+            alphas = searched.network.alphas_normal, searched.network.alphas_reduce
+            genotype = derive_from_scores(
+                *(
+                    scores.masked_fill(~present(of_kind), -torch.inf)
+                    for scores, of_kind in zip(strengths, alphas, strict=True)
+                )
+            )
         genotype.save(work / GENOTYPE_FILE)
     return genotype
 

@@ -18,17 +18,23 @@ from adarts_ext.leaves import without_gradient
 from adarts_ext.nn import OperationWeights, SearchNetwork
 
 
-def operations_of(network: SearchNetwork) -> list[int]:
+def operations_of(network: SearchNetwork) -> dict[str, list[list[int]]]:
     """Return the places in PRIMITIVES of the candidates that are worth something.
 
     ``none`` gives zeros, so that nothing changes without.
 
+    Returns:
+        For ``"normal"`` and ``"reduce"`` a list an edge.
+
     Example:
-        >>> operations_of(SearchNetwork(4, layers=3, candidates=("none", "sep_conv_3x3")))
-        [4]
+        >>> network = SearchNetwork(4, layers=3, steps=1, candidates=("none", "sep_conv_3x3"))
+        >>> operations_of(network)
+        {'normal': [[4], [4]], 'reduce': [[4], [4]]}
     """
-    named = [name for name in network.candidates if name != "none"]
-    return sorted(PRIMITIVES.index(name) for name in named)
+    return {
+        cell: [sorted(PRIMITIVES.index(name) for name in names if name != "none") for names in kind]
+        for cell, kind in network.edge_candidates._asdict().items()
+    }
 
 
 class Removal(NamedTuple):
@@ -118,9 +124,9 @@ def removals(network: SearchNetwork) -> list[Removal]:
     """Return all that can be taken out of a network, operation by operation."""
     return [
         Removal(cell, edge, operation)
-        for cell, weights in network.operation_weights()._asdict().items()
-        for edge in range(len(weights))
-        for operation in operations_of(network)
+        for cell, edges in operations_of(network).items()
+        for edge, operations in enumerate(edges)
+        for operation in operations
     ]
 
 

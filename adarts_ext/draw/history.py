@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -84,8 +85,8 @@ def history_figure(history: Sequence[dict[str, Any]]) -> Figure:
 
 
 def _warmup_end(history: Sequence[dict[str, Any]]) -> int:
-    """Return the last epoch that left alphas and betas as they were; 0 if none did."""
-    return max((entry["epoch"] for entry in history if entry["arch_loss"] is None), default=0)
+    """Return how many epochs, at the start, left alphas and betas as they were."""
+    return sum(1 for _ in takewhile(lambda entry: entry["arch_loss"] is None, history))
 
 
 def _draw_legend(figure: SubFigure, sources: int, warmup_end: int) -> None:

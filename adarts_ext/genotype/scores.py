@@ -25,7 +25,7 @@ def derive_from_scores(
 
     Args:
         scores_normal: Of the operations of the normal cell, (edges, 8), with 2 + 3 + ... edges: 14
-            for 4 nodes.
+            for 4 nodes. Minus infinity is that of an operation which an edge does not have.
         scores_reduce: The same of the reduction cell.
         candidates: The operations to choose from, some of :data:`PRIMITIVES`.
 
@@ -33,8 +33,8 @@ def derive_from_scores(
         The genotype, its output the concatenation of all nodes.
 
     Raises:
-        ValueError: If a shape does not fit, a score is not finite, or there is no candidate but
-            ``none``.
+        ValueError: If a shape does not fit, a score is not finite otherwise, or there is no
+            candidate but ``none``.
 
     Example:
         >>> scores = torch.zeros(2, 8)
@@ -51,7 +51,7 @@ def derive_from_scores(
     cells = []
     for name, scores in (("scores_normal", scores_normal), ("scores_reduce", scores_reduce)):
         nodes = checked_nodes("derive_from_scores", name, scores)
-        check_finite("derive_from_scores", name, scores)
+        check_finite("derive_from_scores", name, scores[scores != -torch.inf])
         rows = scores.detach().clone()
         rows[:, absent] = -torch.inf
         rows = rows.tolist()

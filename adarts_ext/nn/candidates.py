@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,6 +21,74 @@ SPACES = {
     "s2": ("skip_connect", "sep_conv_3x3"),
     "s3": ("none", "skip_connect", "sep_conv_3x3"),
 }
+
+
+class EdgeCandidates(NamedTuple):
+    """The candidates of every edge, where they differ from edge to edge.
+
+    Args:
+        normal: Those of the normal cells: names of PRIMITIVES, edge by edge.
+        reduce: Likewise those of the reduction cells.
+    """
+
+    normal: tuple[tuple[str, ...], ...]
+    reduce: tuple[tuple[str, ...], ...]
+
+
+def on_every_edge(
+    owner: str, candidates: Sequence[str] | Sequence[Sequence[str]], edges: int
+) -> tuple[tuple[str, ...], ...]:
+    """Return the candidates edge by edge.
+
+    Args:
+        owner: Whose they are, for errors.
+        candidates: Names, the same on every edge, or names edge by edge.
+        edges: How many edges there are.
+
+    Raises:
+        ValueError: If an edge has candidates that :func:`check_candidates` refuses, or there are
+            not as many edges.
+
+    Example:
+        >>> on_every_edge("Cell", ["none", "skip_connect"], 2)
+        (('none', 'skip_connect'), ('none', 'skip_connect'))
+    """
+    if all(isinstance(one, str) for one in candidates):
+        candidates = [candidates] * edges
+    if len(candidates) != edges:
+        raise ValueError(
+            f"{owner}: expected candidates of each of {edges} edges, got those of {len(candidates)}"
+        )
+    for one in candidates:
+        check_candidates(owner, one)
+    return tuple(map(tuple, candidates))
+
+
+def present(alphas: Tensor) -> Tensor:
+    """Return which candidates there are, booleans in the shape of the alphas.
+
+    Args:
+        alphas: Those of a kind of cell of a :class:`~adarts_ext.nn.SearchNetwork`, (edges, 8).
+    """
+    return alphas.detach() > LEFT_OUT / 2
+
+
+def names_of(chosen: Tensor) -> tuple[tuple[str, ...], ...]:
+    """Return the names of candidates, edge by edge.
+
+    Args:
+        chosen: Which they are, booleans (edges, 8).
+
+    Example:
+        >>> alphas = torch.zeros(1, 8)
+        >>> alphas[0, 1:7] = LEFT_OUT
+        >>> names_of(present(alphas))
+        (('none', 'dil_conv_5x5'),)
+    """
+    return tuple(
+        tuple(name for name, here in zip(PRIMITIVES, row, strict=True) if here)
+        for row in chosen.tolist()
+    )
 
 
 def mask_of(candidates: Sequence[str]) -> int:

@@ -20,6 +20,7 @@ from adarts_ext.nn.batch_norms import (
     reason_against_norms,
     update_running_statistics,
 )
+from adarts_ext.nn.candidates import on_every_edge
 from adarts_ext.nn.checks import check_at_least, check_choice
 from adarts_ext.nn.flat import attach, flatten, is_attached
 from adarts_ext.nn.image_blocks import ImageBlocks, feature_map, lay_out
@@ -28,6 +29,7 @@ from adarts_ext.nn.operations import FactorizedReduce, ReLUConvBN
 from adarts_ext.nn.processes import in_group
 from adarts_ext.nn.recompute import MEMORY_MODES, recompute
 from adarts_ext.nn.selection import SELECTIONS
+from adarts_ext.nn.skip_dropout import scaled
 from adarts_ext.nn.synchronised import shared_batch
 from adarts_ext.nn.unchanged import AsBuilt, constant_when_compiled
 from adarts_ext.ops.operator import check_tensor
@@ -61,7 +63,7 @@ class SearchCell(nn.Module):
             intermediate tensor but the outputs of the last BatchNorms. ``"recompute"`` keeps the
             states only (in the fused kernels the statistics too) and computes the rest again, one
             node after another.
-        candidates: Of :class:`PartialMixedOp`, the same on every edge.
+        candidates: Of :class:`PartialMixedOp`: the same names on every edge, or names edge by edge.
         attention: Of :class:`PartialMixedOp`.
 
     The whole cell runs in the fused kernels of :func:`adarts_ext.ops.preprocess_cell` and
@@ -84,6 +86,9 @@ class SearchCell(nn.Module):
     candidate o, in the order of PRIMITIVES, takes part. The others take no time and no memory;
     their BatchNorms' statistics stay as they are, and they get no gradient: None, not 0, but after
     :meth:`flatten`.
+
+    ``dropout``, of :func:`adarts_ext.nn.skip_dropout.draw_dropout`, drops values of the skip
+    connections at stride 1; those that are left are divided by their share.
 
     A network that gives a list ``updates`` finds there what the BatchNorms have seen, and updates
     the running statistics of all cells at once; otherwise the cell does it itself.
@@ -111,7 +116,7 @@ class SearchCell(nn.Module):
         selection: str = "attention",
         backend: str = "fused",
         memory: str = "store",
-        candidates: Sequence[str] = PRIMITIVES,
+        candidates: Sequence[str] | Sequence[Sequence[str]] = PRIMITIVES,
         attention: str = "cbam",
     ) -> None:
         super().__init__()
@@ -137,6 +142,7 @@ class SearchCell(nn.Module):
         else:
             self.preprocess0 = ReLUConvBN(previous_previous_channels, channels, affine=False)
         self.preprocess1 = ReLUConvBN(previous_channels, channels, affine=False)
+        edges = fused.complete_edges(steps)
         self._ops = nn.ModuleList(
             PartialMixedOp(
                 channels,
@@ -144,10 +150,12 @@ class SearchCell(nn.Module):
                 proportion,
                 selection,
                 backend,
-                candidates,
+                names,
                 attention,
             )
-            for state, _ in fused.complete_edges(steps)
+            for (state, _), names in zip(
+                edges, on_every_edge("SearchCell", candidates, len(edges)), strict=True
+            )
         )
         self._built = AsBuilt(self, {PartialMixedOp: MIXED_OP_SETTINGS})
         self._layers0 = fused.Layers.below([self.preprocess0])
@@ -167,9 +175,12 @@ class SearchCell(nn.Module):
         betas: Tensor | None = None,
         updates: Updates | None = None,
         active: tuple[int, ...] = (),
+        dropout: Tensor | None = None,
     ) -> Tensor | ImageBlocks:
         self._check(s0, s1, alphas, betas)
         active = self._masks(active)
+        if dropout is not None:
+            alphas = scaled(alphas, dropout)
         if (
             fused.reason_against_input(s0)
             or fused.reason_against_input(s1)
@@ -178,9 +189,10 @@ class SearchCell(nn.Module):
             if self._flat is not None and self._flat.grad is None:
                 attach(self._flat, self.candidate_weights())  # the layers' gradients go there
             maps = feature_map(s0), feature_map(s1)
-            return self._forward_by_operator(*maps, alphas, betas, active)
+            return self._forward_by_operator(*maps, alphas, betas, active, dropout)
         seen = [] if updates is None else updates
-        nodes = self._forward_fused(lay_out(s0), lay_out(s1), alphas, betas, seen, active)
+        laid_out = lay_out(s0), lay_out(s1)
+        nodes = self._forward_fused(*laid_out, alphas, betas, seen, active, dropout)
         if updates is None:
             update_running_statistics(seen)
         return nodes if isinstance(s1, ImageBlocks) else feature_map(nodes)
@@ -223,6 +235,7 @@ class SearchCell(nn.Module):
         betas: Tensor | None,
         updates: Updates,
         active: tuple[int, ...],
+        dropout: Tensor | None,
     ) -> ImageBlocks:
         shared = shared_batch(self._norms[0])
         states = [
@@ -245,7 +258,7 @@ class SearchCell(nn.Module):
                 attach(flat, self.candidate_weights())  # the layers' gradients go there
             each = zip(self._ops, active, strict=True)
             flat, layers = None, fused.Layers.join(op.edge_layers.active(bits) for op, bits in each)
-        rest = alphas, betas, store, updates, flat, shared, active
+        rest = alphas, betas, store, updates, flat, shared, active, dropout
         return fused.mix(kind, layers, states, edges, *rest)
 
     def _masks(self, active: tuple[int, ...]) -> tuple[int, ...]:
@@ -309,7 +322,9 @@ class SearchCell(nn.Module):
         alphas: Tensor,
         betas: Tensor | None,
         active: tuple[int, ...],
+        dropout: Tensor | None,
     ) -> Tensor:
+        of_edges = [None] * len(self._ops) if dropout is None else list(dropout.unbind())
         states = [
             self._call(self.preprocess0, [self.preprocess0], s0),
             self._call(self.preprocess1, [self.preprocess1], s1),
@@ -317,7 +332,7 @@ class SearchCell(nn.Module):
         self._check_states(s0, s1, states[0].shape, states[1].shape)
         mixed_ops = list(self._ops)
         for edges in incoming_edges(self.steps):
-            node = functools.partial(self._node, mixed_ops[edges], active[edges])
+            node = functools.partial(self._node, mixed_ops[edges], active[edges], of_edges[edges])
             node_betas = None if betas is None else betas[edges]
             states.append(self._call(node, mixed_ops[edges], alphas[edges], node_betas, *states))
         return torch.cat(states[2:], dim=1)
@@ -326,11 +341,12 @@ class SearchCell(nn.Module):
         self,
         mixed_ops: Sequence[PartialMixedOp],
         active: tuple[int, ...],
+        dropout: Sequence[Tensor | None],
         alphas: Tensor,
         betas: Tensor | None,
         *states: Tensor,
     ) -> Tensor:
-        edges = zip(mixed_ops, states, alphas.unbind(), active, strict=True)
+        edges = zip(mixed_ops, states, alphas.unbind(), active, dropout, strict=True)
         outputs = [mixed_op(state, *weights) for mixed_op, state, *weights in edges]
         if betas is None:
             return functools.reduce(operator.add, outputs)
@@ -390,6 +406,11 @@ class SearchCell(nn.Module):
             f"out_channels={self.out_channels}, reduction={self.reduction}, steps={self.steps}, "
             f"memory={self.memory}, kernels={self.kernels()}"
         )
+
+    @property
+    def strides(self) -> list[int]:
+        """The strides of the edges."""
+        return [edge.stride for edge in self._ops]
 
     @property
     def is_fused(self) -> bool:

@@ -171,6 +171,7 @@ def mix(
     flat: Tensor | None = None,
     shared: SharedBatch = ALONE,
     active: tuple[int, ...] = (),
+    dropout: Tensor | None = None,
 ) -> ImageBlocks:
     """Run the nodes of a cell; what the BatchNorms have seen is appended to ``updates``.
 
@@ -186,6 +187,7 @@ def mix(
         flat: The weights of all convolutions end to end, where they lie so.
         shared: What the processes that have a part each of the batch do together.
         active: The active candidates of every edge, as :class:`CellLayout` has them.
+        dropout: Of the skip connections at stride 1, as the operator takes it; None for none.
     """
     sources, targets = zip(*edges, strict=True)
     batch, nodes = states[0].batch, targets[-1] + 1
@@ -224,6 +226,7 @@ def mix(
         store,
         eps,
         shared,
+        dropout,
     )
     if norms and norms[0].training:
         updates.append((norms, out.norms))

@@ -21,11 +21,13 @@ from adarts_ext.nn.image_blocks import feature_map, lay_out
 from adarts_ext.nn.operations import build_operation
 from adarts_ext.nn.processes import total_scores
 from adarts_ext.nn.selection import SELECTIONS
+from adarts_ext.nn.skip_dropout import SKIP
 from adarts_ext.nn.synchronised import shared_batch
 from adarts_ext.nn.unchanged import AsBuilt, constant_when_compiled
 from adarts_ext.ops.operator import check_tensor
 from adarts_ext.ops.processes import ALONE
 from adarts_ext.reference.cell_layout import ALL
+from adarts_ext.reference.skip_dropout import kept_values
 
 MIXED_OP_SETTINGS = itemgetter(
     "channels", "stride", "proportion", "selection", "backend", "candidates", "attention"
@@ -71,7 +73,8 @@ class PartialMixedOp(nn.Module):
         x (N, C, H, W) and weights (8,), softmax already taken, to (N, C, H // stride, W // stride).
         A third argument, an integer whose bit o says whether candidate o, in the order of
         PRIMITIVES, is active, leaves the others out: they are not computed, their statistics stay
-        as they are, and they get no gradient.
+        as they are, and they get no gradient. A fourth, (2,) int64, drops values of the skip
+        connection at stride 1: see :func:`adarts_ext.reference.skip_dropout.kept_values`.
 
     Raises:
         ValueError: If C is not divisible by K, C / K is odd at stride 2 (``skip_connect`` halves
@@ -133,7 +136,9 @@ class PartialMixedOp(nn.Module):
         )
         self.fused_layers = self.edge_layers.active(self.mask)
 
-    def forward(self, x: Tensor, weights: Tensor, active: int = ALL) -> Tensor:
+    def forward(
+        self, x: Tensor, weights: Tensor, active: int = ALL, dropout: Tensor | None = None
+    ) -> Tensor:
         check_feature_map("PartialMixedOp", x, self.channels)
         if self.stride == 2:
             check_even_size("PartialMixedOp", x)
@@ -143,12 +148,13 @@ class PartialMixedOp(nn.Module):
                 f"PartialMixedOp: expected {len(PRIMITIVES)} weights, got {tuple(weights.shape)}"
             )
         if fused.reason_against_input(x) or self._reason_not_fused():
-            return self._forward_by_operator(x, weights, active)
+            return self._forward_by_operator(x, weights, active, dropout)
         states, updates = [lay_out(x)], []
         kind, mask = self.edge_kind, self.mask & active
         layers = self.fused_layers if mask == self.mask else self.edge_layers.active(mask)
         shared = shared_batch(layers.norms[0]) if layers.norms else ALONE
-        rest = weights[None], None, True, updates, None, shared, (mask,)
+        of_edge = None if dropout is None else dropout[None]
+        rest = weights[None], None, True, updates, None, shared, (mask,), of_edge
         y = fused.mix(kind, layers, states, [(0, 0)], *rest)
         update_running_statistics(updates)
         return feature_map(y)
@@ -169,21 +175,26 @@ class PartialMixedOp(nn.Module):
             or reason_against_norms(self.fused_layers.norms)
         )
 
-    def _forward_by_operator(self, x: Tensor, weights: Tensor, active: int) -> Tensor:
+    def _forward_by_operator(
+        self, x: Tensor, weights: Tensor, active: int, dropout: Tensor | None
+    ) -> Tensor:
         selection, functions = SELECTIONS[self.selection], BACKENDS[self.backend]
         if not selection.attention and selection.channels != "random":
             every = self.selected_channels == self.channels
             mix = self._mix if every else self._mix_first
-            return mix(x, weights, active)
+            return mix(x, weights, active, dropout)
         scale = self.ca(x) if selection.attention else None
         if selection.channels == "attended":
             index = functions.select_channels(total_scores(scale), self.selected_channels)
         else:
             (index,) = self.edge_kind.draw_index(1, x.device)
-        mixed = self._mix(functions.gather_channels(x, index, scale), weights, active)
+        mixed = self._mix(functions.gather_channels(x, index, scale), weights, active, dropout)
         return functions.scatter_channels(x, index, mixed, scale, self.stride)
 
-    def _mix(self, x: Tensor, weights: Tensor, active: int) -> Tensor:
+    def _mix(self, x: Tensor, weights: Tensor, active: int, dropout: Tensor | None) -> Tensor:
+        if dropout is not None and self.stride == 1 and (self.mask & active) >> SKIP & 1:
+            others = self._mix(x, weights, active & ~(1 << SKIP), None)
+            return others + weights[SKIP].to(x.dtype) * (x * kept_values(dropout, x))
         # `none`, the first candidate, is zero: it only takes its share of the softmax.
         chosen = [i for i in range(1, len(PRIMITIVES)) if (self.mask & active) >> i & 1]
         if not chosen:
@@ -195,8 +206,8 @@ class PartialMixedOp(nn.Module):
         # Under autocast some candidates lower the precision and some do not.
         return reference.mixed_sum([operation(x).to(x.dtype) for operation in operations], weights)
 
-    def _mix_first(self, x: Tensor, weights: Tensor, active: int) -> Tensor:
-        mixed = self._mix(x[:, : self.selected_channels], weights, active)
+    def _mix_first(self, x: Tensor, weights: Tensor, active: int, dropout: Tensor | None) -> Tensor:
+        mixed = self._mix(x[:, : self.selected_channels], weights, active, dropout)
         others = x[:, self.selected_channels :]
         if self.stride == 2:
             others = functional.max_pool2d(others, 2)

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from adarts_ext.genotype import PRIMITIVES, Genotype, derive, incoming_edges
 from adarts_ext.nn.batch_norms import update_running_statistics
-from adarts_ext.nn.candidates import LEFT_OUT, check_candidates, nonzero_masks
+from adarts_ext.nn.candidates import LEFT_OUT, EdgeCandidates, nonzero_masks, on_every_edge
 from adarts_ext.nn.cell import SearchCell
 from adarts_ext.nn.cell_shapes import cell_shapes
 from adarts_ext.nn.checks import check_at_least
@@ -20,6 +20,7 @@ from adarts_ext.nn.fused import reason_against_input
 from adarts_ext.nn.image_blocks import ImageBlocks, global_average, lay_out
 from adarts_ext.nn.operation_weights import OperationWeights, checked, softmax_weights
 from adarts_ext.nn.processes import averaged_over_processes
+from adarts_ext.nn.skip_dropout import draw_dropout
 from adarts_ext.nn.stem import StemmedNetwork
 from adarts_ext.nn.synchronised import synchronise_batch_norms
 
@@ -65,14 +66,19 @@ class SearchNetwork(StemmedNetwork):
             :class:`adarts_ext.nn.stem.StemmedNetwork`. Both give ``3 * init_channels``.
         weights: What makes the weights of the candidates, (edges, 8), of the alphas of a kind of
             cell, (edges, 8); see :meth:`operation_weights`.
-        candidates: The candidate operations of every edge, some of PRIMITIVES. Of the others
-            there are no layers, and their alphas are so low that their softmax is 0.
+        candidates: The candidate operations of every edge, some of PRIMITIVES, or
+            :class:`EdgeCandidates` where they differ from edge to edge. Of the others there are no
+            layers, and their alphas are so low that their softmax is 0.
         skip_zeros: Whether a candidate that weighs exactly 0 is left out of a pass: it takes no
             time and no memory, its BatchNorms' statistics stay as they are and its weights get no
             gradient, None and not 0, so that neither momentum nor weight decay moves them. Every
             pass then waits for the weights of the candidates, so a GPU cannot have it in a graph.
         attention: Which channel attention there is, where the selection has one: ``"cbam"`` or
             ``"eca"``; see :class:`PartialMixedOp`.
+        skip_dropout: The share of the values that skip connections at stride 1 drop in training,
+            drawn anew for each pass: a scalar tensor on the network's device, which may be filled
+            in place. The others are divided by the share that is kept, as
+            :class:`torch.nn.Dropout` does. None for no dropout.
 
     Shape:
         Images (N, in_channels, H, W), floating point, H and W multiples of 4 and at least 16, with
@@ -111,11 +117,11 @@ class SearchNetwork(StemmedNetwork):
         sync_batch_norm: bool = False,
         stem: str = "cifar",
         weights: Callable[[Tensor], Tensor] = softmax_weights,
-        candidates: Sequence[str] = PRIMITIVES,
+        candidates: Sequence[str] | EdgeCandidates = PRIMITIVES,
         skip_zeros: bool = False,
         attention: str = "cbam",
+        skip_dropout: Tensor | None = None,
     ) -> None:
-        check_candidates("SearchNetwork", candidates)
         check_at_least(
             "SearchNetwork",
             1,
@@ -134,9 +140,16 @@ class SearchNetwork(StemmedNetwork):
         self.backend = backend
         self.memory = memory
         self.weights = weights
-        self.candidates = tuple(candidates)
+        edges = incoming_edges(steps)[-1].stop
+        differ = isinstance(candidates, EdgeCandidates)
+        self.candidates = candidates if differ else tuple(candidates)
+        of_edges = candidates if differ else (candidates, candidates)
+        self.edge_candidates = EdgeCandidates(
+            *(on_every_edge("SearchNetwork", one, edges) for one in of_edges)
+        )
         self.skip_zeros = skip_zeros
         self.attention = attention
+        self.skip_dropout = skip_dropout
         self.cells = nn.ModuleList(
             SearchCell(
                 *shape,
@@ -145,7 +158,7 @@ class SearchNetwork(StemmedNetwork):
                 selection=selection,
                 backend=backend,
                 memory=memory,
-                candidates=candidates,
+                candidates=self.edge_candidates[shape.reduction],
                 attention=attention,
             )
             for shape in cell_shapes(init_channels, layers, steps, steps, stem)
@@ -155,15 +168,16 @@ class SearchNetwork(StemmedNetwork):
         if sync_batch_norm:
             synchronise_batch_norms(self)
 
-        edges = incoming_edges(steps)[-1].stop
         self._apart = _apart(steps)  # no buffer: it is not saved
         self.alphas_normal = _architecture_parameter(edges, len(PRIMITIVES))
         self.alphas_reduce = _architecture_parameter(edges, len(PRIMITIVES))
         with torch.no_grad():
-            for alphas in (self.alphas_normal, self.alphas_reduce):
-                for candidate, name in enumerate(PRIMITIVES):
-                    if name not in candidates:
-                        alphas[:, candidate] = LEFT_OUT
+            both = self.alphas_normal, self.alphas_reduce
+            for alphas, of_kind in zip(both, self.edge_candidates, strict=True):
+                for row, names in zip(alphas, of_kind, strict=True):
+                    for candidate, name in enumerate(PRIMITIVES):
+                        if name not in names:
+                            row[candidate] = LEFT_OUT
         self.betas_normal = _architecture_parameter(edges) if edge_normalization else None
         self.betas_reduce = _architecture_parameter(edges) if edge_normalization else None
 
@@ -182,9 +196,12 @@ class SearchNetwork(StemmedNetwork):
             states = [lay_out(state) for state in states]  # and all cells hand it on like that
         s0, s1, updates = states[0], states[-1], []
         active = {id(one): nonzero_masks(one) if self.skip_zeros else () for one in of_cells}
-        for cell, cell_weights in zip(self.cells, of_cells, strict=True):
+        dropouts: list[Tensor | None] = [None] * len(self.cells)
+        if self.training and self.skip_dropout is not None:
+            dropouts = draw_dropout(self.skip_dropout, [cell.strides for cell in self.cells])
+        for cell, cell_weights, dropout in zip(self.cells, of_cells, dropouts, strict=True):
             betas_c, masks = betas_r if cell.reduction else betas_n, active[id(cell_weights)]
-            s0, s1 = s1, cell(s0, s1, cell_weights, betas_c, updates, masks)
+            s0, s1 = s1, cell(s0, s1, cell_weights, betas_c, updates, masks, dropout)
         update_running_statistics(updates)
         if isinstance(s1, ImageBlocks):
             return self.classifier(global_average(s1).to(self.classifier.weight.dtype))

@@ -26,7 +26,7 @@ LEAST_PART = 0.02  # the same of other numbers, of the largest
 
 #: Of the records' numbers, those that a report shows in places of their own.
 SHOWN = {"epoch", "learning_rate", "seconds", "step_seconds", "images_per_second"}
-SHOWN |= {"peak_memory_bytes", "arch_loss"}
+SHOWN |= {"peak_memory_bytes", "arch_loss", "stage"}
 SHOWN |= {
     f"{part}_{what}" for part in ("train", "validation", "test") for what in ("loss", "accuracy")
 }

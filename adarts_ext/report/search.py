@@ -54,6 +54,11 @@ def search_page(record: RunRecord) -> Page:
 def facts(record: RunRecord) -> list[tuple[str, str]]:
     """Return the numbers of the search that matter most."""
     found = [("epochs", f"{len(record.history)} of {record.config.epochs}")]
+    stages = record.series("stage")
+    if stages:
+        begins = {stage: epoch for epoch, stage in reversed(stages.items())}
+        warm = ", each with a warm-up" if record.config.warmup_epochs else ""
+        found.append(("stages", f"from epoch {', '.join(map(str, sorted(begins.values())))}{warm}"))
     accuracy = record.last("validation_accuracy")
     if accuracy is not None:
         found.append(("supernet's validation accuracy", f"{100 * accuracy:.2f} %"))

@@ -11,7 +11,7 @@ from adarts_ext.arguments import naming
 from adarts_ext.data import BatchLoader, ImageDataset, split
 from adarts_ext.data.split import stratified_indices
 from adarts_ext.nn import SearchNetwork
-from adarts_ext.nn.candidates import parse_space
+from adarts_ext.nn.candidates import EdgeCandidates, parse_space
 from adarts_ext.nn.operation_weights import softmax_weights
 from adarts_ext.nn.selection import SELECTIONS
 from adarts_ext.runs import processes
@@ -28,10 +28,12 @@ def build_strategy(config: SearchConfig) -> Strategy:
     """
     strategy = make_strategy(config.strategy)
     for name in ("unrolled", "hessian_every"):
-        if getattr(config, name) and strategy.draws_weights:
+        differing = "draws other weights" if strategy.draws_weights else "drops other values"
+        draws = strategy.draws_weights or strategy.skip_dropout() is not None
+        if getattr(config, name) and draws:
             message = (
-                f"{name}: expected another strategy than {config.strategy}, which draws other "
-                "weights in each of the passes that are compared"
+                f"{name}: expected another strategy than {config.strategy}, which {differing} in "
+                "each of the passes that are compared"
             )
             raise naming(ValueError(message), name, "strategy")
     if config.unrolled and strategy.uses_validation_gradients:
@@ -72,8 +74,13 @@ def build_network(
     dataset: ImageDataset,
     weights: Callable[[Tensor], Tensor] = softmax_weights,
     skip_zeros: bool = False,
+    candidates: EdgeCandidates | None = None,
+    skip_dropout: Tensor | None = None,
 ) -> SearchNetwork:
-    """Make the supernet for the images and classes of a data set, with a strategy's weights."""
+    """Make the supernet for the images and classes of a data set, with a strategy's weights.
+
+    Candidates of a stage's edges take the place of those of the space.
+    """
     return SearchNetwork(
         init_channels=config.init_channels,
         num_classes=dataset.num_classes,
@@ -88,9 +95,10 @@ def build_network(
         sync_batch_norm=config.sync_batch_norm,
         stem=config.stem,
         weights=weights,
-        candidates=parse_space(config.space),
+        candidates=candidates or parse_space(config.space),
         skip_zeros=skip_zeros,
         attention=config.attention,
+        skip_dropout=skip_dropout,
     )
 
 

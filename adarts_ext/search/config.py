@@ -32,9 +32,11 @@ class SearchConfig(RunConfig):
             names of candidates set apart by commas.
         init_channels: channels of the first cells, C.
         layers: number of cells, at least 3; those at a third and at two thirds are reduction cells.
+            Where the strategy has stages, that of the first.
         steps: nodes of a cell.
         proportion: one of this many channels goes through the candidate operations, K; not used
-            where the selection is of all channels.
+            where the selection is of all channels. Where the strategy has stages, that of the
+            first.
         selection: which channels go through them: attention (the most attended), first (and
             shuffled after it), random, all, first-unshuffled, and attention-random and
             attention-all, where the attention weighs the channels but does not choose them.
@@ -44,8 +46,9 @@ class SearchConfig(RunConfig):
         backend: fused (the compiled operators) or reference (plain torch).
         memory: store what the backward pass needs, or recompute it, which is slower and takes
             less memory.
-        epochs: passes over the first half of the training images.
-        warmup_epochs: how many of the epochs, at the start, leave alphas and betas as they are.
+        epochs: passes over the first half of the training images, in all stages together.
+        warmup_epochs: how many of the epochs, at the start (of each stage), leave alphas and betas
+            as they are.
         batch_size: images in a batch, of either half.
         train_portion: part of the training images that trains the weights; the rest trains alphas
             and betas.

@@ -15,6 +15,7 @@ from adarts_ext.strategies.fair_darts import FairDarts
 from adarts_ext.strategies.gdas import Gdas
 from adarts_ext.strategies.lambda_darts import LambdaDarts
 from adarts_ext.strategies.oles import Oles
+from adarts_ext.strategies.p_darts import PDarts
 from adarts_ext.strategies.sdarts_adv import SdartsAdv
 from adarts_ext.strategies.sdarts_rs import SdartsRs
 from adarts_ext.strategies.strategy import Strategy
@@ -33,6 +34,7 @@ STRATEGIES: dict[str, type[Strategy]] = {
     "drnas": DrNas,
     "drnas-kl": DrNasKl,
     "beta-darts": BetaDarts,
+    "p-darts": PDarts,
     "lambda-darts": LambdaDarts,
     "oles": Oles,
 }
@@ -56,8 +58,8 @@ def parse_strategy(text: str) -> list[str]:
         Traceback (most recent call last):
         ...
         ValueError: strategy: expected names of adarts, pc-darts, darts, early-stop, darts-minus,
-        fair-darts, sdarts-rs, sdarts-adv, gdas, drnas, drnas-kl, beta-darts, lambda-darts, oles,
-        or FILE.py:CLASS, got 'beta-dart'; did you mean beta-darts?
+        fair-darts, sdarts-rs, sdarts-adv, gdas, drnas, drnas-kl, beta-darts, p-darts, lambda-darts,
+        oles, or FILE.py:CLASS, got 'beta-dart'; did you mean beta-darts?
     """
     names = [name.strip() for name in text.split(",")]
     for place, name in enumerate(names):

@@ -34,6 +34,7 @@ WAYS = {
     "sdarts-adv": {"strategy": "sdarts-adv"},
     "lambda-darts": {"strategy": "lambda-darts", "selection": "all", "layers": 4},
     "oles": {"strategy": "oles", "selection": "all"},
+    "p-darts": {"strategy": "p-darts", "selection": "all"},
     "sdarts-rs,beta-darts": {"strategy": "sdarts-rs,beta-darts"},
 }
 
@@ -44,10 +45,10 @@ def build(way, device):
     torch.manual_seed(0)
     with torch.device("cpu"):
         options = {name: getattr(config, name) for name in names}
-        strategy = make_strategy(config.strategy)
-        network = SearchNetwork(4, 3, config.layers, weights=strategy.weights, **options)
+        strategy = make_strategy(config.strategy).to(device)
+        options |= {"weights": strategy.weights, "skip_dropout": strategy.skip_dropout()}
+        network = SearchNetwork(4, 3, config.layers, **options)
     network.to(device)
-    strategy.to(device)
     optimizers = make_optimizers(config, network.flat_parameters(), network.arch_parameters())
     state = SearchState(network, *optimizers, None, None, strategy)
     return state, Passes(state, config, torch.device(device))

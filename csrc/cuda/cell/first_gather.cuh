@@ -2,6 +2,7 @@
 #pragma once
 
 #include "backward.cuh"
+#include "skip_dropout.cuh"
 #include "sums.cuh"
 
 namespace adarts::cuda {
@@ -101,8 +102,10 @@ struct Gather {
                            int(z.height), width, y, x, dx);
     if (S == 1 && active.has(kSkip)) {
       const A skip = edge.alphas[kSkip] * (edge.beta == nullptr ? A(1) : *edge.beta);
-      const int64_t channel = edge.output[a] * z.pixels() * kLanes + threadIdx.x % kQuads * kQuad;
-      dx[0].add(skip, load_quad(edge.grad + part.block * edge.grad_block + channel + pixel));
+      const int quad = threadIdx.x % kQuads;
+      const int64_t channel = edge.output[a] * z.pixels() * kLanes + quad * kQuad;
+      const Quad<A> g = load_quad(edge.grad + part.block * edge.grad_block + channel + pixel);
+      dx[0].add(skip, keep_some(edge, z, part.block, a, p, quad, g));
     }
     const int64_t first = (part.block * z.selected + a) * z.pixels() * S * S * kLanes;
     for (int i = 0; i < S; ++i) {

@@ -131,7 +131,7 @@ struct CellTensors {
   const Tensors& states;
   Tensor nodes;  // (blocks, nodes * C, H, W, kLanes)
   Tensor weights, alphas;
-  OptionalTensor betas;
+  OptionalTensor betas, dropout;
   Tensors stored;   // u of each edge, or empty
   Tensor norms;     // (norms, kStatistics, c)
   Tensor scores;    // (edges, blocks, C, kLanes), or no elements
@@ -183,6 +183,7 @@ struct CellTensors {
     made.weights = data<A>(weights) + plan.weights_at[e];
     made.alphas = data<A>(alphas) + e * cell::kOperations;
     if (betas.has_value()) made.beta = data<A>(*betas) + e;
+    if (dropout.has_value()) made.dropout = data<int64_t>(*dropout) + 2 * e;
     if (!stored.empty()) made.u = data<T>(stored[e]);
     made.norms = data<A>(norms) + plan.norms_at[e] * cell::kStatistics * z.selected;
     return made;
