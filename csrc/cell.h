@@ -13,7 +13,7 @@
 //   second_half     u of the second halves of the separable convolutions, and their sums
 //   node            sum_e beta_e * (BatchNorms, weighted sum; the other channels M * h, pooled)
 // The state that a node is gets its pools (pool_state) and, for all edges that leave it, scores and
-// selection (score_channels, select_channels).
+// selection (score, choose).
 // Backward, nodes from last to first:
 //   node_backward         S0 = sum g, S1_o = sum g * (u_o - mean_o) for each operation; d beta;
 //                         d M of the other channels
@@ -311,7 +311,7 @@ template <class T>
 struct Selection {
   Group<T> group;
   int64_t* index[kGroup];  // (c) each
-  double* sums;  // (edges, C), of the scores over several processes' batches; null for this one's
+  double* sums;            // (edges, parts, C), of the scores over the batch; null where `given`
   bool given;
   bool shuffle;  // PC-DARTS: output channel q * K + k is channel k * c + q before the shuffle
 };

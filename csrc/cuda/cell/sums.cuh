@@ -83,27 +83,40 @@ __device__ __forceinline__ void join_warps(A value, int team, int count, const P
 __device__ __forceinline__ int image_of(int lane) { return lane % kQuads * kQuad + lane / kQuads; }
 
 // totals[i] = the sum of row first + i over an edge's parts, for `count` rows; made by all threads
-// of the block. `partial` is (parts, rows).
-template <class Totals>
+// of the block. `partial` is (parts, rows). At most eight threads share a row, and each waits for
+// eight reads at a time.
+template <int kThreads = kCellThreads, class Totals>
 __device__ __forceinline__ void total_rows(const double* partial, int64_t parts, int64_t rows,
                                            int64_t first, int count, Totals totals) {
-  ADARTS_SHARED(double, shares, kCellThreads);
-  const int thread = threadIdx.x;
-  for (int begin = 0; begin < count; begin += kCellThreads) {
-    const int some = count - begin < kCellThreads ? count - begin : kCellThreads;
-    const int sharers = kCellThreads / some, row = begin + thread % some;
+  constexpr int kShares = 8, kAtOnce = 8;
+  ADARTS_SHARED(double, shares, kThreads);
+  const int thread = threadIdx.x, last = int(parts) - 1;
+  for (int begin = 0; begin < count; begin += kThreads) {
+    const int some = count - begin < kThreads ? count - begin : kThreads;
+    const int sharers = kThreads / some < kShares ? kThreads / some : kShares;
+    const int row = begin + thread % some;
     double sum = 0;
     if (thread / some < sharers)
-#pragma unroll 4
-      for (int64_t part = thread / some; part < parts; part += sharers)
-        sum += partial[part * rows + first + row];
+#pragma unroll 1
+      for (int part = thread / some; part <= last; part += kAtOnce * sharers) {
+        double values[kAtOnce];
+#pragma unroll
+        for (int k = 0; k < kAtOnce; ++k) {
+          const int from = part + k * sharers;
+          values[k] = partial[(from < last ? from : last) * rows + first + row];
+        }
+#pragma unroll
+        for (int k = 0; k < kAtOnce; ++k) sum += part + k * sharers <= last ? values[k] : 0;
+      }
     shares[thread] = sum;
     __syncthreads();
     if (thread < some) {
       double total = 0;
-      for (int other = thread; other < some * sharers; other += some) {
-        const double share = shares[other];
-        total += share;
+#pragma unroll
+      for (int share = 0; share < kShares; ++share) {
+        if (share >= sharers) continue;
+        const double part = shares[thread + share * some];
+        total += part;
       }
       totals[row] = total;
     }

@@ -63,18 +63,12 @@ struct CpuBackend {
   void pool_state(const cell::State<T>& state) const {
     run(phases.pool_state, state, state.blocks * state.channels);
   }
-  void score(const cell::State<T>& state, const cell::Group<T>& group) const {
-    if (group.sizes.attends())
-      run(phases.score_channels, cell::Attention<T>{state, group}, tasks(group));
+  int64_t score_parts(const cell::Sizes&) const { return 1; }
+  void score(const cell::State<T>& state, const cell::Selection<T>& selection) const {
+    run(phases.score_channels, cell::Attention<T>{state, selection.group}, tasks(selection.group));
+    if (selection.sums != nullptr) cpu::sum_scores(selection.group, selection.sums);
   }
-  void score_and_sum(const cell::State<T>& state, const cell::Selection<T>& selection) const {
-    score(state, selection.group);
-    cpu::sum_scores(selection.group, selection.sums);
-  }
-  void score_and_select(const cell::State<T>& state, const cell::Selection<T>& selection) const {
-    if (selection.sums == nullptr) score(state, selection.group);
-    cpu::select_channels(selection);
-  }
+  void choose(const cell::Selection<T>& selection) const { cpu::select_channels(selection); }
   void first_half(const cell::Group<T>& group) const {
     run(phases.first_half, group, tasks(group));
   }

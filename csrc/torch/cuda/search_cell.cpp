@@ -41,11 +41,12 @@ class CudaBackend {
   }
 
   void pool_state(const cell::State<T>& state) const { check(cuda::pool_state(state, stream_)); }
-  void score_and_sum(const cell::State<T>& state, const cell::Selection<T>& selection) const {
-    check(cuda::score_and_sum(state, selection, stream_));
+  int64_t score_parts(const cell::Sizes& sizes) const { return cuda::score_parts(sizes); }
+  void score(const cell::State<T>& state, const cell::Selection<T>& selection) const {
+    check(cuda::score(state, selection, stream_));
   }
-  void score_and_select(const cell::State<T>& state, const cell::Selection<T>& selection) const {
-    check(cuda::score_and_select(state, selection, stream_));
+  void choose(const cell::Selection<T>& selection) const {
+    check(cuda::choose(selection, stream_));
   }
   void first_half(const cell::Group<T>& group) const { check(cuda::first_half(group, stream_)); }
   void second_half(const cell::Group<T>& group) const { check(cuda::second_half(group, stream_)); }
