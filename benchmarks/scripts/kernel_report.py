@@ -43,7 +43,7 @@ NO_MAPS = (
 )
 # Kernels of the fused cell that read feature maps and write sums.
 ONLY_SUMS = (
-    "pool_state_kernel",
+    "pool_states_kernel",
     "node_backward_kernel",
     "preprocess_sums_kernel",
     "preprocess_weights_kernel",

@@ -15,10 +15,7 @@ __device__ __forceinline__ Accumulate<T> scale_gradient(const Edge<T>& edge, con
   if (a < 0) return edge.grad_scale[block * z.channels * kLanes + at];
   const int64_t values = z.selected * kLanes, tiles = tiles_of(z);
   const double* from = edge.scale_parts + block * tiles * values + a * kLanes + at % kLanes;
-  double sum = 0;
-#pragma unroll 16
-  for (int64_t tile = 0; tile < tiles; ++tile) sum += from[tile * values];
-  return Accumulate<T>(sum);
+  return Accumulate<T>(sum_apart<16>(from, int(values), int(tiles)));
 }
 
 // Eight lanes of a warp share an item, four items a warp at a time, so that long sums are not long
@@ -86,6 +83,6 @@ cudaError_t ask(Kernel kernel, size_t bytes, size_t fixed) {
 
 // attention_backward where the attention is a convolution over the channels (ECA).
 template <class T>
-cudaError_t taps_backward(const Attention<T>& attention, cudaStream_t stream);
+cudaError_t taps_backward(const Group<T>& group, cudaStream_t stream);
 
 }  // namespace adarts::cuda

@@ -23,10 +23,9 @@ struct Inputs {
   const A *w1, *w2;
   int channels, hidden;
 
-  __device__ __forceinline__ Inputs(const State<T>& state, const Edge<T>& edge, const Sizes& z,
-                                    int64_t block)
-      : average(state.average + block * z.channels * kLanes),
-        maximum(state.maximum + block * z.channels * kLanes),
+  __device__ __forceinline__ Inputs(const Edge<T>& edge, const Sizes& z, int64_t block)
+      : average(edge.pools + block * z.channels * kLanes),
+        maximum(average + z.blocks * z.channels * kLanes),
         w1(edge.weights + z.weights(edge.active).w1()),
         w2(edge.weights + z.weights(edge.active).w2()),
         channels(int(z.channels)),
@@ -157,63 +156,53 @@ __device__ __forceinline__ void weight_gradients(const Inputs<T>& in, const Edge
   }
 }
 
-template <class T>
-__host__ __device__ __forceinline__ int64_t pool_blocks(const Attention<T>& attention) {
-  const Group<T>& group = attention.group;
-  return group.edge[0].grad_pools == nullptr ? 0 : group.sizes.blocks * kQuads;
-}
-
-template <class T>
-__host__ __device__ __forceinline__ int64_t weight_blocks(const Attention<T>& attention) {
-  const Group<T>& group = attention.group;
-  return group.edge[0].grad_weights == nullptr
-             ? 0
-             : group.sizes.blocks * divide_up(group.sizes.hidden, kRows);
-}
-
-// blockIdx.y is an edge. The first thread blocks (x) make the pools' gradients, each of a quad of
-// images, the others, where those are asked for, the weights', each of eight hidden units and a
-// block of images; it leaves them in a part that is its alone and held zeros.
+// blockIdx.y is an edge. The first `pools` thread blocks (x) make the pools' gradients, each of a
+// quad of images, the others, where those are asked for, the weights', each of eight hidden units
+// and a block of images; it leaves them in a part that is its alone and held zeros.
 // Bytes (float32): the first read the weights, 8 * hidden * C, and of a quad the pools, M and d M,
 // 64 * C, of a selected channel in place of d M its parts of 32 each, and write 32 * C; the others
-// 64 * C weights and four times as much of the rest, and write 64 * C.
+// 64 * C of weights and four times as much of the rest, and write 64 * C.
 template <class T>
-__global__ void __launch_bounds__(kCellThreads)
-    attention_backward_kernel(const Attention<T> attention) {
+__global__ void __launch_bounds__(kCellThreads, 2)
+    attention_backward_kernel(const Group<T> group, const int pools) {
   using Vector = Quad<Accumulate<T>>;
   ADARTS_DYNAMIC_SHARED(Vector, vectors);
-  const Sizes& z = attention.group.sizes;
-  const Edge<T>& edge = attention.group.edge[blockIdx.y];
-  const int64_t number = blockIdx.x, pools = pool_blocks(attention);
-  if (number < pools) {
-    const int64_t block = number / kQuads;
-    const Inputs<T> in(attention.state, edge, z, block);
-    pool_gradients(in, edge, z, block, int(number % kQuads), vectors);
-  } else {
-    const int64_t block = (number - pools) % z.blocks;
-    const Inputs<T> in(attention.state, edge, z, block);
-    weight_gradients(in, edge, z, block, int((number - pools) / z.blocks) * kRows, vectors);
+  const Sizes& z = group.sizes;
+  const Edge<T>& edge = group.edge[blockIdx.y];
+  const int number = int(blockIdx.x) - pools, blocks = int(z.blocks);
+  if (number >= 0) {
+    const Inputs<T> in(edge, z, number % blocks);
+    weight_gradients(in, edge, z, number % blocks, number / blocks * kRows, vectors);
+  } else if (edge.grad_pools != nullptr) {
+    const int block = int(blockIdx.x) / kQuads, quad = int(blockIdx.x) % kQuads;
+    const Inputs<T> in(edge, z, block);
+    pool_gradients(in, edge, z, block, quad, vectors);
   }
 }
 
 }  // namespace
 
 template <class T>
-cudaError_t attention_backward(const Attention<T>& attention, cudaStream_t stream) {
-  const Sizes& z = attention.group.sizes;
-  if (z.taps > 0) return taps_backward(attention, stream);
-  const int64_t pools = pool_blocks(attention), weights = weight_blocks(attention);
-  const int64_t vectors = std::max(z.channels + 2 * z.hidden,
-                                   weights > 0 ? z.channels * kQuads + 3 * kRows * kQuads : 0);
+cudaError_t attention_backward(const Group<T>& group, cudaStream_t stream) {
+  const Sizes& z = group.sizes;
+  if (z.taps > 0) return taps_backward(group, stream);
+  int64_t pools = 0, weights = 0, vectors = 0;
+  for (int e = 0; e < group.edges; ++e)
+    if (group.edge[e].grad_pools != nullptr) pools = z.blocks * kQuads;
+  if (pools > 0) vectors = z.channels + 2 * z.hidden;
+  if (group.edge[0].grad_weights != nullptr) {  // of all edges, or of none
+    weights = z.blocks * divide_up(z.hidden, kRows);
+    vectors = std::max(vectors, z.channels * kQuads + 3 * kRows * kQuads);
+  }
   const size_t bytes = vectors * sizeof(Quad<Accumulate<T>>);
   const cudaError_t error = ask(attention_backward_kernel<T>, bytes, 0);
   if (error != cudaSuccess) return error;
-  return launch(attention_backward_kernel<T>, dim3(pools + weights, attention.group.edges),
-                dim3(kCellThreads), bytes, stream, attention);
+  return launch(attention_backward_kernel<T>, dim3(pools + weights, group.edges),
+                dim3(kCellThreads), bytes, stream, group, int(pools));
 }
 
-template cudaError_t attention_backward(const Attention<float>&, cudaStream_t);
-template cudaError_t attention_backward(const Attention<double>&, cudaStream_t);
-template cudaError_t attention_backward(const Attention<c10::BFloat16>&, cudaStream_t);
+template cudaError_t attention_backward(const Group<float>&, cudaStream_t);
+template cudaError_t attention_backward(const Group<double>&, cudaStream_t);
+template cudaError_t attention_backward(const Group<c10::BFloat16>&, cudaStream_t);
 
 }  // namespace adarts::cuda

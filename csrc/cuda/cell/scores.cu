@@ -1,5 +1,5 @@
-// Scores of all channels, for all edges that leave a state: M = sigmoid(w2 (relu(w1 average) +
-// relu(w1 maximum))), or M = sigmoid(taps * average) (ECA, arXiv 1910.03151).
+// Scores of all channels, for all edges that leave a state or the inputs: M = sigmoid(w2 (relu(w1
+// average) + relu(w1 maximum))), or M = sigmoid(taps * average) (ECA, arXiv 1910.03151).
 //
 // Few bytes and few products: the launch and its chain of reads are the time. So a thread block
 // takes only four images of one edge, for which it needs every weight once, and the card as many
@@ -13,6 +13,8 @@ namespace adarts::cuda {
 
 namespace {
 
+constexpr int kScoreThreads = 512;
+
 template <class A>
 __device__ __forceinline__ A sigmoid(A logit) {
   return A(1) / (A(1) + std::exp(-logit));
@@ -23,8 +25,7 @@ __device__ __forceinline__ A sigmoid(A logit) {
 // units meet in shared memory. Of a channel's scores one thread leaves the sum.
 // Bytes (float32): the weights, 8 * hidden * C, the pools, 32 * C, and the scores, 16 * C.
 template <class T>
-__global__ void __launch_bounds__(kCellThreads)
-    score_kernel(const State<T> state, const Selection<T> selection) {
+__global__ void __launch_bounds__(kScoreThreads, 1) score_kernel(const Selection<T> selection) {
   using A = Accumulate<T>;
   using Vector = Quad<A>;
   ADARTS_DYNAMIC_SHARED(Vector, units);
@@ -34,7 +35,7 @@ __global__ void __launch_bounds__(kCellThreads)
   const int channels = int(z.channels), hidden = int(z.hidden), taps = int(z.taps);
   const int quad = int(part % kQuads), real = real_images(z.lanes(block), quad);
   const int64_t first = block * channels * kLanes + quad * kQuad;
-  const A *average = state.average + first, *maximum = state.maximum + first;
+  const A *average = edge.pools + first, *maximum = average + z.blocks * channels * kLanes;
   const auto put = [&](int i, const Vector& scores) {
     store_quad(edge.scale + first + i * kLanes, scores);
     if (selection.sums == nullptr) return;
@@ -43,7 +44,7 @@ __global__ void __launch_bounds__(kCellThreads)
     selection.sums[(e * gridDim.x + part) * channels + i] = sum;
   };
   if (taps > 0) {
-    for (int i = threadIdx.x; i < channels; i += kCellThreads) {
+    for (int i = threadIdx.x; i < channels; i += kScoreThreads) {
       Vector scores{};
       for (int t = 0; t < taps; ++t) {
         const int from = i + t - taps / 2;
@@ -81,16 +82,15 @@ __global__ void __launch_bounds__(kCellThreads)
 int64_t score_parts(const Sizes& sizes) { return sizes.blocks * kQuads; }
 
 template <class T>
-cudaError_t score(const State<T>& state, const Selection<T>& selection, cudaStream_t stream) {
+cudaError_t score(const Selection<T>& selection, cudaStream_t stream) {
   const Sizes& z = selection.group.sizes;
   const size_t bytes = z.hidden * sizeof(Quad<Accumulate<T>>);
-  return launch(score_kernel<T>, dim3(score_parts(z), selection.group.edges), dim3(kCellThreads),
-                bytes, stream, state, selection);
+  return launch(score_kernel<T>, dim3(score_parts(z), selection.group.edges), dim3(kScoreThreads),
+                bytes, stream, selection);
 }
 
-template cudaError_t score(const State<float>&, const Selection<float>&, cudaStream_t);
-template cudaError_t score(const State<double>&, const Selection<double>&, cudaStream_t);
-template cudaError_t score(const State<c10::BFloat16>&, const Selection<c10::BFloat16>&,
-                           cudaStream_t);
+template cudaError_t score(const Selection<float>&, cudaStream_t);
+template cudaError_t score(const Selection<double>&, cudaStream_t);
+template cudaError_t score(const Selection<c10::BFloat16>&, cudaStream_t);
 
 }  // namespace adarts::cuda

@@ -20,17 +20,18 @@ constexpr int kPoolImages = kPoolQuads * kQuad;
 
 // Average and maximum of a channel, with the maximum's first position, for each image.
 //
-// Two thread blocks share a plane of a channel (blockIdx.x) and a block of images, each for 8 of
-// its images (y): twice as many blocks, and still whole sectors of 32 bytes. Of 256 threads two
-// hold a pixel. Sums and peaks go through shuffles in a warp and through shared memory between
-// warps. Bytes: reads the state once, writes 12 bytes for every image and channel.
+// Two thread blocks share a plane of a channel (blockIdx.x) of a state (z) and a block of images,
+// each for 8 of its images (y): twice as many blocks, and still whole sectors of 32 bytes. Of 256
+// threads two hold a pixel. Sums and peaks go through shuffles in a warp and through shared memory
+// between warps. Bytes: reads the states once, writes 12 bytes for every image and channel.
 template <class T>
-__global__ void __launch_bounds__(kCellThreads, 3) pool_state_kernel(const State<T> state) {
+__global__ void __launch_bounds__(kCellThreads, 3) pool_states_kernel(const States<T> states) {
   using A = Accumulate<T>;
   constexpr int kWarps = kCellThreads / kWarp;
   ADARTS_SHARED(A, sums, kWarps * kPoolImages);
   ADARTS_SHARED(A, maxima, kWarps * kPoolImages);
   ADARTS_SHARED(int, positions, kWarps* kPoolImages);
+  const State<T>& state = states.state[blockIdx.z];
   const int64_t plane = blockIdx.x, block = plane / state.channels, r = plane % state.channels;
   const int64_t pixels = state.height * state.width;
   const int thread = threadIdx.x, local = thread % kPoolQuads;
@@ -154,9 +155,10 @@ __global__ void __launch_bounds__(kCellThreads, sizeof(T) == 8 ? 2 : 3)
 }  // namespace
 
 template <class T>
-cudaError_t pool_state(const State<T>& state, cudaStream_t stream) {
-  return launch(pool_state_kernel<T>, dim3(state.blocks * state.channels, kQuads / kPoolQuads),
-                dim3(kCellThreads), 0, stream, state);
+cudaError_t pool_states(const States<T>& states, cudaStream_t stream) {
+  const State<T>& first = states.state[0];
+  const dim3 grid(first.blocks * first.channels, kQuads / kPoolQuads, states.count);
+  return launch(pool_states_kernel<T>, grid, dim3(kCellThreads), 0, stream, states);
 }
 
 template <class T>
@@ -167,8 +169,8 @@ cudaError_t state_backward(const StateBackward<T>& backward, cudaStream_t stream
   return launch(state_backward_kernel<T>, grid, dim3(kCellThreads), 0, stream, backward);
 }
 
-#define ADARTS_INSTANTIATE(T)                                     \
-  template cudaError_t pool_state(const State<T>&, cudaStream_t); \
+#define ADARTS_INSTANTIATE(T)                                       \
+  template cudaError_t pool_states(const States<T>&, cudaStream_t); \
   template cudaError_t state_backward(const StateBackward<T>&, cudaStream_t);
 
 ADARTS_INSTANTIATE(float)

@@ -82,40 +82,46 @@ __device__ __forceinline__ void join_warps(A value, int team, int count, const P
 // The image of a block whose sum spread_sums<kQuads> of a quad leaves in a lane.
 __device__ __forceinline__ int image_of(int lane) { return lane % kQuads * kQuad + lane / kQuads; }
 
+// The sum of `count` numbers that lie `step` apart, several of which are read at once.
+template <int kAtOnce>
+__device__ __forceinline__ double sum_apart(const double* from, int step, int count) {
+  double sum = 0;
+#pragma unroll 1
+  for (int first = 0; first < count; first += kAtOnce) {
+    double values[kAtOnce];
+#pragma unroll
+    for (int k = 0; k < kAtOnce; ++k)
+      values[k] = from[(first + k < count ? first + k : count - 1) * step];
+#pragma unroll
+    for (int k = 0; k < kAtOnce; ++k) sum += first + k < count ? values[k] : 0;
+  }
+  return sum;
+}
+
 // totals[i] = the sum of row first + i over an edge's parts, for `count` rows; made by all threads
-// of the block. `partial` is (parts, rows). At most eight threads share a row, and each waits for
-// eight reads at a time.
+// of the block, of which at most eight share a row. `partial` is (parts, rows).
 template <int kThreads = kCellThreads, class Totals>
 __device__ __forceinline__ void total_rows(const double* partial, int64_t parts, int64_t rows,
                                            int64_t first, int count, Totals totals) {
-  constexpr int kShares = 8, kAtOnce = 8;
+  constexpr int kShares = 8;
   ADARTS_SHARED(double, shares, kThreads);
-  const int thread = threadIdx.x, last = int(parts) - 1;
+  const int thread = threadIdx.x;
   for (int begin = 0; begin < count; begin += kThreads) {
     const int some = count - begin < kThreads ? count - begin : kThreads;
     const int sharers = kThreads / some < kShares ? kThreads / some : kShares;
-    const int row = begin + thread % some;
+    const int row = begin + thread % some, share = thread / some;
     double sum = 0;
-    if (thread / some < sharers)
-#pragma unroll 1
-      for (int part = thread / some; part <= last; part += kAtOnce * sharers) {
-        double values[kAtOnce];
-#pragma unroll
-        for (int k = 0; k < kAtOnce; ++k) {
-          const int from = part + k * sharers;
-          values[k] = partial[(from < last ? from : last) * rows + first + row];
-        }
-#pragma unroll
-        for (int k = 0; k < kAtOnce; ++k) sum += part + k * sharers <= last ? values[k] : 0;
-      }
+    if (share < sharers)
+      sum = sum_apart<8>(partial + share * rows + first + row, sharers * int(rows),
+                         (int(parts) - share + sharers - 1) / sharers);
     shares[thread] = sum;
     __syncthreads();
     if (thread < some) {
       double total = 0;
 #pragma unroll
-      for (int share = 0; share < kShares; ++share) {
-        if (share >= sharers) continue;
-        const double part = shares[thread + share * some];
+      for (int other = 0; other < kShares; ++other) {
+        if (other >= sharers) continue;
+        const double part = shares[thread + other * some];
         total += part;
       }
       totals[row] = total;

@@ -78,12 +78,17 @@ void search_cell_forward(CellTensors<T>& tensors, const Tensor& index, bool give
   const int64_t channels = plan.sizes.channels;
   const bool scored = plan.sizes.attends(), chooses = scored && !given;
   const int64_t parts = backend.score_parts(plan.sizes);
-  const auto leave = [&](int64_t i) {
-    const std::vector<int64_t> edges = plan.leaving(i);
-    if (i >= plan.states_that_edges_leave()) return;
-    const cell::State<T> state = tensors.state(i);
-    if (scored) backend.pool_state(state);
-    // Where processes choose together, one sum over them serves all edges that leave the state.
+  // Of states first ... end - 1, which are there: pools, scores and selection.
+  const auto leave = [&](int64_t first, int64_t end) {
+    const std::vector<int64_t> edges = plan.leaving(first, end);
+    if (edges.empty()) return;
+    for (int64_t i = first; scored && i < end; i += cell::kGroup) {
+      cell::States<T> states{};
+      for (int64_t k = i; k < std::min(i + cell::kGroup, end); ++k)
+        if (k < plan.states_that_edges_leave()) states.state[states.count++] = tensors.state(k);
+      backend.pool_states(states);
+    }
+    // Where processes choose together, one sum over them serves all these edges.
     const int64_t leaving = edges.size();
     OptionalTensor sums;
     if (chooses) sums = empty_tensor(tensors.nodes, {leaving, parts, channels}, ScalarType::Double);
@@ -97,11 +102,11 @@ void search_cell_forward(CellTensors<T>& tensors, const Tensor& index, bool give
         if (chooses) next += some.size() * parts * channels;
       });
     };
-    if (scored) each_selection([&](const cell::Selection<T>& one) { backend.score(state, one); });
-    if (chooses && scoring.several() && leaving > 0) scoring.sum_parts(*sums, 0, channels);
+    if (scored) each_selection([&](const cell::Selection<T>& one) { backend.score(one); });
+    if (chooses && scoring.several()) scoring.sum_parts(*sums, 0, channels);
     each_selection([&](const cell::Selection<T>& one) { backend.choose(one); });
   };
-  for (int64_t i = 0; i < plan.inputs; ++i) leave(i);
+  leave(0, plan.inputs);
   Tensors reused;  // for u, where it is not kept
   for (int64_t node = 0; node < plan.nodes; ++node) {
     const cell::State<T> made = tensors.state(plan.inputs + node);
@@ -119,7 +124,7 @@ void search_cell_forward(CellTensors<T>& tensors, const Tensor& index, bool give
       backend.node({group, const_cast<T*>(made.h), made.h_block, add});
       add = true;
     });
-    leave(plan.inputs + node);
+    leave(plan.inputs + node, plan.inputs + node + 1);
   }
 }
 
