@@ -85,16 +85,21 @@ __device__ __forceinline__ int image_of(int lane) { return lane % kQuads * kQuad
 // The sum of `count` numbers that lie `step` apart, several of which are read at once.
 template <int kAtOnce>
 __device__ __forceinline__ double sum_apart(const double* from, int step, int count) {
-  double sum = 0;
+  double sum = 0, values[kAtOnce];
+  int first = 0;
 #pragma unroll 1
-  for (int first = 0; first < count; first += kAtOnce) {
-    double values[kAtOnce];
+  for (; first + kAtOnce <= count; first += kAtOnce) {
 #pragma unroll
-    for (int k = 0; k < kAtOnce; ++k)
-      values[k] = from[(first + k < count ? first + k : count - 1) * step];
+    for (int k = 0; k < kAtOnce; ++k) values[k] = from[(first + k) * step];
 #pragma unroll
-    for (int k = 0; k < kAtOnce; ++k) sum += first + k < count ? values[k] : 0;
+    for (int k = 0; k < kAtOnce; ++k) sum += values[k];
   }
+  if (first == count) return sum;
+#pragma unroll
+  for (int k = 0; k < kAtOnce; ++k)
+    values[k] = from[(first + k < count ? first + k : count - 1) * step];
+#pragma unroll
+  for (int k = 0; k < kAtOnce; ++k) sum += first + k < count ? values[k] : 0;
   return sum;
 }
 
@@ -108,7 +113,8 @@ __device__ __forceinline__ void total_rows(const double* partial, int64_t parts,
   const int thread = threadIdx.x;
   for (int begin = 0; begin < count; begin += kThreads) {
     const int some = count - begin < kThreads ? count - begin : kThreads;
-    const int sharers = kThreads / some < kShares ? kThreads / some : kShares;
+    int sharers = kShares;
+    while (sharers * some > kThreads) sharers /= 2;
     const int row = begin + thread % some, share = thread / some;
     double sum = 0;
     if (share < sharers)
