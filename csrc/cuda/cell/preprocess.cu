@@ -47,6 +47,7 @@ __global__ void __launch_bounds__(kForwardThreads, sizeof(T) == 8 ? 2 : 4)
     preprocess_kernel(const Preprocess<T> a) {
   using A = Accumulate<T>;
   using Q = Quad<A>;
+  [[maybe_unused]] constexpr int kAtOnce = sizeof(A) == 8 ? 4 : 8;  // inputs that are waited for
   ADARTS_SHARED(double, partial, group_sums_size(2 * kOutputs));
   const int64_t part = blockIdx.x, tiles = gridDim.x / a.blocks, block = part / tiles;
   const int64_t tile = part % tiles, pixels = a.pixels();
@@ -66,7 +67,7 @@ __global__ void __launch_bounds__(kForwardThreads, sizeof(T) == 8 ? 2 : 4)
       const int64_t pixel = begin + at / kQuads;
       const T* from = in_plane(a, block, 0) + a.source(pixel, odd) * kLanes + at % kQuads * kQuad;
       Q u[kOutputs] = {};
-#pragma unroll 8
+#pragma unroll kAtOnce
       for (int i = 0; i < ins; ++i) {
         const Q in = relu(load_quad(from + i * in_step));
 #pragma unroll
