@@ -17,10 +17,11 @@ struct Moments {
   }
 };
 
-// The sum over the batch of g times an active operation's output, for one chosen channel.
+// The sum over the batch of g times an active operation's output, for one chosen channel, from the
+// sum s1 of Edge::sums.
 template <class T>
-ADARTS_BOTH inline double operation_sum(const Edge<T>& edge, int64_t c, int operation, int64_t a) {
-  const double s1 = edge.sums[operation * c + a];
+ADARTS_BOTH inline double operation_sum(const Edge<T>& edge, int64_t c, int operation, int64_t a,
+                                        double s1) {
   if (operation == kSkip && edge.stride == 1) return s1;
   const auto* statistic = edge.statistics(norm_of(operation), c, a);
   return double(statistic[kRstd * c]) * s1;

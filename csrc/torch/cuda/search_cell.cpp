@@ -40,12 +40,13 @@ class CudaBackend {
             backward ? cuda::kMostChosen : cuda::kMostSelected);
   }
 
-  void pool_state(const cell::State<T>& state) const { check(cuda::pool_state(state, stream_)); }
-  void score_and_sum(const cell::State<T>& state, const cell::Selection<T>& selection) const {
-    check(cuda::score_and_sum(state, selection, stream_));
+  void pool_states(const cell::States<T>& states) const {
+    check(cuda::pool_states(states, stream_));
   }
-  void score_and_select(const cell::State<T>& state, const cell::Selection<T>& selection) const {
-    check(cuda::score_and_select(state, selection, stream_));
+  int64_t score_parts(const cell::Sizes& sizes) const { return cuda::score_parts(sizes); }
+  void score(const cell::Selection<T>& selection) const { check(cuda::score(selection, stream_)); }
+  void choose(const cell::Selection<T>& selection) const {
+    check(cuda::choose(selection, stream_));
   }
   void first_half(const cell::Group<T>& group) const { check(cuda::first_half(group, stream_)); }
   void second_half(const cell::Group<T>& group) const { check(cuda::second_half(group, stream_)); }
@@ -71,8 +72,8 @@ class CudaBackend {
       check(cuda::first_half_backward(with, stream_));
     });
   }
-  void attention_backward(const cell::Attention<T>& attention) const {
-    check(cuda::attention_backward(attention, stream_));
+  void attention_backward(const cell::Group<T>& group) const {
+    check(cuda::attention_backward(group, stream_));
   }
   void state_backward(const cell::StateBackward<T>& backward) const {
     check(cuda::state_backward(backward, stream_));
