@@ -19,94 +19,111 @@ constexpr int kTileColumns = 64 / sizeof(A);
 
 // How planes are divided into tiles: as few as possible, of like width.
 struct Tiling {
+  int height, width;
   int down, across, columns, count;  // tiles of a plane; columns of one; all tiles of a channel
+  int team_bits = 5;                 // a team of 32 or 64 threads for each channel of a tile
 
   Tiling(const Sizes& z, int most)
-      : down(int(divide_up(z.height, kTileRows))),
-        across(int(divide_up(z.width, most))),
-        columns(int(divide_up(z.width, across))),
-        count(int(z.blocks) * down * across) {}
-
-  // A team of whole warps for each channel.
-  int threads() const {
-    int team = kWarp;
-    while (team < columns * kQuads) team *= 2;
-    return kTileChannels * team;
+      : height(int(z.height)),
+        width(int(z.width)),
+        down(int(divide_up(height, kTileRows))),
+        across(int(divide_up(width, most))),
+        columns(int(divide_up(width, across))),
+        count(int(z.blocks) * down * across) {
+    if (columns * kQuads > kWarp) team_bits = 6;
   }
 };
 
-// Where a thread works: its team has a channel of the tile, where it goes down a strip, or a row,
-// where a thread has all channels of a pixel.
-struct Strip {
-  int team, column, quad;
-
-  __device__ __forceinline__ Strip() {
-    static_assert(kTileRows == kTileChannels);
-    const int threads = int(blockDim.x) / kTileChannels, rank = int(threadIdx.x) % threads;
-    team = int(threadIdx.x) / threads;
-    column = rank / kQuads;
-    quad = rank % kQuads;
-  }
-};
-
+// A tile as a thread sees it. Offsets are elements of a plane, at the thread's quad of images,
+// places are those of shared memory.
 template <int K, class A>
 struct Tile {
   static constexpr int kPad = K / 2, kRows = kTileRows + 2 * kPad;
   static constexpr int kColumns = kTileColumns<A> + 2 * kPad;
-  static constexpr int kPlaces = kTileChannels * kRows * kColumns * kQuads;
-  int64_t block;
-  int top, left, columns, height, width;
+  static constexpr int kChannel = kRows * kColumns * kQuads;  // from one channel to the next
+  static constexpr int kPlaces = kTileChannels * kChannel;
+  int block;
+  int team_bits;
+  int rows;             // of the strip, inside the plane: 0 for a thread without a strip
+  int strip, row_step;  // offset of the strip's first pixel, and from one row to the next
+  int strip_place;
+  int pixel;  // offset of the row's pixel, -1 where it is outside
+  int pixel_place;
+  // The thread's share of the pixels around the tile: of those above and below it, and, beginning
+  // with the last threads, of those at its sides. Place -1 where there is none.
+  int around[2], around_place[2];
 
-  __device__ __forceinline__ Tile(const Tiling& tiling, const Sizes& z, int number)
-      : height(int(z.height)), width(int(z.width)) {
-    const int of_plane = tiling.down * tiling.across, tile = number % of_plane;
-    block = number / of_plane;
-    top = tile / tiling.across * kTileRows;
-    left = tile % tiling.across * tiling.columns;
-    columns = width - left < tiling.columns ? width - left : tiling.columns;
+  __device__ __forceinline__ Tile(const Tiling& tiling, int number) {
+    static_assert(kTileRows == kTileChannels && 2 * kPad <= kTileRows);
+    block = number / (tiling.down * tiling.across);
+    const int in_plane = number - block * (tiling.down * tiling.across);
+    const int down = tiling.across == 1 ? in_plane : in_plane / tiling.across;
+    const int top = down * kTileRows, left = (in_plane - down * tiling.across) * tiling.columns;
+    const int width = tiling.width, height = tiling.height;
+    const int columns = width - left < tiling.columns ? width - left : tiling.columns;
+    team_bits = tiling.team_bits;
+    const int team = this->team(), quad = threadIdx.x % kQuads;
+    const int column = (threadIdx.x & ((1 << team_bits) - 1)) / kQuads;
+    rows = column >= columns ? 0 : height - top < kTileRows ? height - top : kTileRows;
+    row_step = width * kLanes;
+    const auto offset = [&](int row, int at) {
+      const int y = top + row, x = left + at;
+      const bool inside = unsigned(y) < unsigned(height) && unsigned(x) < unsigned(width);
+      return inside ? (y * width + x) * kLanes + quad * kQuad : -1;
+    };
+    const auto place = [&](int row, int at) {
+      return ((row + kPad) * kColumns + at + kPad) * kQuads + quad;
+    };
+    strip = rows > 0 ? offset(0, column) : 0;
+    strip_place = team * kChannel + place(0, column);
+    pixel = team < rows ? strip + team * row_step : -1;
+    pixel_place = column < columns ? place(team, column) : -1;
+    const int row = team < kPad ? team - kPad : team - kPad + kTileRows;
+    around[0] = offset(row, column);
+    around_place[0] = team < 2 * kPad && column < columns ? place(row, column) : -1;
+    const unsigned other = (blockDim.x - 1 - threadIdx.x) / kQuads;
+    const int side = other % (2 * kPad), side_row = int(other / (2 * kPad)) - kPad;
+    const int side_column = side < kPad ? side - kPad : side - kPad + columns;
+    around[1] = offset(side_row, side_column);
+    around_place[1] = side_row < kTileRows + kPad ? place(side_row, side_column) : -1;
   }
 
-  // Rows and columns are those of the tile, from -kPad on.
-  __device__ __forceinline__ bool inside(int row, int column) const {
-    return unsigned(top + row) < unsigned(height) && unsigned(left + column) < unsigned(width);
-  }
-  // Of a pixel from the beginning of its plane, in elements.
-  __device__ __forceinline__ int64_t offset(int row, int column) const {
-    return int64_t((top + row) * width + left + column) * kLanes;
-  }
-  static __device__ __forceinline__ int place(int channel, int row, int column, int quad) {
-    return ((channel * kRows + row + kPad) * kColumns + column + kPad) * kQuads + quad;
-  }
+  // The thread's channel of the tile in strips, its row in pixels.
+  __device__ __forceinline__ int team() const { return int(threadIdx.x >> team_bits); }
 
-  // Stores a strip.
   template <class Planes>
-  __device__ __forceinline__ void put(Planes planes, const Strip& strip,
-                                      const Quad<A> (&values)[kTileRows]) const {
-    if (strip.column >= columns) return;
+  __device__ __forceinline__ void put_strip(Planes planes,
+                                            const Quad<A> (&values)[kTileRows]) const {
+    if (pixel_place < 0) return;
     for (int row = 0; row < kTileRows; ++row)
-      planes[place(strip.team, row, strip.column, strip.quad)] = values[row];
+      planes[strip_place + row * kColumns * kQuads] = values[row];
   }
-
-  // Calls f(row, column) for the thread's share of the places around the tile: the rows above and
-  // below it, then the columns at its sides.
-  template <class F>
-  __device__ __forceinline__ void each_outside(const Strip& strip, const F& f) const {
-    static_assert(2 * kPad <= kTileChannels);
-    if (strip.team < 2 * kPad && strip.column < columns)
-      f(strip.team < kPad ? strip.team - kPad : strip.team - kPad + kTileRows, strip.column);
-    const int pixel = int(threadIdx.x) / kQuads, row = pixel / (2 * kPad) - kPad;
-    const int side = pixel % (2 * kPad);
-    if (row < kTileRows + kPad) f(row, side < kPad ? side - kPad : side - kPad + columns);
+  // All channels of a pixel.
+  template <class Planes>
+  __device__ __forceinline__ void put(Planes planes, int place,
+                                      const Quad<A> (&values)[kTileChannels]) const {
+    for (int k = 0; k < kTileChannels; ++k) planes[place + k * kChannel] = values[k];
+  }
+  template <class Planes>
+  __device__ __forceinline__ void get(Planes planes, int place,
+                                      Quad<A> (&values)[kTileChannels]) const {
+    for (int k = 0; k < kTileChannels; ++k) values[k] = planes[place + k * kChannel];
+  }
+  // Stores 0 in what lies outside the plane.
+  template <class Planes>
+  __device__ __forceinline__ void clear(Planes planes) const {
+    for (int i = 0; i < 2; ++i)
+      if (around_place[i] >= 0 && around[i] < 0) put(planes, around_place[i], {});
+    if (pixel_place >= 0 && pixel < 0) put(planes, pixel_place, {});
   }
 };
 
 // out[row] = sum over the taps of w[tap] * planes[...], for the rows of a strip.
 template <int K, class A, class Planes>
-__device__ __forceinline__ void convolve(const Tile<K, A>&, const Strip& strip, Planes planes,
+__device__ __forceinline__ void convolve(const Tile<K, A>& tile, Planes planes,
                                          const A* __restrict__ w, Quad<A> (&out)[kTileRows]) {
   using Places = Tile<K, A>;
-  const int begin =
-      Places::place(strip.team, -Places::kPad, strip.column - Places::kPad, strip.quad);
+  const int begin = tile.strip_place - (Places::kPad * Places::kColumns + Places::kPad) * kQuads;
 #pragma unroll
   for (int i = 0; i < Places::kRows; ++i)
 #pragma unroll
@@ -121,12 +138,11 @@ __device__ __forceinline__ void convolve(const Tile<K, A>&, const Strip& strip, 
 // The same convolution backward: out[row] = sum of w[tap] * planes[...] through the reversed taps
 // and, with kWeights, dw[tap] += in[row] * planes[...].
 template <bool kWeights, int K, class A, class Planes>
-__device__ __forceinline__ void transposed(const Tile<K, A>&, const Strip& strip, Planes planes,
+__device__ __forceinline__ void transposed(const Tile<K, A>& tile, Planes planes,
                                            const A* __restrict__ w, const Quad<A> (&in)[kTileRows],
                                            Quad<A> (&out)[kTileRows], A (&dw)[K * K]) {
   using Places = Tile<K, A>;
-  const int begin =
-      Places::place(strip.team, -Places::kPad, strip.column - Places::kPad, strip.quad);
+  const int begin = tile.strip_place - (Places::kPad * Places::kColumns + Places::kPad) * kQuads;
 #pragma unroll
   for (int i = 0; i < Places::kRows; ++i)
 #pragma unroll
