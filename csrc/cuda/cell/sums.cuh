@@ -61,11 +61,10 @@ __device__ __forceinline__ A spread_sums(const A (&values)[Count]) {
 }
 
 // Adds what every warp of a team holds in a lane; put(lane, sum) is called by one thread of the
-// team for each of the first `count` lanes. All threads of the block, at most kThreads, must call
-// it.
-template <int kThreads = kTeamThreads, class A, class Put>
+// team for each of the first `count` lanes. All threads of the block must call it.
+template <class A, class Put>
 __device__ __forceinline__ void join_warps(A value, int team, int count, const Put& put) {
-  ADARTS_SHARED(A, warps, kThreads);
+  ADARTS_SHARED(A, warps, kTeamThreads);
   const int thread = threadIdx.x, rank = thread % team;
   warps[thread] = value;
   __syncthreads();
