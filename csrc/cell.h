@@ -100,8 +100,7 @@ ADARTS_BOTH constexpr int operation_of(int norm) {
   return operations[norm];
 }
 
-// The planes of Edge::scratch that the first half has, as far as their candidates are active. The
-// second half has those of the separable convolutions there.
+// The planes of Edge::scratch, as far as their candidates are active.
 enum ScratchMap {
   kScratchDil3,  // d L / d(depthwise output)
   kScratchDil5,
@@ -144,8 +143,7 @@ struct Active {
     return map - without_dil3 - without_dil5 - (map > kScratchMaximum && pools == 0 ? 2 : 0);
   }
   ADARTS_BOTH int scratch_maps() const {
-    const int first = scratch_place(kScratchEven) + (has_norm(kNormSkip) ? 2 : 0);
-    return first > separable() ? first : separable();
+    return scratch_place(kScratchEven) + (has_norm(kNormSkip) ? 2 : 0);
   }
 };
 
@@ -252,7 +250,7 @@ struct Edge {
   A* grad_pools;       // (2, blocks, C, kLanes): d average, d maximum; or null
   A* grad_weights;     // (parts, weights of the edge), added to; or null
 
-  // CUDA only: what one launch of a backward half leaves for the next, and first_half_backward for
+  // CUDA only: what one launch of first_half_backward leaves for the next, and it for
   // attention_backward: sums of dx * h.
   double* scale_parts;  // (parts, c, kLanes)
   T* scratch;           // (active.scratch_maps(), blocks, c, pixels, kLanes), by scratch_place

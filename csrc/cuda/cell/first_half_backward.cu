@@ -99,11 +99,12 @@ __device__ __forceinline__ void put_pools(const Edge<T>& edge, const Sizes& z, i
 // 2, the two convolutions of skip_connect, whose v is relu(x) at every second pixel; and what the
 // windows of the pools give back. dv of the separable convolutions takes the place of q.
 //
-// blockIdx.x is a part, blockIdx.y a way, blockIdx.z an edge; a block goes through its pixels as in
-// second_pointwise_kernel. The sums of q are added up from their parts by each block that needs
-// them, a few kilobytes, which saves a launch.
-// Bytes: per value of u it reads g or q and u and writes dv, and reads h through the first-level
-// cache; the pools read g and h and write two values and a byte.
+// blockIdx.x is a part, blockIdx.y a way, blockIdx.z an edge. A block goes through its pixels run
+// by run: its threads form du of all channels and v, where weights' gradients are asked for, in
+// shared memory; from there each thread makes four channels of dv. The sums of q are added up from
+// their parts by each block that needs them, a few kilobytes, which saves a launch. Bytes: per
+// value of u it reads g or q and u and writes dv, and reads h through the first-level cache; the
+// pools read g and h and write two values and a byte.
 template <class T>
 __global__ void __launch_bounds__(kCellThreads, kCellResident<T>)
     first_pointwise_kernel(const Group<T> group) {

@@ -41,7 +41,6 @@ template <class T>
 cudaError_t node_backward(const cell::Group<T>& group, cudaStream_t stream);
 template <class T>
 cudaError_t finish_sums(const cell::FinishSums<T>& finish, cudaStream_t stream);
-// Two launches.
 template <class T>
 cudaError_t second_half_backward(const cell::Group<T>& group, cudaStream_t stream);
 // Adds up the sums of q and q * u itself: there is no finish_first. Three launches.

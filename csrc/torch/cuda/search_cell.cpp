@@ -38,6 +38,8 @@ class CudaBackend {
     at_most("channels", sizes.channels, cuda::kMostChoices);
     at_most("selected channels", sizes.selected,
             backward ? cuda::kMostChosen : cuda::kMostSelected);
+    if (!backward) return;  // which counts them with 32 bits
+    at_most("values of 16 images of a node", sizes.channels * sizes.pixels() * kLanes, INT32_MAX);
   }
 
   void pool_states(const cell::States<T>& states) const {
@@ -62,9 +64,7 @@ class CudaBackend {
     check(cuda::finish_sums(finish, stream_));
   }
   void second_half_backward(const cell::Group<T>& group) const {
-    with_scratch(group, [&](const cell::Group<T>& with) {
-      check(cuda::second_half_backward(with, stream_));
-    });
+    check(cuda::second_half_backward(group, stream_));
   }
   void finish_first(const cell::Group<T>&) const {}  // first_half_backward does it
   void first_half_backward(const cell::Group<T>& group) const {
@@ -124,7 +124,8 @@ class CudaBackend {
                  " on a GPU");
   }
 
-  // Calls f with the group and memory for what one launch leaves for the next.
+  // Calls f with the group and memory for what first_half_backward's first launch leaves for the
+  // next.
   template <class F>
   void with_scratch(cell::Group<T> group, const F& f) const {
     const cell::Sizes& z = group.sizes;
