@@ -88,10 +88,10 @@ template <class Totals>
 __device__ __forceinline__ void total_rows(const double* partial, int64_t parts, int64_t rows,
                                            int64_t first, int count, Totals totals) {
   ADARTS_SHARED(double, shares, kCellThreads);
-  const int thread = threadIdx.x;
-  for (int begin = 0; begin < count; begin += kCellThreads) {
-    const int some = count - begin < kCellThreads ? count - begin : kCellThreads;
-    const int sharers = kCellThreads / some, row = begin + thread % some;
+  const int thread = threadIdx.x, threads = blockDim.x;
+  for (int begin = 0; begin < count; begin += threads) {
+    const int some = count - begin < threads ? count - begin : threads;
+    const int sharers = threads / some, row = begin + thread % some;
     double sum = 0;
     if (thread / some < sharers)
 #pragma unroll 4
