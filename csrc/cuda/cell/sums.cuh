@@ -87,6 +87,7 @@ __device__ __forceinline__ int image_of(int lane) { return lane % kQuads * kQuad
 template <class Totals>
 __device__ __forceinline__ void total_rows(const double* partial, int64_t parts, int64_t rows,
                                            int64_t first, int count, Totals totals) {
+  constexpr int kAtOnce = 8;  // reads that are under way together
   ADARTS_SHARED(double, shares, kCellThreads);
   const int thread = threadIdx.x, threads = blockDim.x;
   for (int begin = 0; begin < count; begin += threads) {
@@ -94,16 +95,29 @@ __device__ __forceinline__ void total_rows(const double* partial, int64_t parts,
     const int sharers = threads / some, row = begin + thread % some;
     double sum = 0;
     if (thread / some < sharers)
-#pragma unroll 4
-      for (int64_t part = thread / some; part < parts; part += sharers)
-        sum += partial[part * rows + first + row];
+      for (int64_t part = thread / some; part < parts; part += kAtOnce * sharers) {
+        double values[kAtOnce];
+#pragma unroll
+        for (int k = 0; k < kAtOnce; ++k) {
+          const int64_t at = part + k * sharers;
+          values[k] = at < parts ? partial[at * rows + first + row] : 0;
+        }
+#pragma unroll
+        for (int k = 0; k < kAtOnce; ++k) sum += values[k];
+      }
     shares[thread] = sum;
     __syncthreads();
     if (thread < some) {
       double total = 0;
-      for (int other = thread; other < some * sharers; other += some) {
-        const double share = shares[other];
-        total += share;
+      for (int other = thread; other < some * sharers; other += kAtOnce * some) {
+        double values[kAtOnce];
+#pragma unroll
+        for (int k = 0; k < kAtOnce; ++k) {
+          values[k] = 0;
+          if (other + k * some < some * sharers) values[k] = shares[other + k * some];
+        }
+#pragma unroll
+        for (int k = 0; k < kAtOnce; ++k) total += values[k];
       }
       totals[row] = total;
     }
