@@ -92,47 +92,6 @@ __device__ __forceinline__ T* stored_planes(const Edge<T>& edge, const Sizes& z,
   return edge.u + (place * z.blocks + block) * z.selected * z.pixels() * kLanes;
 }
 
-// The input of the second halves: relu(BatchNorm(u)) of the first half's norm, whose stride is 1.
-template <class T>
-struct NormalisedPlanes {
-  using A = Accumulate<T>;
-  const T* u;  // of the block of images, at the thread's lanes
-  const A* statistic;
-  Quad<A> real;
-  int64_t selected;
-  int height, width;
-
-  __device__ __forceinline__ NormalisedPlanes(const Edge<T>& edge, const Sizes& z, int norm,
-                                              int64_t block, int quad)
-      : u(stored_planes(edge, z, norm, block) + quad * kQuad),
-        statistic(edge.statistics(norm, z.selected, 0)),
-        real(real_lanes<A>(z.lanes(block), quad)),
-        selected(z.selected),
-        height(int(z.height)),
-        width(int(z.width)) {}
-
-  __device__ __forceinline__ const T* plane(int a) const {
-    return u + int64_t(a) * (int64_t(height) * width) * kLanes;
-  }
-  // BatchNorm's statistics of channel a; the mean is 0 beyond the batch.
-  __device__ __forceinline__ A rstd(int a) const { return statistic[kRstd * selected + a]; }
-  __device__ __forceinline__ Quad<A> mean(int a) const {
-    return statistic[kMean * selected + a] * real;
-  }
-  // relu(BatchNorm) of a value of u.
-  static __device__ __forceinline__ Quad<A> value(A rstd, const Quad<A>& mean, const Quad<A>& v) {
-    return relu(rstd * (v - mean));
-  }
-  // The depthwise convolution of channel a, whose statistics these are, at pixel (y, x). rstd is
-  // not negative, and multiplied once to the sum.
-  template <int K>
-  __device__ __forceinline__ Quad<A> convolve(int a, int y, int x, const A* __restrict__ w, A rstd,
-                                              const Quad<A>& mean) const {
-    return rstd * depthwise<K, 1>(plane(a), height, width, y - K / 2, x - K / 2, w,
-                                  [&](const Quad<A>& v) { return relu(v - mean); });
-  }
-};
-
 // A thread block holds a run of pixels of all channels in shared memory, as Quad<A>
 // [channel][pixel of the run][quad]: at most kRun quads.
 constexpr int kRun = 1024;

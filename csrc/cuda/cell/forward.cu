@@ -1,18 +1,15 @@
-// The candidates of the edges that enter a node, up to their BatchNorms: u = W depthwise(relu(x)).
+// The first halves of the candidates of the edges that enter a node: u = W depthwise(relu(x)).
 //
 // first_half_kernel makes the first (of dilated convolutions the only) convolution of all four
-// convolutional candidates and the pools' sums, second_half_kernel the separable ones' second. A
-// thread holds a quad of images of a pixel and makes some of its output channels; a block keeps the
-// sums of u and u^2 of its part, so that the statistics cost no further reading. Bytes: each kernel
-// says its own; depthwise outputs never reach memory.
+// convolutional candidates and the pools' sums. A thread holds a quad of images of a pixel and
+// makes some of its output channels; a block keeps the sums of u and u^2 of its part, so that the
+// statistics cost no further reading. Depthwise outputs never reach memory.
 #include <algorithm>
-#include <cmath>
 
 #include "convolve.cuh"
 #include "groups.cuh"
 #include "launchers.cuh"
 #include "pools.cuh"
-#include "sums.cuh"
 
 namespace adarts::cuda {
 
@@ -210,63 +207,6 @@ __global__ void __launch_bounds__(kCellThreads, sizeof(T) == 8 ? 1 : 2)
   }
 }
 
-// u = pointwise(depthwise(relu(BatchNorm(u of the first half)))) of the two separable convolutions;
-// as first_half_kernel, the works are sep_conv_5x5 and sep_conv_3x3.
-//
-// Each thread block adds up the parts of its BatchNorm's sums itself: that takes less time than a
-// launch that does it for all.
-// Bytes: each work reads and writes c * pixels * 64 bytes a block of images in float32.
-template <class T>
-__global__ void __launch_bounds__(kCellThreads, sizeof(T) == 8 ? 1 : 2)
-    second_half_kernel(const Group<T> group) {
-  using A = Accumulate<T>;
-  using Q = Quad<A>;
-  ADARTS_SHARED(Q, run, kRun);
-  ADARTS_SHARED(double, partial, group_sums_size(2 * kOutputs));
-  ADARTS_SHARED(double, totals, 2 * kMostSelected);
-  ADARTS_SHARED(A, rstds, kMostSelected);
-  ADARTS_SHARED(A, means, kMostSelected);
-  const Sizes& z = group.sizes;
-  const int64_t e = blockIdx.y, rows = moment_rows(z.selected);
-  const Edge<T>& edge = group.edge[e];
-  const Part part = part_of(z, blockIdx.x);
-  const int c = int(z.selected), quad = int(threadIdx.x) % kQuads;
-  const int first = blockIdx.z == 0 ? kNormSep5First : kNormSep3First;
-  if (!edge.active.has_norm(first)) return;
-  const bool of_batch = z.training && group.partial != nullptr;
-  if (of_batch)
-    total_rows(group.partial + e * group.parts * rows, group.parts, rows, first * 2 * c, 2 * c,
-               totals);
-  for (int a = threadIdx.x; a < c; a += kCellThreads) {
-    const A* statistic = edge.statistics(first, c, a);
-    if (of_batch) {  // nobody has finished the statistics yet
-      const double sum = totals[a], square = totals[c + a];
-      const Moments moments(sum, square, z.count());
-      means[a] = A(moments.mean);
-      rstds[a] = A(1 / std::sqrt(moments.variance + z.eps));
-    } else {
-      means[a] = statistic[kMean * c];
-      rstds[a] = statistic[kRstd * c];
-    }
-  }
-  __syncthreads();
-  const NormalisedPlanes<T> planes(edge, z, first, part.block, quad);
-  const auto convolve = [&]<int K>(int second) {
-    const A* w = edge.weights + z.weights(edge.active).depthwise(second);
-    convolve_part<T>(
-        z, part,
-        [&](int a, int y, int x) {
-          const A rstd = rstds[a], mean = means[a];
-          return planes.template convolve<K>(a, y, x, w + a * K * K, rstd, mean * planes.real);
-        },
-        w + c * K * K, c, keep_of(group, edge, e, blockIdx.x, part.block, second), run, partial);
-  };
-  if (blockIdx.z == 0)
-    convolve.template operator()<5>(kNormSep5);
-  else
-    convolve.template operator()<3>(kNormSep3);
-}
-
 }  // namespace
 
 int64_t parts(const Sizes& sizes) { return sizes.blocks * tiles_of(sizes); }
@@ -282,18 +222,8 @@ cudaError_t first_half(const Group<T>& group, cudaStream_t stream) {
   return launch(first_half_kernel<T>, grid, dim3(kCellThreads), 0, stream, group);
 }
 
-template <class T>
-cudaError_t second_half(const Group<T>& group, cudaStream_t stream) {
-  return launch(second_half_kernel<T>, dim3(group.parts, group.edges, 2), dim3(kCellThreads), 0,
-                stream, group);
-}
-
-#define ADARTS_INSTANTIATE(T)                                     \
-  template cudaError_t first_half(const Group<T>&, cudaStream_t); \
-  template cudaError_t second_half(const Group<T>&, cudaStream_t);
-
-ADARTS_INSTANTIATE(float)
-ADARTS_INSTANTIATE(double)
-ADARTS_INSTANTIATE(c10::BFloat16)
+template cudaError_t first_half(const Group<float>&, cudaStream_t);
+template cudaError_t first_half(const Group<double>&, cudaStream_t);
+template cudaError_t first_half(const Group<c10::BFloat16>&, cudaStream_t);
 
 }  // namespace adarts::cuda

@@ -11,7 +11,7 @@ namespace adarts::cuda {
 namespace {
 
 template <class T>
-Separable<T> separable(const Group<T>& group, int e, int sep) {
+SeparableBackward<T> separable(const Group<T>& group, int e, int sep) {
   const Sizes& z = group.sizes;
   const Edge<T>& edge = group.edge[e];
   const Norm norm = sep == 0 ? kNormSep3 : kNormSep5;
@@ -45,26 +45,30 @@ Separable<T> separable(const Group<T>& group, int e, int sep) {
 // before a barrier that there is anyway.
 template <int K, bool kWeights, class T, class Shared, class Prepare>
 __device__ __forceinline__ void tiles_backward(const SecondBackward<T>& args,
-                                               const Separable<T>& of, int first, Shared kept,
-                                               const Prepare& prepare) {
+                                               const SeparableBackward<T>& of, int first,
+                                               Shared kept, const Prepare& prepare) {
   using A = Accumulate<T>;
   constexpr int kTaps = kWeights ? K * K : 0;
   const int c = args.selected;
   Tile<K, A> tile(args.tiling, blockIdx.x);
   prepare();
-  const int a = first + tile.team(), lane = threadIdx.x & ((1 << args.tiling.team_bits) - 1);
-  const A* taps = of.taps + a * K * K;
+  const int a = first + tile.team();
   for (int number = blockIdx.x;;) {
     const bool later = number != int(blockIdx.x), works = a < c && tile.rows > 0;
     const Work<K, T, Shared> work{args, of, tile, first, kept};
+    const auto inputs = [&] {  // made again where it is used: there are not so many registers
+      return Inputs<K, T, const A*, decltype(kept.planes)>{
+          tile,      of.input + work.block, of.input_statistics + kMean * c, kept.planes, first, c,
+          args.plane};
+    };
     Quad<A> x[kTileRows];
     if constexpr (kWeights) {
       Quad<A> v[kTileRows] = {};
       if (later) __syncthreads();
-      work.put_inputs();
+      inputs().put();
       __syncthreads();
       if (works) {
-        convolve(tile, kept.planes, taps, v);
+        convolve(tile, kept.planes, of.taps + a * K * K, v);
         const A rstd = of.input_statistics[kRstd * c + a];
         for (int row = 0; row < kTileRows; ++row) v[row] = rstd * v[row];
       }
@@ -73,9 +77,9 @@ __device__ __forceinline__ void tiles_backward(const SecondBackward<T>& args,
       work.put_dv_around();
       __syncthreads();
       work.put_dv_and_weights(of.grad_pointwise + blockIdx.x * of.grad_part, later);
-      work.load_strip(x);  // again: there are not so many registers
+      inputs().load_strip(x);  // again
     } else {
-      work.load_strip(x);
+      inputs().load_strip(x);
       __syncthreads();
       tile.clear(kept.planes);
       work.put_dv_around();
@@ -85,17 +89,18 @@ __device__ __forceinline__ void tiles_backward(const SecondBackward<T>& args,
     Quad<A> dx[kTileRows] = {};
     A sums[2] = {}, dw[K * K] = {};
     if (works) {
-      transposed<kWeights>(tile, kept.planes, taps, x, dx, dw);
+      transposed<kWeights>(tile, kept.planes, of.taps + a * K * K, x, dx, dw);
       work.put_q(x, dx, sums);
     }
     // A tile adds to what the block's tiles before have left.
     A sum_of_lane = spread_sums(sums);  // of a tap, then lane i has moment i % 2
     if (kWeights) {
-      const A of_tap = of.input_statistics[kRstd * c + work.channel(tile.team())] * spread_sums(dw);
+      const A of_tap = of.input_statistics[kRstd * c + std::min(a, c - 1)] * spread_sums(dw);
       if (int(threadIdx.x % kWarp) < kTaps) sum_of_lane = of_tap;
     }
     kept.lanes[threadIdx.x] = sum_of_lane;
     __syncthreads();
+    const int lane = threadIdx.x & ((1 << args.tiling.team_bits) - 1);
     if (a < c && lane < kTaps + 2) {
       double sum = A(kept.lanes[threadIdx.x]);
       if (args.tiling.team_bits > 5) sum += A(kept.lanes[threadIdx.x + kWarp]);
@@ -139,7 +144,7 @@ __global__ void __launch_bounds__(kCellThreads, sizeof(T) == 8 ? 1 : 2)
   ADARTS_SHARED(A, shares, kOutputs * kTileChannels * kWarps);
   ADARTS_SHARED(A, lanes, kCellThreads);
   const int sep = blockIdx.y % 2, first = blockIdx.y / 2 * kTileChannels, c = args.selected;
-  const Separable<T>& of = args.of[blockIdx.z][sep];
+  const SeparableBackward<T>& of = args.of[blockIdx.z][sep];
   if (of.q == nullptr) return;
   ADARTS_ASSERT(c <= kMostChosen);
   const Kept kept{planes, gradients, weights, g, u, shares, lanes};

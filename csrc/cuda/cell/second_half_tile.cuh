@@ -5,14 +5,14 @@
 #include <algorithm>
 
 #include "backward.cuh"
-#include "strips.cuh"
+#include "second_half_inputs.cuh"
 #include "sums.cuh"
 
 namespace adarts::cuda {
 
 // A separable convolution of an edge, pointers to the first block of images and to the first part.
 template <class T>
-struct Separable {
+struct SeparableBackward {
   using A = Accumulate<T>;
   const T* g;
   int64_t g_block;        // from one block of images to the next
@@ -31,23 +31,12 @@ struct Separable {
 // All that a launch takes: the 3x3 and the 5x5 convolutions of its edges.
 template <class T>
 struct SecondBackward {
-  Separable<T> of[kGroup][2];
+  SeparableBackward<T> of[kGroup][2];
   Tiling tiling;
   int parts, batch, selected, plane;  // elements of a plane
   int64_t block;                      // of a block of images of the chosen channels
   double share;                       // see norm_gradient
 };
-
-// A pointer to which offsets are added as they are: the compiler would rather add them to the
-// offset that it was made of, which takes three times as many instructions.
-template <class T>
-__device__ __forceinline__ T* pinned(T* pointer) {
-#if defined(__CUDA_ARCH__)
-  asm("" : "+l"(pointer));
-  __builtin_assume(__isGlobal(pointer));
-#endif
-  return pointer;
-}
 
 // Outputs of the pointwise convolution whose weights' gradients a block adds up at a time, of which
 // a thread forms du of kSome at once.
@@ -71,56 +60,12 @@ template <int K, class T, class Shared>
 struct Work {
   using A = Accumulate<T>;
   const SecondBackward<T>& args;
-  const Separable<T>& of;
+  const SeparableBackward<T>& of;
   const Tile<K, A>& tile;
   int first;
   Shared kept;
   int selected = args.selected, plane = args.plane;
   int64_t block = tile.block * args.block;
-
-  // Channel k of the tile, the last one again in place of those that do not exist.
-  __device__ __forceinline__ int channel(int k) const { return std::min(first + k, selected - 1); }
-
-  // relu(u - mean) of the thread's strip of the input, 0 outside the plane. Lanes beyond the batch
-  // do not matter: their dv is 0.
-  __device__ __forceinline__ void load_strip(Quad<A> (&x)[kTileRows]) const {
-    const int a = channel(tile.team());
-    const T* from = pinned(of.input + block + (a * plane + tile.strip));
-    const A mean = of.input_statistics[kMean * selected + a];
-#pragma unroll
-    for (int row = 0; row < kTileRows; ++row)
-      x[row] = load_quad(from + uint32_t(row < tile.rows ? row * tile.row_step : 0));
-#pragma unroll
-    for (int row = 0; row < kTileRows; ++row)
-      x[row] = row < tile.rows ? relu(x[row] - splat(mean)) : Quad<A>{};
-  }
-
-  // The same of all channels at a pixel, 0 where it is -1.
-  __device__ __forceinline__ void load_inputs(int pixel, Quad<A> (&x)[kTileChannels]) const {
-    const T* from = pinned(of.input + block + (pixel < 0 ? 0 : pixel));
-    A mean[kTileChannels];
-#pragma unroll
-    for (int k = 0; k < kTileChannels; ++k) {
-      x[k] = load_quad(from + uint32_t(channel(k) * plane));
-      mean[k] = of.input_statistics[kMean * selected + channel(k)];
-    }
-#pragma unroll
-    for (int k = 0; k < kTileChannels; ++k)
-      x[k] = pixel < 0 ? Quad<A>{} : relu(x[k] - splat(mean[k]));
-  }
-  // The input of the tile and around it, into shared memory.
-  __device__ __forceinline__ void put_inputs() const {
-    Quad<A> strip[kTileRows], pixel[kTileChannels];
-    load_inputs(tile.around[0], pixel);
-    load_strip(strip);
-    tile.put_strip(kept.planes, strip);
-    if (tile.around_place[0] >= 0) tile.put(kept.planes, tile.around_place[0], pixel);
-    if (tile.around_place[1] < 0) return;
-    if (tile.around[1] >= 0) load_inputs(tile.around[1], pixel);
-    for (int k = 0; k < kTileChannels; ++k)
-      if (tile.around[1] < 0) pixel[k] = Quad<A>{};
-    tile.put(kept.planes, tile.around_place[1], pixel);
-  }
 
   // du of kSome outputs at a pixel; those beyond the last are 0.
   __device__ __forceinline__ void load_du(int o, const T* g, const T* u,

@@ -104,17 +104,17 @@ __device__ __forceinline__ double sum_apart(const double* from, int step, int co
 }
 
 // totals[i] = the sum of row first + i over an edge's parts, for `count` rows; made by all threads
-// of the block, of which at most eight share a row. `partial` is (parts, rows).
+// of the block, kThreads at most, of which up to eight share a row. `partial` is (parts, rows).
 template <int kThreads = kCellThreads, class Totals>
 __device__ __forceinline__ void total_rows(const double* partial, int64_t parts, int64_t rows,
                                            int64_t first, int count, Totals totals) {
   constexpr int kShares = 8;
   ADARTS_SHARED(double, shares, kThreads);
-  const int thread = threadIdx.x;
-  for (int begin = 0; begin < count; begin += kThreads) {
-    const int some = count - begin < kThreads ? count - begin : kThreads;
+  const int thread = threadIdx.x, threads = blockDim.x;
+  for (int begin = 0; begin < count; begin += threads) {
+    const int some = count - begin < threads ? count - begin : threads;
     int sharers = kShares;
-    while (sharers * some > kThreads) sharers /= 2;
+    while (sharers * some > threads) sharers /= 2;
     const int row = begin + thread % some, share = thread / some;
     double sum = 0;
     if (share < sharers)

@@ -1,0 +1,76 @@
+// The input of a separable convolution's second half, relu(u - mean) of the first half's norm, as
+// tiles in shared memory. 1 / sqrt(variance) is not negative, and multiplied to what is made of it.
+#pragma once
+
+#include <algorithm>
+
+#include "strips.cuh"
+
+namespace adarts::cuda {
+
+// A pointer to which offsets are added as they are: the compiler would rather add them to the
+// offset that it was made of, which takes three times as many instructions.
+template <class T>
+__device__ __forceinline__ T* pinned(T* pointer) {
+#if defined(__CUDA_ARCH__)
+  asm("" : "+l"(pointer));
+  __builtin_assume(__isGlobal(pointer));
+#endif
+  return pointer;
+}
+
+// A tile's channels from `first` on; `input` is the block of images, `means` those of all channels.
+template <int K, class T, class Means, class Planes>
+struct Inputs {
+  using A = Accumulate<T>;
+  const Tile<K, A>& tile;
+  const T* input;
+  Means means;
+  Planes planes;
+  int first, selected, plane;  // elements of a plane
+
+  // Channel k of the tile, the last one again in place of those that do not exist.
+  __device__ __forceinline__ int channel(int k) const { return std::min(first + k, selected - 1); }
+
+  // relu(u - mean) of the thread's strip, 0 outside the plane. Lanes beyond the batch are not 0.
+  __device__ __forceinline__ void load_strip(Quad<A> (&x)[kTileRows]) const {
+    const int a = channel(tile.team());
+    const T* from = pinned(input + (a * plane + tile.strip));
+    const A mean = means[a];
+#pragma unroll
+    for (int row = 0; row < kTileRows; ++row)
+      x[row] = load_quad(from + uint32_t(row < tile.rows ? row * tile.row_step : 0));
+#pragma unroll
+    for (int row = 0; row < kTileRows; ++row)
+      x[row] = row < tile.rows ? relu(x[row] - splat(mean)) : Quad<A>{};
+  }
+
+  // The same of all channels at a pixel, 0 where it is -1.
+  __device__ __forceinline__ void load_pixel(int pixel, Quad<A> (&x)[kTileChannels]) const {
+    const T* from = pinned(input + (pixel < 0 ? 0 : pixel));
+    A mean[kTileChannels];
+#pragma unroll
+    for (int k = 0; k < kTileChannels; ++k) {
+      x[k] = load_quad(from + uint32_t(channel(k) * plane));
+      mean[k] = means[channel(k)];
+    }
+#pragma unroll
+    for (int k = 0; k < kTileChannels; ++k)
+      x[k] = pixel < 0 ? Quad<A>{} : relu(x[k] - splat(mean[k]));
+  }
+  // The input of the tile and around it, into shared memory.
+  __device__ __forceinline__ void put() const {
+    Quad<A> strip[kTileRows], pixel[kTileChannels];
+    load_pixel(tile.around[0], pixel);
+    load_strip(strip);
+    tile.put_strip(planes, strip);
+    if (tile.around_place[0] >= 0) tile.put(planes, tile.around_place[0], pixel);
+    if (tile.around_place[1] < 0) return;
+    if (tile.around[1] >= 0) load_pixel(tile.around[1], pixel);
+    for (int k = 0; k < kTileChannels; ++k)
+      if (tile.around[1] < 0) pixel[k] = Quad<A>{};
+    tile.put(planes, tile.around_place[1], pixel);
+  }
+};
+
+}  // namespace adarts::cuda
