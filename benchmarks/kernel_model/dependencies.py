@@ -6,7 +6,7 @@ from .accesses import size_of
 from .disassembly import Instruction
 from .operands import is_predicate, rows_of
 from .pipes import CONTROL, pipe_of
-from .state import REGISTERS, TRUE, UNIFORMS
+from .state import REGISTERS, TRUE, UNIFORMS, predicate_row
 
 _FIRST_PREDICATE = REGISTERS + UNIFORMS
 _TWO_WRITTEN = {"ISETP", "UISETP", "FSETP", "DSETP", "PLOP3", "UPLOP3", "SHFL"}
@@ -23,7 +23,7 @@ def _written(instruction: Instruction) -> int:
     if opcode in ("VOTE", "VOTEU"):
         return len(operands) - 1
     count = 1
-    while count < len(operands) and is_predicate(operands[count]) and opcode != "P2R":
+    while count < len(operands) and is_predicate(operands[count]) and opcode not in ("P2R", "UP2UR"):
         count += 1
     return count
 
@@ -75,7 +75,8 @@ def rows_read(instruction: Instruction) -> list[int]:
     rows = rows_of(instruction.guard) if instruction.guard else []
     for number in range(_written(instruction), len(instruction.operands)):
         rows += rows_of(instruction.operands[number], _registers_read(instruction, number))
-    if instruction.opcode == "P2R":
+    if instruction.opcode in ("P2R", "UP2UR"):
         bits = int(instruction.operands[-1], 16)
-        rows += [_FIRST_PREDICATE + n for n in range(TRUE) if bits >> n & 1]
+        first = _FIRST_PREDICATE + (predicate_row("UP0") if instruction.opcode == "UP2UR" else 0)
+        rows += [first + n for n in range(TRUE) if bits >> n & 1]
     return rows
