@@ -93,10 +93,17 @@ __device__ __forceinline__ void total_rows(const double* partial, int64_t parts,
     const int some = count - begin < kCellThreads ? count - begin : kCellThreads;
     const int sharers = kCellThreads / some, row = begin + thread % some;
     double sum = 0;
+    constexpr int kAtOnce = 8;  // loads that wait for each other's line no longer than one
     if (thread / some < sharers)
-#pragma unroll 4
-      for (int64_t part = thread / some; part < parts; part += sharers)
-        sum += partial[part * rows + first + row];
+#pragma unroll 1
+      for (int64_t part = thread / some; part < parts; part += kAtOnce * sharers) {
+        double loaded[kAtOnce] = {};
+#pragma unroll
+        for (int i = 0; i < kAtOnce; ++i)
+          if (part + i * sharers < parts)
+            loaded[i] = partial[(part + i * sharers) * rows + first + row];
+        for (int i = 0; i < kAtOnce; ++i) sum += loaded[i];
+      }
     shares[thread] = sum;
     __syncthreads();
     if (thread < some) {
