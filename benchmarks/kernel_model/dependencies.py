@@ -10,6 +10,7 @@ from .state import REGISTERS, TRUE, UNIFORMS, predicate_row
 
 _FIRST_PREDICATE = REGISTERS + UNIFORMS
 _TWO_WRITTEN = {"ISETP", "UISETP", "FSETP", "DSETP", "PLOP3", "UPLOP3", "SHFL"}
+_FROM_PREDICATES = {"P2R", "UP2UR"}
 _DOUBLE = {"DADD", "DMUL", "DFMA", "DSETP"}
 
 
@@ -23,7 +24,9 @@ def _written(instruction: Instruction) -> int:
     if opcode in ("VOTE", "VOTEU"):
         return len(operands) - 1
     count = 1
-    while count < len(operands) and is_predicate(operands[count]) and opcode not in ("P2R", "UP2UR"):
+    if opcode in _FROM_PREDICATES:
+        return count
+    while count < len(operands) and is_predicate(operands[count]):
         count += 1
     return count
 
@@ -75,7 +78,7 @@ def rows_read(instruction: Instruction) -> list[int]:
     rows = rows_of(instruction.guard) if instruction.guard else []
     for number in range(_written(instruction), len(instruction.operands)):
         rows += rows_of(instruction.operands[number], _registers_read(instruction, number))
-    if instruction.opcode in ("P2R", "UP2UR"):
+    if instruction.opcode in _FROM_PREDICATES:
         bits = int(instruction.operands[-1], 16)
         first = _FIRST_PREDICATE + (predicate_row("UP0") if instruction.opcode == "UP2UR" else 0)
         rows += [first + n for n in range(TRUE) if bits >> n & 1]

@@ -126,6 +126,8 @@ struct Gather {
   const Sizes& z;
   const Part& part;
   int a, team;
+  const T* h;      // of the channel, at the thread's lanes
+  const A* scale;  // likewise, or null
   Quad<A> total{};
   A dw[S][4] = {};
 
@@ -154,19 +156,18 @@ struct Gather {
 
   // Row kBelow of the thread's cells, the first that of output pixel `at`, as far as it has them.
   template <int kBelow>
-  __device__ __forceinline__ void row(const ChosenPlanes<T>& chosen, const Pairs::Pixel& at,
-                                      const bool (&has)[kCells<S>]) {
+  __device__ __forceinline__ void row(const Pairs::Pixel& at, const bool (&has)[kCells<S>]) {
     constexpr int kApart = 2;  // of cells
     const int width = int(z.width);
     const bool any = has[0] || has[kCells<S> - 1];
     const int64_t from = (int64_t(S * at.y + kBelow) * (S * width) + S * at.x) * kLanes;
     const int64_t pixel = int64_t(at.y * width + at.x) * kLanes;
-    const T* h = chosen.plane(a) + from;
+    const Quad<A> factor = scale == nullptr ? splat(A(1)) : load_quad(scale);
     Quad<A> in[kCells<S>][S] = {}, dx[kCells<S>][S] = {};
     for (int cell = 0; cell < kCells<S>; ++cell)
       for (int i = 0; i < S; ++i)
         if (has[cell])
-          in[cell][i] = relu(chosen.factor(a) * load_quad(h + (kApart * cell + i) * kLanes));
+          in[cell][i] = relu(factor * load_quad(h + from + (kApart * cell + i) * kLanes));
     const Active& active = edge.active;
     const auto scratch = [&](int map) { return active.scratch_place(map); };
     add<Sep3, kBelow>(edge.q, active.q_place(0), at, any, in, dx, dw[kBelow][0]);
@@ -201,7 +202,7 @@ struct Gather {
       for (int i = 0; i < S; ++i) {
         const int64_t place = from + (kApart * cell + i) * kLanes;
         store_quad(edge.dx + first + lanes + place, dx[cell][i]);
-        total.add(dx[cell][i], load_quad(h + (kApart * cell + i) * kLanes));
+        total.add(dx[cell][i], load_quad(h + place));
       }
     }
   }
@@ -249,8 +250,10 @@ __device__ __forceinline__ void gather(const Edge<T>& edge, const Sizes& z, cons
   using A = Accumulate<T>;
   const bool exists = channel < z.selected;
   const int team = gathering.team, rank = int(threadIdx.x) & (team - 1);
-  Gather<S, kWeights, T> work{edge, z, part, exists ? channel : 0, team};
+  const int a = exists ? channel : 0;
   const ChosenPlanes<T> chosen(edge, z, part.block, rank % kQuads);
+  const A* scale = chosen.scale == nullptr ? nullptr : chosen.scale + chosen.selected[a] * kLanes;
+  Gather<S, kWeights, T> work{edge, z, part, a, team, chosen.plane(a), scale};
   const int width = int(z.width), pixels = part.last - part.first;
   const Pairs pairs(part.first, pixels, width, 1);
   const int count = S == 1 ? pairs.pairs : pixels;
@@ -267,8 +270,8 @@ __device__ __forceinline__ void gather(const Edge<T>& edge, const Sizes& z, cons
       at = {int(unsigned(p) / width), int(unsigned(p) % width)};
       has[0] = exists && number < count;
     }
-    work.template row<0>(chosen, at, has);
-    if constexpr (S == 2) work.template row<1>(chosen, at, has);
+    work.template row<0>(at, has);
+    if constexpr (S == 2) work.template row<1>(at, has);
   }
   if (edge.grad_scale != nullptr) {
     // the rows of a block of images that no thread block here has are zeros

@@ -127,19 +127,16 @@ __global__ void __launch_bounds__(kCellThreads, sizeof(T) == 8 ? 1 : 2)
   const int odd = way == kWayOdd, outs = half ? c / 2 : c, first_out = odd * outs;
   const int norm_three = half ? kNormSkip : from_q ? kNormSep3First : kNormDil3;
   const int norm_five = from_q ? kNormSep5First : kNormDil5;
-  const Planes<T> planes{from_q ? edge.q : edge.grad + part.block * edge.grad_block, edge.u,
-                         from_q ? edge.q : edge.scratch, edge.weights,
-                         edge.grad_weights == nullptr
-                             ? nullptr
-                             : edge.grad_weights + blockIdx.x * at.count(edge.stride)};
   const auto back = [&](bool five) -> Back {
     const int norm = five ? norm_five : norm_three;
     const int map = half     ? edge.active.scratch_place(odd ? kScratchOdd : kScratchEven)
                     : from_q ? edge.active.q_place(five)
                              : edge.active.scratch_place(five ? kScratchDil5 : kScratchDil3);
     const int64_t dv = chosen_plane(z, map, part.block, 0);
-    return {from_q ? dv : 0, chosen_plane(z, edge.active.stored_place(norm), part.block, first_out),
-            dv, half ? at.skip() + first_out * c : at.pointwise(norm, five ? 5 : 3)};
+    const int64_t w = half ? at.skip() + first_out * c : at.pointwise(norm, five ? 5 : 3);
+    return {from_q ? dv : part.block * edge.grad_block,
+            chosen_plane(z, edge.active.stored_place(norm), part.block, first_out), dv, w,
+            blockIdx.x * at.count(edge.stride) + w};
   };
   const auto plane_of = [&](int o) {
     return from_q ? int64_t(o) : int64_t(edge.output[first_out + o]);
@@ -172,10 +169,10 @@ __global__ void __launch_bounds__(kCellThreads, sizeof(T) == 8 ? 1 : 2)
         pairs.template each<1>(
             c, v, [&](int a, int y, int x) { return every_second(chosen, a, y, x, odd); });
       else
-        convolve_pairs(pairs, chosen, !from_q, kernels, c, edge.weights + at.depthwise(norm_five),
-                       edge.weights + at.depthwise(norm_three), v);
+        convolve_pairs(pairs, chosen, !from_q, kernels, c, edge.weights,
+                       int(at.depthwise(norm_five)), int(at.depthwise(norm_three)), v);
     };
-    pointwise_backward(z, part, planes, convolution, convolutions, outs, plane_of, make_v,
+    pointwise_backward(edge, z, part, from_q, convolution, convolutions, outs, plane_of, make_v,
                        gradients, du, v);
   }
 }

@@ -12,20 +12,11 @@ namespace adarts::cuda {
 template <class A>
 constexpr int kPlaces = 16 * 1024 / sizeof(Quad<A>);
 
-// What the convolutions of a block read and write; dw is null where nobody asks for it.
-template <class T>
-struct Planes {
-  const T* g;  // or q
-  const T* u;
-  T* dv;
-  const Accumulate<T>* w;
-  Accumulate<T>* dw;
-};
-
-// Where in them one convolution has its first plane, and its weights (outs, c). In shared memory
-// these cost a thread no registers, and places, other than pointers, are known to be global.
+// Where one convolution has its first plane of g (or q), u and dv, its weights (outs, c) and their
+// gradient. In shared memory these cost a thread no registers, and places, other than pointers, are
+// known to be global.
 struct Back {
-  int64_t g, u, dv, w;
+  int64_t g, u, dv, w, dw;
 };
 
 // Pixels first ... first + count - 1, held as [channel][pixel][quad].
@@ -76,6 +67,11 @@ __device__ __forceinline__ void add_weights(const Run& run, A* dw, Backs back, i
     const int tile = first + strip - share * some, row = unsigned(tile) / across;
     const int k = row >= down;
     const int o = (row - k * down) * kSide, i = (tile - row * across) * kSide;
+    const int out = o + lane / kSide, in = i + lane % kSide;
+    const bool mine = share == 0 && out < outs && in < ins;
+    const Back of = back[k];
+    A* to = dw + of.dw + out * ins + in;
+    const A before = mine ? *to : A(0);  // early: it is long in coming
     A sums[kSide * kSide] = {};
     if (share < shares)
 #pragma unroll 1
@@ -97,50 +93,50 @@ __device__ __forceinline__ void add_weights(const Run& run, A* dw, Backs back, i
       }
     strips[thread] = spread_sums<1, kStrip>(sums);
     __syncthreads();
-    const int out = o + lane / kSide, in = i + lane % kSide;
-    if (share == 0 && out < outs && in < ins) {
+    if (mine) {
       A sum = 0;
       for (int other = 0; other < shares; ++other) sum += A(strips[thread + other * some * kStrip]);
-      const Back of = back[k];
-      dw[of.w + out * ins + in] += sum;
+      *to = before + sum;
     }
     __syncthreads();
   }
 }
 
-// All of it, for `back`, the convolutions. gradients[k * outs + o] is how du is made of the g in
-// plane_of(o) and u; make_v(run) leaves v in shared memory.
+// All of it, for `back`, the convolutions, from q to its own place or from g to scratch.
+// gradients[k * outs + o] is how du is made of the g in plane_of(o) and u; make_v(run) leaves v in
+// shared memory.
 template <class T, class Backs, class Plane, class MakeV, class Gradients, class Du, class V>
-__device__ __forceinline__ void pointwise_backward(const Sizes& z, const Part& part,
-                                                   const Planes<T>& planes, Backs back,
+__device__ __forceinline__ void pointwise_backward(const Edge<T>& edge, const Sizes& z,
+                                                   const Part& part, bool from_q, Backs back,
                                                    int convolutions, int outs,
                                                    const Plane& plane_of, const MakeV& make_v,
                                                    Gradients gradients, Du du, V v) {
   using A = Accumulate<T>;
   const int c = int(z.selected);
-  const int64_t plane = z.pixels() * kLanes;
-  const Quad<A> real = real_lanes<A>(z.lanes(part.block), int(threadIdx.x) % kQuads);
   each_run<A>(part, convolutions * c, [&](const Run& run) {
+    if (edge.grad_weights != nullptr) make_v(run);
+    const int64_t plane = z.pixels() * kLanes;
+    const Quad<A> real = real_lanes<A>(z.lanes(part.block), int(threadIdx.x) % kQuads);
     run.each(convolutions * outs, [&](int channel, int quad, int place) {
       const int k = channel >= outs, o = channel - k * outs;
       const Back at = back[k];
       const Gradient<A> gradient = gradients[channel];
-      const T* g = planes.g + at.g + plane_of(o) * plane + run.offset(quad);
+      const T* g = (from_q ? edge.q : edge.grad) + at.g + plane_of(o) * plane + run.offset(quad);
       du[place] = combine(gradient, load_quad(g),
-                          load_quad(planes.u + at.u + o * plane + run.offset(quad)), real);
+                          load_quad(edge.u + at.u + o * plane + run.offset(quad)), real);
     });
-    if (planes.dw != nullptr) make_v(run);
     __syncthreads();
     run.each(convolutions * c, [&](int channel, int quad, int) {
       const int k = channel >= c, i = channel - k * c;
       const Back at = back[k];
-      const A* w = planes.w + at.w + i;
+      const A* w = edge.weights + at.w + i;
       Quad<A> sum{};
 #pragma unroll 4
       for (int o = 0; o < outs; ++o) sum.add(w[o * c], du[(k * outs + o) * run.quads() + quad]);
-      store_quad(planes.dv + at.dv + i * plane + run.offset(quad), sum);
+      store_quad((from_q ? edge.q : edge.scratch) + at.dv + i * plane + run.offset(quad), sum);
     });
-    if (planes.dw != nullptr) add_weights(run, planes.dw, back, convolutions, outs, c, du, v);
+    if (edge.grad_weights != nullptr)
+      add_weights(run, edge.grad_weights, back, convolutions, outs, c, du, v);
     __syncthreads();
   });
 }

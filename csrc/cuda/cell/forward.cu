@@ -61,42 +61,38 @@ __device__ __forceinline__ void convolve_part(const Edge<T>& edge, const Sizes& 
 #pragma unroll 1
   for (int begin = 0; begin < outs; begin += grouping.groups) {
     const int out = begin + grouping.group();
-    Shifted<A, 1> moments[2];
+    Shifted<A, 2> moments;
 #pragma unroll 1
     for (int first = part.first; first < part.last; first += step) {
       const int count = std::min(step, part.last - first), quads = count * kQuads;
       fill(first, count);
       __syncthreads();
-#pragma unroll
-      for (int k = 0; k < 2; ++k) {
-        if (k == convolutions) break;
-        const Forward at_of = forwards[k];
-        const A* w = edge.weights + at_of.w + out * c;
-        T* u = edge.u + at_of.u + (out * z.pixels() + first) * kLanes;
 #pragma unroll 1
-        for (int at = grouping.slot(); at < quads && out < outs; at += grouping.slots) {
+      for (int at = grouping.slot(); at < quads && out < outs; at += grouping.slots) {
+        const int64_t place = (out * z.pixels() + first) * kLanes + at * kQuad;
+#pragma unroll
+        for (int k = 0; k < 2; ++k) {
+          if (k == convolutions) break;
+          const Forward of = forwards[k];
+          const A* w = edge.weights + of.w + out * c;
           Q sum{};
 #pragma unroll 4
           for (int i = 0; i < c; ++i) sum.add(w[i], run[(k * c + i) * quads + at]);
-          store_quad(u + at * kQuad, sum);
-          moments[k].add(0, sum, real);
-          ++moments[k].quads;
+          store_quad(edge.u + of.u + place, sum);
+          moments.add(k, sum, real);
         }
+        ++moments.quads;
       }
       __syncthreads();
     }
     if (rows == nullptr) continue;
-    double sums[kMoments];  // sum and sum of squares of the one, then of the other
-    for (int k = 0; k < 2; ++k) {
-      double of_one[2];
-      moments[k].totals(real, of_one);
-      for (int i = 0; i < 2; ++i) sums[2 * k + i] = of_one[i];
-    }
+    double sums[kMoments];  // sum u of both, then sum u^2
+    moments.totals(real, sums);
     group_sums(grouping, sums, partial, [&](int group, int i, double sum) {
-      const int k = i / 2;
+      const int k = i % 2;
       if (k == convolutions || begin + group >= outs) return;
       const Forward to = forwards[k];
-      rows[to.moments + begin + group + i % 2 * c] = sum;
+      rows[to.moments + begin + group + i / 2 * c] = sum;
     });
   }
 }
@@ -146,15 +142,16 @@ __host__ __device__ __forceinline__ bool is_active(const Active& active, int wor
 // the two of FactorizedReduce, and the sums of u, u^2 and of both pools.
 //
 // A thread block takes the pixels of one part (blockIdx.x) of one edge (y) and one of the works
-// (z). A thread makes depthwise outputs of a pixel's four images from 9 or 25 loads of 16 bytes,
-// which its neighbours in the row and the column load as well, so that all but the first come from
-// L1; gather, M and ReLU cost no pass of their own. The outputs of all channels meet in shared
-// memory, where the pointwise convolution finds them. Bytes: each work reads the selected channels
-// once, c * pixels * 64 bytes a block of images in float32, and writes as many, but the pools
-// nothing and the two of FactorizedReduce a half each; at stride 2 the pools and the separable
-// convolutions read four times as many, the others every second row and column. A second reading
-// would come from L2. The works are separate blocks, although they read the same, because a cell
-// has too few pixels to fill a GPU otherwise.
+// (z). A thread makes depthwise outputs of two pixels' four images, of the 3x3 and the 5x5
+// convolution of a kind from the same 30 or 35 loads of 16 bytes (pairs.cuh), which its neighbours
+// in the row and the column load as well, so that all but the first come from L1; gather, M and
+// ReLU cost no pass of their own. The outputs of all channels meet in shared memory, where the
+// pointwise convolutions find them. Bytes: each work reads the selected channels once, c * pixels *
+// 64 bytes a block of images in float32, and writes as many for each convolution, the two of
+// FactorizedReduce a half each; at stride 2 the pools and the separable convolutions read four
+// times as many, the others every second row and column. A second reading would come from L2. The
+// works are separate blocks, although they read the same, because a cell has too few pixels to fill
+// a GPU otherwise.
 template <class T>
 __global__ void __launch_bounds__(kCellThreads, sizeof(T) == 8 ? 1 : 2)
     first_half_kernel(const Group<T> group) {
@@ -198,8 +195,8 @@ __global__ void __launch_bounds__(kCellThreads, sizeof(T) == 8 ? 1 : 2)
         pairs.template each<1>(
             c, run, [&](int a, int y, int x) { return every_second(chosen, a, y, x, odd); });
       else
-        convolve_pairs(pairs, chosen, dilated, kernels, c, edge.weights + at.depthwise(norm_five),
-                       edge.weights + at.depthwise(norm_three), run);
+        convolve_pairs(pairs, chosen, dilated, kernels, c, edge.weights,
+                       int(at.depthwise(norm_five)), int(at.depthwise(norm_three)), run);
     };
     convolve_part(edge, z, part, fill, forwards, kernels == kBoth ? 2 : 1, outs, rows, run,
                   partial);

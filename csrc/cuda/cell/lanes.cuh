@@ -112,8 +112,7 @@ __device__ __forceinline__ void store_quad(T* to, const Quad<Accumulate<T>>& qua
 // The part of a launch that a thread block works on: pixels first ... last - 1 of one block of
 // images. A group's phases leave their sums in blocks * tiles parts, numbered so.
 struct Part {
-  int64_t block;
-  int first, last;
+  int block, first, last;
 };
 
 // Into how many parts the pixels of a block of images are divided: about 64 parts in all, none with
@@ -128,7 +127,7 @@ __host__ __device__ inline int64_t tiles_of(const Sizes& z) {
 // takes three times as many instructions.
 __device__ __forceinline__ Part part_of(const Sizes& z, unsigned part, unsigned tiles) {
   const unsigned pixels = unsigned(z.pixels()), tile = part % tiles;
-  return {part / tiles, int(pixels * tile / tiles), int(pixels * (tile + 1) / tiles)};
+  return {int(part / tiles), int(pixels * tile / tiles), int(pixels * (tile + 1) / tiles)};
 }
 __device__ __forceinline__ Part part_of(const Sizes& z, unsigned part) {
   return part_of(z, part, unsigned(tiles_of(z)));

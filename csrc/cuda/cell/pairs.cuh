@@ -84,17 +84,17 @@ struct Pairs {
   }
 };
 
-// A pair of outputs of the depthwise convolutions of dilation D that kKernels names, with taps w,
-// the larger kernel's first: sums of w[tap] * value(in), whose top left tap (of the larger kernel)
-// lies at (top, left). Outside the plane `in` is `outside`, whose value is 0. `plane` points to the
-// thread's lanes.
+// A pair of outputs of the depthwise convolutions of dilation D that kKernels names, the larger
+// kernel's first: sums of w[tap] * value(in), whose top left tap (of the larger kernel) lies at
+// (top, left) and whose w begin at weights[first], those of the smaller at weights[three]. Outside
+// the plane `in` is `outside`, whose value is 0. `plane` points to the thread's lanes.
 //
 // A row is loaded before any of it is used, at constant distances from its first value.
 template <int kKernels, int D, class T, class A, class Value>
 __device__ __forceinline__ auto depthwise_pair(const T* plane, int height, int width, int top,
-                                               int left, const A* __restrict__ w,
-                                               const A* __restrict__ of_three,
-                                               const Quad<A>& outside, const Value& value) {
+                                               int left, const A* __restrict__ weights, int first,
+                                               int three, const Quad<A>& outside,
+                                               const Value& value) {
   constexpr int K = kKernels == kThree ? 3 : 5, kShift = 2 / D, kColumns = K + kShift;
   constexpr bool kTwo = kKernels == kBoth;
   bool inside[kColumns];
@@ -104,6 +104,7 @@ __device__ __forceinline__ auto depthwise_pair(const T* plane, int height, int w
 #pragma unroll 1
   for (int dy = 0; dy < K; ++dy) {
     if (unsigned(top + dy * D) >= unsigned(height)) continue;
+    const A* w = weights + first + dy * K;
     const T* row = plane + int64_t((top + dy * D) * width + left) * kLanes;
     Quad<A> in[kColumns];
 #pragma unroll
@@ -114,12 +115,12 @@ __device__ __forceinline__ auto depthwise_pair(const T* plane, int height, int w
 #pragma unroll
     for (int dx = 0; dx < kColumns; ++dx) {
       in[dx] = value(in[dx]);
-      if (dx < K) sum.quad[0][0].add(w[dy * K + dx], in[dx]);
-      if (dx >= kShift) sum.quad[0][1].add(w[dy * K + dx - kShift], in[dx]);
+      if (dx < K) sum.quad[0][0].add(w[dx], in[dx]);
+      if (dx >= kShift) sum.quad[0][1].add(w[dx - kShift], in[dx]);
     }
     if constexpr (kTwo) {
       if (dy == 0 || dy == K - 1) continue;
-      const A* taps = of_three + (dy - 1) * 3;
+      const A* taps = weights + three + (dy - 1) * 3;
 #pragma unroll
       for (int dx = 1; dx < kColumns - 1; ++dx) {
         if (dx < K - 1) sum.quad[1][0].add(taps[dx - 1], in[dx]);
@@ -138,17 +139,16 @@ __device__ __forceinline__ Pair<N, A> operator*(const Quad<A>& factor, Pair<N, A
   return pair;
 }
 
-// The first half's depthwise convolutions of channel a at output pixel (y, x) and its pair; w are
-// the taps of all channels of the larger kernel, of_three of the smaller.
+// The first half's depthwise convolutions of channel a at output pixel (y, x) and its pair; the
+// taps of all channels begin at `first` and, of the smaller kernel, at `three`.
 template <int kKernels, int D, class T, class A>
 __device__ __forceinline__ auto convolve_pair(const ChosenPlanes<T>& chosen, int a, int y, int x,
-                                              const A* __restrict__ w,
-                                              const A* __restrict__ of_three) {
+                                              const A* __restrict__ weights, int first, int three) {
   constexpr int K = kKernels == kThree ? 3 : 5, kPad = D * (K / 2);
   const int top = y * chosen.stride - kPad, left = x * chosen.stride - kPad;
   return chosen.factor(a) * depthwise_pair<kKernels, D>(chosen.plane(a), chosen.height,
-                                                        chosen.width, top, left, w + a * K * K,
-                                                        of_three + a * 9, Quad<A>{},
+                                                        chosen.width, top, left, weights,
+                                                        first + a * K * K, three + a * 9, Quad<A>{},
                                                         [](const Quad<A>& v) { return relu(v); });
 }
 
@@ -156,11 +156,11 @@ __device__ __forceinline__ auto convolve_pair(const ChosenPlanes<T>& chosen, int
 template <class T, class A, class Run>
 __device__ __forceinline__ void convolve_pairs(const Pairs& pairs, const ChosenPlanes<T>& chosen,
                                                bool dilated, int kernels, int channels,
-                                               const A* of_five, const A* of_three, Run run) {
+                                               const A* weights, int five, int three, Run run) {
   const auto convolve = [&]<int kKernels, int D>() {
     pairs.template each<kKernels == kBoth ? 2 : 1>(channels, run, [&](int a, int y, int x) {
-      return convolve_pair<kKernels, D>(chosen, a, y, x, kKernels == kThree ? of_three : of_five,
-                                        of_three);
+      return convolve_pair<kKernels, D>(chosen, a, y, x, weights, kKernels == kThree ? three : five,
+                                        three);
     });
   };
   const auto of_dilation = [&]<int D>() {
@@ -194,10 +194,9 @@ __device__ __forceinline__ Pair<1, A> convolve_pair(const NormalisedPlanes<T>& p
                                                     int x, const A* __restrict__ w, A rstd,
                                                     const Quad<A>& mean) {
   constexpr int K = kKernels == kThree ? 3 : 5;
-  return splat(rstd) *
-         depthwise_pair<kKernels, 1>(planes.plane(a), planes.height, planes.width, y - K / 2,
-                                     x - K / 2, w + a * K * K, w, mean,
-                                     [&](const Quad<A>& v) { return relu(v - mean); });
+  return splat(rstd) * depthwise_pair<kKernels, 1>(
+                           planes.plane(a), planes.height, planes.width, y - K / 2, x - K / 2, w,
+                           a * K * K, 0, mean, [&](const Quad<A>& v) { return relu(v - mean); });
 }
 
 }  // namespace adarts::cuda
