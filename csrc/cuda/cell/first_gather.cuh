@@ -294,12 +294,12 @@ __device__ __forceinline__ void gather(const Edge<T>& edge, const Sizes& z, cons
 // dx * h for the scores, in parts.
 //
 // blockIdx.x is a part, blockIdx.y a group of channels, blockIdx.z an edge. A team of threads takes
-// a channel; a thread holds, of one quad of images, the S * S pixels of x that belong to an output
-// pixel, and those of another, a row of them at a time: all that it loads of dv serves both, dx and
-// the taps. The sums for the taps are spread over the lanes of a warp for each convolution, so that
-// a thread keeps but one of each. Bytes: per chosen value it reads four dv, two values and a byte
-// of the pools, g and h, all but the last two 6 to 18 times through the first-level cache, and
-// writes dx.
+// a channel; a thread holds, of one quad of images, two pixels of x at stride 1, at stride 2 the
+// four that belong to an output pixel, a row of them at a time: all that it loads of dv serves both
+// pixels, dx and the taps. The sums for the taps are spread over the lanes of a warp for each
+// convolution, so that a thread keeps but one of each. Bytes: per chosen value it reads four dv,
+// two values and a byte of the pools, g and h, all but the last two 6 to 18 times through the
+// first-level cache, and writes dx.
 template <bool kWeights, class T>
 __global__ void __launch_bounds__(kTeamThreads, sizeof(T) == 8 ? 1 : 4)
     first_gather_kernel(const Group<T> group, const Gathering gathering) {

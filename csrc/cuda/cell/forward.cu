@@ -2,9 +2,9 @@
 //
 // first_half_kernel makes the first (of dilated convolutions the only) convolution of all four
 // convolutional candidates and the pools' sums, second_half_kernel the separable ones' second. A
-// thread holds a quad of images of a pixel and makes some of its output channels; a block keeps the
-// sums of u and u^2 of its part, so that the statistics cost no further reading. Bytes: each kernel
-// says its own; depthwise outputs never reach memory.
+// thread has a quad of images, of two pixels in the depthwise convolutions and then of one output
+// channel of a pixel; a block keeps the sums of u and u^2 of its part, so that the statistics cost
+// no further reading. Bytes: each kernel says its own; depthwise outputs never reach memory.
 #include <algorithm>
 #include <cmath>
 

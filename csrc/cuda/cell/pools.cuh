@@ -41,7 +41,7 @@ __device__ __forceinline__ Pools<Accumulate<T>> pools_at(const T* plane, int hei
   return pools;
 }
 
-// The values that pools_at sees, all at once: who needs them twice, or has registers for them.
+// The values that pools_at sees, loaded all at once, for who needs them twice.
 template <class A>
 struct Window {
   Quad<A> value[9];  // outside the plane that of the centre
