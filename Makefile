@@ -31,7 +31,8 @@ BIN := $(VENV)/bin
 CSRC := $(filter-out %.md,$(wildcard csrc/*.* csrc/*/*.* csrc/*/*/*.*))
 NATIVE := $(CSRC) setup.py pyproject.toml
 
-CPP := $(CSRC) $(wildcard tests/emulator/*.cpp tests/emulator/*.h tests/emulator/*.cuh)
+CPP := $(CSRC) $(wildcard tests/emulator/*.cpp tests/emulator/*.h tests/emulator/*.cuh) \
+  $(wildcard benchmarks/kernel_versions/*.cu)
 OUT ?= build/gpu
 # Where the libraries were built elsewhere there is no environment of ours. What is not done after so
 # many seconds is interrupted, and still says what it has.
@@ -82,6 +83,7 @@ test-asan: $(VENV)/.installed
 kernel-report: $(VENV)/.installed
 	$(BIN)/python benchmarks/scripts/kernel_report.py --out benchmarks/results/kernels.md
 	$(BIN)/python benchmarks/scripts/predict_step.py --out benchmarks/results/predictions.md
+	$(BIN)/python benchmarks/scripts/predict_versions.py --out benchmarks/results/kernel_versions.md
 
 gpu-1:
 	$(GPU_PYTEST) tests/ops 2>&1 | tee $(OUT)/gpu-1.log

@@ -12,15 +12,16 @@
 //   finish_norms    mean, rstd and variance from those sums
 //   second_half     u of the second halves of the separable convolutions, and their sums
 //   node            sum_e beta_e * (BatchNorms, weighted sum; the other channels M * h, pooled)
-// The state that a node is gets its pools (pool_state) and, for all edges that leave it, scores and
-// selection (score_channels, select_channels).
+// The state that a node is, and before all nodes the inputs together, get their pools (pool_states)
+// and, for all edges that leave them, scores and selection (score, choose).
 // Backward, nodes from last to first:
 //   node_backward         S0 = sum g, S1_o = sum g * (u_o - mean_o) for each operation; d beta;
 //                         d M of the other channels
 //   second_half_backward  q = d L / d(BatchNorm output) of the first halves, its sums; d weights
 //   first_half_backward   dx = d L / d x; d M of the selected channels; d weights
 //   finish_sums, finish_first, finish_weights   add up the parts; d alpha, d beta
-//   attention_backward    d weights of the attention, d pools, for all edges that leave a state
+//   attention_backward    d weights of the attention, d pools, for all edges that leave a state, or
+//                         all inputs
 //   state_backward        d L / d h of a state, from all edges that leave it
 // A candidate that is not active is left out of all of this: it has no norms, no u and no weights.
 // du_o = A_o * (g - S0 / n - u_hat_o * rstd_o * S1_o / n) is a linear combination of g and u_o
@@ -30,6 +31,7 @@
 #include <cstdint>
 
 #include "accumulate.h"
+#include "skip_dropout.h"
 
 #if defined(__CUDACC__)
 #define ADARTS_BOTH __host__ __device__
@@ -98,8 +100,7 @@ ADARTS_BOTH constexpr int operation_of(int norm) {
   return operations[norm];
 }
 
-// The planes of Edge::scratch that the first half has, as far as their candidates are active. The
-// second half has those of the separable convolutions there.
+// The planes of Edge::scratch, as far as their candidates are active.
 enum ScratchMap {
   kScratchDil3,  // d L / d(depthwise output)
   kScratchDil5,
@@ -142,8 +143,7 @@ struct Active {
     return map - without_dil3 - without_dil5 - (map > kScratchMaximum && pools == 0 ? 2 : 0);
   }
   ADARTS_BOTH int scratch_maps() const {
-    const int first = scratch_place(kScratchEven) + (has_norm(kNormSkip) ? 2 : 0);
-    return first > separable() ? first : separable();
+    return scratch_place(kScratchEven) + (has_norm(kNormSkip) ? 2 : 0);
   }
 };
 
@@ -225,17 +225,19 @@ struct Edge {
   Active active;
   const T* state;  // h, (., C, in pixels, kLanes), its blocks state_block elements apart
   int64_t state_block;
-  A* scale;           // M, (blocks, C, kLanes), or null for 1
-  int32_t* selected;  // (c), the channels chosen
-  int32_t* output;    // (c), the output channels they go to
-  int32_t* source;    // (C), of an output channel: its place a among the chosen, or -1 - r
-                      // where it is channel r of the state passing by
-  int32_t* target;    // (C), of a channel r of the state: a, or -1 - output channel
-  const A* weights;   // see EdgeWeights
-  const A* alphas;    // (8), after the softmax
-  const A* beta;      // (1), after the softmax, or null for 1
-  T* u;               // (active.stored(), blocks, c, pixels, kLanes), by stored_place
-  A* norms;           // (active.norms, kStatistics, c)
+  const A* pools;          // of the state, (2, blocks, C, kLanes): average, maximum; or null
+  A* scale;                // M, (blocks, C, kLanes), or null for 1
+  int32_t* selected;       // (c), the channels chosen
+  int32_t* output;         // (c), the output channels they go to
+  int32_t* source;         // (C), of an output channel: its place a among the chosen, or -1 - r
+                           // where it is channel r of the state passing by
+  int32_t* target;         // (C), of a channel r of the state: a, or -1 - output channel
+  const A* weights;        // see EdgeWeights
+  const A* alphas;         // (8), after the softmax
+  const A* beta;           // (1), after the softmax, or null for 1
+  const int64_t* dropout;  // (2), of skip_connect at stride 1: see SkipDropout; or null for none
+  T* u;                    // (active.stored(), blocks, c, pixels, kLanes), by stored_place
+  A* norms;                // (active.norms, kStatistics, c)
 
   // Backward only.
   const T* grad;  // g of the target node, its blocks grad_block elements apart
@@ -248,7 +250,7 @@ struct Edge {
   A* grad_pools;       // (2, blocks, C, kLanes): d average, d maximum; or null
   A* grad_weights;     // (parts, weights of the edge), added to; or null
 
-  // CUDA only: what one launch of a backward half leaves for the next, and first_half_backward for
+  // CUDA only: what one launch of first_half_backward leaves for the next, and it for
   // attention_backward: sums of dx * h.
   double* scale_parts;  // (parts, c, kLanes)
   T* scratch;           // (active.scratch_maps(), blocks, c, pixels, kLanes), by scratch_place
@@ -293,16 +295,16 @@ struct State {
   int64_t blocks, channels, height, width;
   const T* h;
   int64_t h_block;
-  A* average;
+  A* average;  // maximum follows
   A* maximum;
   int32_t* position;
 };
 
-// Scores and selection of all edges that leave a state, and their gradients.
+// Several states that are there at the same time, all of one size.
 template <class T>
-struct Attention {
-  State<T> state;
-  Group<T> group;
+struct States {
+  int count;
+  State<T> state[kGroup];
 };
 
 // Chooses the c channels of each edge whose scores, summed over the batch, are largest (by falling
@@ -311,7 +313,7 @@ template <class T>
 struct Selection {
   Group<T> group;
   int64_t* index[kGroup];  // (c) each
-  double* sums;  // (edges, C), of the scores over several processes' batches; null for this one's
+  double* sums;            // (edges, parts, C), of the scores over the batch; null where `given`
   bool given;
   bool shuffle;  // PC-DARTS: output channel q * K + k is channel k * c + q before the shuffle
 };

@@ -17,10 +17,11 @@ struct Moments {
   }
 };
 
-// The sum over the batch of g times an active operation's output, for one chosen channel.
+// The sum over the batch of g times an active operation's output, for one chosen channel, from the
+// sum s1 of Edge::sums.
 template <class T>
-ADARTS_BOTH inline double operation_sum(const Edge<T>& edge, int64_t c, int operation, int64_t a) {
-  const double s1 = edge.sums[operation * c + a];
+ADARTS_BOTH inline double operation_sum(const Edge<T>& edge, int64_t c, int operation, int64_t a,
+                                        double s1) {
   if (operation == kSkip && edge.stride == 1) return s1;
   const auto* statistic = edge.statistics(norm_of(operation), c, a);
   return double(statistic[kRstd * c]) * s1;
@@ -34,15 +35,22 @@ struct Gradient {
   A factor, offset, slope, mean;
 };
 
-// With y = scale * BatchNorm(u): s0 = sum g, s1 = sum g * (u - mean) over `count` values. Sums of
-// g * u itself would lose their digits to the mean.
+// With y = scale * BatchNorm(u): s0 = sum g, s1 = sum g * (u - mean) over the values of a
+// statistic, of which each has the share 1 / count, or 0 where the statistics are not of the batch.
+// Sums of g * u itself would lose their digits to the mean.
+template <class A>
+ADARTS_BOTH inline Gradient<A> norm_gradient(A scale, A mean, A rstd, double s0, double s1,
+                                             double share) {
+  const A factor = scale * rstd;
+  const double slope = double(factor) * double(rstd) * double(rstd) * (s1 * share);
+  return {factor, A(s0 * share), A(-slope), mean};
+}
+
 template <class A>
 ADARTS_BOTH inline Gradient<A> norm_gradient(A scale, A mean, A rstd, double s0, double s1,
                                              int64_t count, bool training) {
-  const A factor = scale * rstd;
-  if (!training) return {factor, A(0), A(0), A(0)};
-  const double slope = double(factor) * double(rstd) * double(rstd) * s1 / double(count);
-  return {factor, A(s0 / double(count)), A(-slope), mean};
+  if (!training) return {scale * rstd, A(0), A(0), A(0)};
+  return norm_gradient(scale, mean, rstd, s0, s1, 1 / double(count));
 }
 
 }  // namespace adarts::cell

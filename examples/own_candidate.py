@@ -2,14 +2,17 @@
 
     python examples/own_candidate.py --epochs 20
 
-Every mixed operation of a ``SearchNetwork`` has eight candidates. This script exchanges the last of
-them, ``dil_conv_5x5``, for a 1x7 convolution and then a 7x1 one, which the NASNet space has (Zoph
-et al., arXiv 1707.07012, section 3), and searches on the digits.
+To the eight candidates of DARTS this script adds a 1x7 convolution and then a 7x1 one, which the
+NASNet space has (Zoph et al., arXiv 1707.07012, section 3), and searches on the digits.
 
-Out come what the cells run on before and after the exchange (the fused kernels of a whole cell know
-the published candidates only, so the cells then run operator by operator), the weight of the
-operation in both kinds of cell, and the genotype with its name in it. The derived network is built
-from that genotype with the same exchange, ready to be trained.
+Out come what the cells run on with and without it (the fused kernels know the eight only, so cells
+with others run operator by operator), the weight of the operation in both kinds of cell, the
+genotype, and the derived network, ready to be trained.
+
+The commands take the same file, and run it for what it registers:
+
+    adarts search --candidates examples/own_candidate.py --space darts,conv_1x7_7x1 --out runs/own
+    adarts retrain --candidates examples/own_candidate.py runs/own
 """
 
 from __future__ import annotations
@@ -22,20 +25,18 @@ from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, TensorDataset, random_split
 
 from adarts_ext.data import load_dataset
-from adarts_ext.genotype import PRIMITIVES, Genotype
-from adarts_ext.nn import DerivedNetwork, PartialMixedOp, SearchNetwork
-from adarts_ext.nn.operations import DilConv
+from adarts_ext.genotype import PRIMITIVES
+from adarts_ext.nn import DerivedNetwork, SearchNetwork, register_candidate
 
-PLACE = "dil_conv_5x5"  # whose column of the alphas the operation takes
 NAME = "conv_1x7_7x1"
 
 
-def conv_1x7_7x1(channels: int, stride: int, affine: bool = False) -> nn.Sequential:
+def conv_1x7_7x1(channels: int, stride: int, affine: bool) -> nn.Sequential:
     """Make the operation: ReLU, 1x7 convolution, 7x1 convolution, BatchNorm.
 
     A candidate keeps the number of channels and halves height and width at stride 2. As an
-    ``nn.Sequential`` that ends in a BatchNorm without scale and shift it has that BatchNorm done
-    together with the weighted sum; any other module will do too.
+    ``nn.Sequential`` that ends in a BatchNorm, without scale and shift in the search, it has that
+    BatchNorm done together with the weighted sum; any other module will do too.
     """
     return nn.Sequential(
         nn.ReLU(),
@@ -45,23 +46,7 @@ def conv_1x7_7x1(channels: int, stride: int, affine: bool = False) -> nn.Sequent
     )
 
 
-def exchange_candidate(network: SearchNetwork) -> None:
-    """Put the operation in its place in every mixed operation, before optimisers are made."""
-    for mixed_op in list(network.modules()):
-        if isinstance(mixed_op, PartialMixedOp):
-            operation = conv_1x7_7x1(mixed_op.selected_channels, mixed_op.stride)
-            mixed_op._ops[PRIMITIVES.index(PLACE)] = operation
-
-
-def derive_network(genotype: Genotype, **sizes: int) -> DerivedNetwork:
-    """Build the network of a genotype, with the operation where the genotype names its place."""
-    network = DerivedNetwork(genotype, **sizes)
-    for name, module in list(network.named_modules()):
-        if isinstance(module, DilConv) and module.op[1].kernel_size == (5, 5):
-            convolution = module.op[1]
-            operation = conv_1x7_7x1(convolution.in_channels, convolution.stride[0], affine=True)
-            network.set_submodule(name, operation)
-    return network
+register_candidate(NAME, conv_1x7_7x1)
 
 
 def search(network: SearchNetwork, epochs: int, batch_size: int) -> None:
@@ -88,7 +73,7 @@ def search(network: SearchNetwork, epochs: int, batch_size: int) -> None:
 
 
 def main() -> None:
-    """Exchange the candidate, search, and read what came of it."""
+    """Search among nine candidates, and read what came of it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--channels", type=int, default=16, help="of the first cells (%(default)s)")
     parser.add_argument("--layers", type=int, default=5, help="cells (%(default)s)")
@@ -97,27 +82,25 @@ def main() -> None:
     options = parser.parse_args()
 
     torch.manual_seed(0)
-    network = SearchNetwork(options.channels, layers=options.layers, in_channels=1)
-    print(f"as published the cells run on: {network.cells[0].kernels()}")
-    exchange_candidate(network)
+    sizes = {"layers": options.layers, "in_channels": 1}
+    published = SearchNetwork(options.channels, **sizes)
+    print(f"as published the cells run on: {published.cells[0].kernels()}")
+    network = SearchNetwork(options.channels, candidates=[*PRIMITIVES, NAME], **sizes)
     print(f"with an operation of one's own: {network.cells[0].kernels()}")
     search(network, options.epochs, options.batch_size)
 
-    for kind in ("normal", "reduce"):
-        alphas = getattr(network, f"alphas_{kind}").detach().softmax(dim=-1)
-        weight = alphas[:, PRIMITIVES.index(PLACE)]
-        best = int((alphas.argmax(dim=-1) == PRIMITIVES.index(PLACE)).sum())
+    place = network.columns.index(NAME)
+    for kind, weights in network.operation_weights()._asdict().items():
+        best = int((weights.argmax(dim=-1) == place).sum())
         print(
-            f"{kind} cell: {NAME} weighs {weight.mean():.4f} on average (an eighth at the start), "
-            f"and most of all on {best} of {len(alphas)} edges"
+            f"{kind} cell: {NAME} weighs {weights[:, place].mean():.4f} on average (a ninth at the "
+            f"start), and most of all on {best} of {len(weights)} edges"
         )
     genotype = network.genotype()
-    print(f"genotype: {genotype.to_json().replace(PLACE, NAME)}")
-    derived = derive_network(
-        genotype, init_channels=options.channels, layers=options.layers, in_channels=1
-    )
-    weights = sum(weight.numel() for weight in derived.parameters())
-    print(f"the network to train now: {weights:,} parameters")
+    print(f"genotype: {genotype.to_json()}")
+    derived = DerivedNetwork(genotype, init_channels=options.channels, **sizes)
+    count = sum(weight.numel() for weight in derived.parameters())
+    print(f"the network to train now: {count:,} parameters")
 
 
 if __name__ == "__main__":

@@ -17,6 +17,8 @@ import torch
 from torch import Tensor
 
 from adarts_ext import _library
+from adarts_ext.genotype.operations import OWN
+from adarts_ext.nn.own_candidates import LOADED
 
 DTYPES = [torch.float32, torch.float64, torch.bfloat16, torch.float16]
 EMULATED = ("emulated", "sanitized")
@@ -193,3 +195,13 @@ def feature_map(n, c, h, w, dtype=torch.float32, layout="contiguous") -> Tensor:
         return torch.randn(n, c, h, 2 * w, dtype=dtype)[..., ::2]
     assert layout == "expanded"
     return torch.randn(n, c, 1, 1, dtype=dtype).expand(n, c, h, w)
+
+
+@pytest.fixture
+def own_candidates():
+    """Forget the candidates that a test registers."""
+    before, files = dict(OWN), list(LOADED)
+    yield
+    OWN.clear()
+    OWN.update(before)
+    LOADED[:] = files

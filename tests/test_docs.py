@@ -37,6 +37,7 @@ LINKS = [
 
 
 @pytest.mark.parametrize(("page", "block"), EXAMPLES)
+@pytest.mark.usefixtures("own_candidates")
 def test_examples_run(page, block):
     try:
         exec(compile(block, page, "exec"), {})
@@ -69,7 +70,7 @@ def _parse_only(monkeypatch):
 
 
 @pytest.mark.parametrize("line", COMMAND_LINES)
-@pytest.mark.usefixtures("_parse_only")
+@pytest.mark.usefixtures("_parse_only", "own_candidates")
 def test_commands_parse(line):
     with pytest.raises(_Parsed):
         main(shlex.split(line)[1:])

@@ -27,6 +27,9 @@ CALLS = {
     "adarts_ext.nn.SearchNetwork": "init_channels=16, num_classes=10, layers=8, proportion=4, "
     "selection='attention', edge_normalization=True, backend='fused', memory='store'",
     "adarts_ext.nn.OperationWeights": "normal, reduce",
+    "adarts_ext.nn.EdgeCandidates": "normal, reduce",
+    "adarts_ext.nn.register_candidate": "name, builder",
+    "adarts_ext.nn.load_candidates": "path",
     "adarts_ext.strategies.make_strategy": "text",
     "adarts_ext.nn.DerivedNetwork": "genotype, init_channels=36, num_classes=10, layers=20, "
     "auxiliary=True",

@@ -38,6 +38,7 @@ def run(arguments: list[str]) -> None:
         help="YAML file with seeds, arms and the options of search and retrain; with --resume that "
         "of the folder if none",
     )
+    parser.add_candidates()
     parser.add_run_folder("compare")
     given = parser.given(arguments)
     out, resume = pop_run(parser, given)

@@ -19,11 +19,14 @@ from adarts_ext.cli.runs import exit_on_sigterm
 from adarts_ext.derivation.run import CRITERIA, derive_run
 from adarts_ext.files import read_json
 from adarts_ext.genotype import Genotype
-from adarts_ext.retrain import derive_within
-from adarts_ext.retrain.cost import network_cost
+from adarts_ext.nn.candidates import parse_space
+from adarts_ext.nn.own_candidates import candidate_options
+from adarts_ext.retrain import RetrainConfig, derive_within
+from adarts_ext.retrain.cost import ImageKind, network_cost
 from adarts_ext.runs.folder import HISTORY_FILE, RESULT_FILE
 from adarts_ext.runs.options import check_choice
 from adarts_ext.search import SearchConfig
+from adarts_ext.search.loop import epoch_genotype_file
 from adarts_ext.strategies.choice import STRATEGIES, parse_strategy
 from adarts_ext.strategies.strategy import overrides
 
@@ -60,15 +63,14 @@ def run(arguments: list[str]) -> None:
     except ValueError as error:
         parser.refuse(error)
     if criterion == MAGNITUDE:
-        parameters = read_parameters(folder, chosen.get("epoch"))
-        genotype = derive_within(**parameters, **budget, config=config, images=images)
+        genotype = derive_by_magnitude(folder, chosen.get("epoch"), budget, config, images)
     else:
         genotype = derive_by(criterion, folder, chosen)
     genotype.save(out)
     cost = network_cost(genotype, config, images)
     print(describe_cost(cost["parameters"], cost["macs"], cost["flops"]))
     print(f"genotype in {out}")
-    print(f"next:       adarts retrain {shlex.quote(str(out))}")
+    print(f"next:       adarts retrain {shlex.join([str(out), *candidate_options()])}")
 
 
 def make_parser() -> OptionParser:
@@ -129,6 +131,7 @@ def make_parser() -> OptionParser:
         help="the file to write (default: in the run derived.json, or derived-CRITERION.json by "
         "another than magnitude)",
     )
+    parser.add_candidates()
     parser.add_dataclass(ProfileConfig, without=NETWORK)
     return parser
 
@@ -154,49 +157,76 @@ def derive_by(criterion: str, folder: Path, chosen: dict[str, Any]) -> Genotype:
         raise
 
 
-def check_softmax(folder: Path, config: SearchConfig) -> None:
-    """Refuse a search whose strategy does not derive by softmaxed alphas, which the history has.
+def derive_by_magnitude(
+    folder: Path,
+    number: int | None,
+    budget: dict[str, int],
+    config: RetrainConfig,
+    images: ImageKind,
+) -> Genotype:
+    """Derive the genotype of the largest weights after an epoch of a search.
 
-    Raises:
-        ValueError: If it is one of those; the files of one's own are not looked at.
-    """
-    for name in parse_strategy(config.strategy):
-        if name in STRATEGIES and overrides(STRATEGIES[name], "genotype"):
-            raise ValueError(
-                f"{folder}: expected a search whose genotype is that of the largest softmaxed "
-                f"alphas, got strategy {name}, which derives otherwise"
-            )
-
-
-def read_parameters(folder: Path, epoch: int | None) -> dict[str, Tensor | None]:
-    """Read alphas and betas after an epoch of a search from its history.
+    Where its strategy derives by other weights than softmaxed alphas, which are all that the
+    history has, it is the genotype that was derived after the epoch.
 
     Args:
         folder: The folder of the run.
-        epoch: The epoch, from 1 on; None for that of the run's genotype, or the last one.
-
-    Returns:
-        The arguments of :func:`adarts_ext.genotype.derive`, up to what a softmax takes away.
+        number: The epoch, from 1 on; None for that of the run's genotype, or the last one.
+        budget: The arguments of :func:`derive_within` that limit the network.
+        config: Likewise its network.
+        images: Likewise its images.
 
     Raises:
-        ValueError: If the run is of another kind or one of several seeds, has no such epoch, or a
-            file is damaged.
+        ValueError: If the run is of another kind or one of several seeds, has no such epoch, its
+            strategy derives otherwise and there is a budget, or a file is damaged.
         FileNotFoundError: If the folder holds no run, or one without an epoch so far.
     """
-    check_softmax(folder, SearchConfig.load(folder))
+    searched = SearchConfig.load(folder)
+    history, epoch = read_epoch(folder, number)
+    otherwise = [name for name in parse_strategy(searched.strategy) if derives_otherwise(name)]
+    if otherwise and not budget:
+        return Genotype.load(epoch_genotype_file(folder, epoch))
+    if any(name in STRATEGIES for name in otherwise):
+        message = (
+            f"{next(iter(budget))}: expected none, as strategy {searched.strategy} of {folder} "
+            "derives by other weights than the softmaxed alphas, which the budget is for"
+        )
+        raise naming(ValueError(message), next(iter(budget)))
+    return derive_within(
+        **parameters_of(folder, history[epoch - 1]),
+        **budget,
+        config=config,
+        images=images,
+        candidates=parse_space(searched.space),
+    )
+
+
+def derives_otherwise(name: str) -> bool:
+    """Return whether a strategy may have a derivation of its own; files are not looked at."""
+    return name not in STRATEGIES or overrides(STRATEGIES[name], "genotype")
+
+
+def read_epoch(folder: Path, epoch: int | None) -> tuple[list[dict[str, Any]], int]:
+    """Read the history of a search, and say which epoch counts."""
     path = folder / HISTORY_FILE
     if not path.is_file():
         raise FileNotFoundError(f"{folder}: the search has not ended its first epoch")
     history = read_json(path)
+    if not isinstance(history, list) or not history:
+        raise damaged(folder)
     if epoch is None:
         result = folder / RESULT_FILE
         found = read_json(result).get("genotype_epoch") if result.is_file() else None
         epoch = found or len(history)
-    elif not 1 <= epoch <= len(history):
+    if not 1 <= epoch <= len(history):
         message = f"epoch: expected 1 to {len(history)}, the epochs of {folder}, got {epoch}"
         raise naming(ValueError(message), "epoch")
+    return history, epoch
+
+
+def parameters_of(folder: Path, record: dict[str, Any]) -> dict[str, Tensor | None]:
+    """Return alphas and betas of the record of an epoch, up to what a softmax takes away."""
     try:
-        record = history[epoch - 1]
         weights = {name: record[name] for name in PARAMETERS}
         smallest = torch.finfo(torch.float64).tiny
         return {
@@ -205,5 +235,10 @@ def read_parameters(folder: Path, epoch: int | None) -> dict[str, Tensor | None]
             else torch.tensor(one, dtype=torch.float64).clamp_min(smallest).log()
             for name, one in weights.items()
         }
-    except (IndexError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path}: not the history of a search, or a damaged one") from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise damaged(folder) from error
+
+
+def damaged(folder: Path) -> ValueError:
+    """Return the error of a history that cannot be read."""
+    return ValueError(f"{folder / HISTORY_FILE}: not the history of a search, or a damaged one")

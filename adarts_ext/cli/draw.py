@@ -33,6 +33,7 @@ def run(arguments: list[str]) -> None:
         help="print the genotype as DARTS does, Genotype(normal=[...], ...), or as the JSON of a "
         "NAS-Bench-301 configuration, and draw nothing",
     )
+    parser.add_candidates()
     given = parser.given(arguments)
     if {"format", "out"} <= given.keys():
         parser.error(f"--format prints and draws nothing, got --out {given['out']} too")

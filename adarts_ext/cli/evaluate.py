@@ -28,6 +28,7 @@ def run(arguments: list[str]) -> None:
         help="auto (CUDA where there is one, else the CPU), cpu, cuda or cuda:<number> "
         "(default: auto)",
     )
+    parser.add_candidates()
     given = parser.given(arguments)
     result = evaluate(given.pop("run"), **given)
     print(

@@ -26,6 +26,7 @@ def run(arguments: list[str]) -> None:
     parser.add_argument(
         "--out", type=str, metavar="FILE", help="the file, such as net.onnx or net.pt2"
     )
+    parser.add_candidates()
     given = parser.given(arguments)
     for name, expected in (("to", f"one of {', '.join(FORMATS)}"), ("out", "a file")):
         if not given.get(name):

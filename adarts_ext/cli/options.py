@@ -13,6 +13,7 @@ from jsonargparse import ActionYesNo, ArgumentParser
 
 from adarts_ext.arguments import as_option, in_words, suggestion
 from adarts_ext.cli.option_file import read_options
+from adarts_ext.nn import load_candidates
 from adarts_ext.runs.options import EXPECTED
 
 
@@ -20,7 +21,7 @@ class OptionParser(ArgumentParser):
     """A parser whose errors are one line and whose options beat the file of ``--config``.
 
     Only plain types are taken from the command line and from files; nothing in either is imported
-    or evaluated, but for the file of a strategy that the command line names.
+    or evaluated, but for the files of a strategy and of candidates that the command line names.
 
     Args:
         command: The subcommand's name.
@@ -80,6 +81,16 @@ class OptionParser(ArgumentParser):
             "--device is cpu",
         )
 
+    def add_candidates(self) -> None:
+        """Add ``--candidates``, which no file may hold: data must not run programs."""
+        self.add_argument(
+            "--candidates",
+            action="append",
+            type=str,
+            metavar="FILE.py",
+            help="a file that registers candidate operations of your own, and is run for that",
+        )
+
     def add_config_file(self) -> None:
         """Add ``--config``."""
         self.add_argument(
@@ -111,9 +122,17 @@ class OptionParser(ArgumentParser):
                 self.add_option(field.name, kind, default=default, metavar=metavar, help=text)
 
     def given(self, arguments: list[str]) -> dict[str, Any]:
-        """Parse the arguments; give those that were given, here or in a file, and no defaults."""
+        """Parse the arguments; give those that were given, here or in a file, and no defaults.
+
+        The files of candidates are run first.
+        """
         given = self.parse_args(arguments, defaults=False).as_dict()
         options: dict[str, Any] = {}
+        for path in given.pop("candidates", None) or []:
+            try:
+                load_candidates(path)
+            except ValueError as error:
+                self.refuse(error)
         for path in given.pop("config", None) or []:
             try:
                 found = read_options(path, self.types)

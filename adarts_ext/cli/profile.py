@@ -19,6 +19,7 @@ def run(arguments: list[str]) -> None:
         "GENOTYPE|RUN [options]",
     )
     parser.add_argument("genotype", metavar="GENOTYPE|RUN", type=str, help=GENOTYPE_HELP)
+    parser.add_candidates()
     parser.add_config_file()
     parser.add_dataclass(ProfileConfig)
     given = parser.given(arguments)

@@ -22,6 +22,7 @@ def run(arguments: list[str]) -> None:
     parser.add_argument(
         "--out", type=str, metavar="FILE", help="the file (default: report.html in the folder)"
     )
+    parser.add_candidates()
     given = parser.given(arguments)
     folder = Path(given["folder"])
     out = Path(given.get("out") or folder / "report.html")

@@ -20,6 +20,7 @@ from adarts_ext.cli.runs import (
     say_if_ended,
 )
 from adarts_ext.files import read_json
+from adarts_ext.nn.own_candidates import candidate_options
 from adarts_ext.retrain import RetrainConfig, RetrainResult, SeedsResult, retrain_seeds
 from adarts_ext.retrain.config import RECIPES
 from adarts_ext.runs import processes
@@ -49,6 +50,7 @@ def run(arguments: list[str]) -> None:
     )
     parser.add_seeds("one training", "0")
     add_settings(parser, "recipe", RECIPES, "published")
+    parser.add_candidates()
     parser.add_config_file()
     parser.add_run_folder("retrain")
     parser.add_dataclass(RetrainConfig, without=["seed"])
@@ -132,4 +134,4 @@ def report(result: RetrainResult | SeedsResult) -> None:
     time = describe_time(result.time, result.images_per_second, result.peak_memory_bytes)
     print(f"time: {time}")
     print(f"results in {result.folder}")
-    print(f"test again:  adarts evaluate {shlex.quote(str(place))}")
+    print(f"test again:  adarts evaluate {shlex.join([str(place), *candidate_options()])}")

@@ -19,6 +19,7 @@ from adarts_ext.cli.runs import (
     say_if_ended,
 )
 from adarts_ext.genotype import state_name
+from adarts_ext.nn.own_candidates import candidate_options
 from adarts_ext.runs import processes
 from adarts_ext.runs.folder import GENOTYPE_FILE, TENSORBOARD_FOLDER, seed_folders
 from adarts_ext.runs.progress import duration
@@ -38,6 +39,7 @@ def run(arguments: list[str]) -> None:
     )
     add_settings(parser, "preset", PRESETS, "those of the first strategy")
     parser.add_seeds("one search", "that of --seed")
+    parser.add_candidates()
     parser.add_config_file()
     parser.add_run_folder("search")
     parser.add_dataclass(SearchConfig)
@@ -107,7 +109,7 @@ def report_one(result: SearchResult) -> None:
         print(f"the strategy stopped the search: {result.stopped}")
     time = describe_time(result.time, result.images_per_second, result.peak_memory_bytes)
     print(f"time: {time}")
-    place = shlex.quote(str(result.folder))
+    place = shlex.join([str(result.folder), *candidate_options()])
     curves = shlex.quote(str(result.folder / TENSORBOARD_FOLDER))
     print(f"genotype in {result.folder / GENOTYPE_FILE}")
     print(f"pictures:   adarts draw {place}")
@@ -132,7 +134,7 @@ def report_seeds(result: SweepResult) -> None:
     print(f"two of the genotypes share {100 * result.agreement:.0f} % of their edges, on average")
     time = describe_time(result.time, result.images_per_second, result.peak_memory_bytes)
     print(f"time: {time}")
-    place = shlex.quote(str(result.runs[0].folder))
+    place = shlex.join([str(result.runs[0].folder), *candidate_options()])
     print(f"results in {result.folder}, a folder for each seed")
     print(f"curves:     tensorboard --logdir {shlex.quote(str(result.folder))}")
     print(f"pictures:   adarts draw {place}  # or another seed")

@@ -13,6 +13,7 @@ from torch.nn.functional import cross_entropy
 from adarts_ext.leaves import put_back
 from adarts_ext.nn import OperationWeights, SearchNetwork
 from adarts_ext.runs.metrics import RunningMean
+from adarts_ext.same_draws import same_draws
 
 Batches = Iterable[tuple[Tensor, Tensor]]
 
@@ -65,11 +66,15 @@ def measure(
 
 @contextmanager
 def as_in_training(network: SearchNetwork) -> Iterator[None]:
-    """Put a network into training mode for a while; mode and running statistics come back."""
+    """Put a network into training mode for a while; mode and running statistics come back.
+
+    What a candidate draws, as noise does, is the same each time.
+    """
     training = network.training
     network.train()
     try:
-        with put_back(network.buffers()), network.unchanging():
+        device = network.alphas_normal.device
+        with put_back(network.buffers()), network.unchanging(), same_draws(device):
             yield
     finally:
         network.train(training)

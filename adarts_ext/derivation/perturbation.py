@@ -11,7 +11,7 @@ from torch import Tensor
 
 from adarts_ext.derivation.measure import Batches, measure
 from adarts_ext.derivation.strength import Removal, operations_of
-from adarts_ext.genotype import PRIMITIVES, Genotype, incoming_edges
+from adarts_ext.genotype import Genotype, incoming_edges
 from adarts_ext.nn import OperationWeights, SearchNetwork
 
 CELLS = ("normal", "reduce")
@@ -79,13 +79,13 @@ class Perturbation:
 
     def passes_left(self) -> int:
         """Return how many accuracies are still to be measured."""
-        total = sum(self._accuracies_of(kind, place) for _, kind, place in self._questions)
+        total = sum(self._accuracies_of(*question) for question in self._questions)
         answered = [rounds for one in self.decisions for rounds in _as_list(one["accuracies"])]
         return total - sum(len(accuracies) for accuracies in [*answered, *self._rounds])
 
-    def _accuracies_of(self, kind: str, place: int) -> int:
+    def _accuracies_of(self, cell: str, kind: str, place: int) -> int:
         if kind == "edge":
-            return len(self._operations)
+            return len(self._operations[cell][place])
         return sum(range(3, _width(self._nodes[place]) + 1))
 
     def weights(self) -> OperationWeights:
@@ -104,7 +104,7 @@ class Perturbation:
         for one in of_cell:
             if "edge" in one:
                 decided[one["edge"]] = True
-                rows[one["edge"], PRIMITIVES.index(one["kept"])] = 1
+                rows[one["edge"], self.network.columns.index(one["kept"])] = 1
         for one in of_cell:  # after the edges: what has gone has no operation
             if "node" in one:
                 node = self._nodes[one["node"] - 2]
@@ -138,8 +138,9 @@ class Perturbation:
         if len(accuracies) < len(candidates):
             return
         if kind == "edge":
-            kept = PRIMITIVES[min(accuracies, key=accuracies.get)]
-            named = {PRIMITIVES[one]: value for one, value in accuracies.items()}
+            columns = self.network.columns
+            kept = columns[min(accuracies, key=accuracies.get)]
+            named = {columns[one]: value for one, value in accuracies.items()}
             self._decide({"cell": cell, "edge": place, "kept": kept, "accuracies": named})
             return
         self._rounds.append({})
@@ -150,9 +151,9 @@ class Perturbation:
 
     def _candidates(self) -> list[int]:
         """Return what the open question chooses from now: operations, or sources."""
-        _, kind, place = self._questions[len(self.decisions)]
+        cell, kind, place = self._questions[len(self.decisions)]
         if kind == "edge":
-            return self._operations
+            return self._operations[cell][place]
         left = list(range(_width(self._nodes[place])))
         for accuracies in self._rounds[:-1]:
             left.remove(max(accuracies, key=lambda one: (accuracies[one], one)))

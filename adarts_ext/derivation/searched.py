@@ -18,6 +18,8 @@ from adarts_ext.runs.data_record import check_same_data
 from adarts_ext.runs.device import resolve_device
 from adarts_ext.search.build import build_network, build_strategy
 from adarts_ext.search.config import SearchConfig
+from adarts_ext.search.stage_state import stage_in
+from adarts_ext.search.stages import Stages
 from adarts_ext.strategies.choice import is_own, parse_strategy
 
 
@@ -81,12 +83,16 @@ def load_searched(
     data = load_data(config, dataset)
     check_same_data(folder, data)
     strategy = build_strategy(config).to(chosen_device)
-    # What a strategy keeps of the weights lies as they do in the search's own network.
-    as_searched = build_network(config, data, strategy.weights, strategy.skips_zeros)
-    as_searched.to(chosen_device)
-    strategy.begin(as_searched, as_searched.flat_parameters())
-    network = build_network(config, data, strategy.weights, skip_zeros=True).to(chosen_device)
+    stages = Stages(config, strategy)
     try:
+        stage, kept = stage_in(checkpoint, stages)
+        sizes = stages.config(stage)
+        # What a strategy keeps of the weights lies as they do in the search's own network.
+        as_searched = build_network(sizes, data, strategy.weights, strategy.skips_zeros, kept)
+        as_searched.to(chosen_device)
+        strategy.begin_stage(stage, config.warmup_epochs)
+        strategy.begin(as_searched, as_searched.flat_parameters())
+        network = build_network(sizes, data, strategy.weights, True, kept).to(chosen_device)
         network.load_state_dict(checkpoint["network"])
         if "strategy" in checkpoint:
             strategy.load_state_dict(checkpoint["strategy"])
@@ -95,7 +101,7 @@ def load_searched(
             raise
         raise ValueError(f"{path}: does not fit the options and the data set of the run") from error
     epoch = len(checkpoint["history"]) + bool(checkpoint["under_way"])
-    strategy.begin_epoch(max(epoch, 1), config.epochs)
+    strategy.begin_epoch(*stages.schedule(max(epoch, 1)))
     return Searched(config, data, chosen_device, network, checkpoint)
 
 

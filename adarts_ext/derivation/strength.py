@@ -13,22 +13,26 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from adarts_ext.derivation.measure import Batches, as_in_training, measure
-from adarts_ext.genotype import PRIMITIVES
+from adarts_ext.genotype.candidates import choices
 from adarts_ext.leaves import without_gradient
 from adarts_ext.nn import OperationWeights, SearchNetwork
 
 
-def operations_of(network: SearchNetwork) -> list[int]:
-    """Return the places in PRIMITIVES of the candidates that are worth something.
+def operations_of(network: SearchNetwork) -> dict[str, list[list[int]]]:
+    """Return the columns of the candidates that are worth something.
 
     ``none`` gives zeros, so that nothing changes without.
 
+    Returns:
+        For ``"normal"`` and ``"reduce"`` a list an edge.
+
     Example:
-        >>> operations_of(SearchNetwork(4, layers=3, candidates=("none", "sep_conv_3x3")))
-        [4]
+        >>> network = SearchNetwork(4, layers=3, steps=1, candidates=("none", "sep_conv_3x3"))
+        >>> operations_of(network)
+        {'normal': [[4], [4]], 'reduce': [[4], [4]]}
     """
-    named = [name for name in network.candidates if name != "none"]
-    return sorted(PRIMITIVES.index(name) for name in named)
+    edges = len(network.alphas_normal)
+    return {cell: choices(network.candidates, cell, edges) for cell in OperationWeights._fields}
 
 
 class Removal(NamedTuple):
@@ -37,7 +41,7 @@ class Removal(NamedTuple):
     Args:
         cell: ``"normal"`` or ``"reduce"``.
         edge: The row of the weights.
-        operation: The place in :data:`adarts_ext.genotype.PRIMITIVES`; None for all of the edge's.
+        operation: The column of the weights; None for all of the edge's.
     """
 
     cell: str
@@ -64,8 +68,8 @@ def operation_strengths(network: SearchNetwork, batches: Batches) -> OperationWe
         batches: Images (N, C, H, W) and labels (N,), as a rule those that train the alphas.
 
     Returns:
-        The strengths of normal and reduction cells, float64 (edges, 8), for
-        :func:`adarts_ext.genotype.derive_from_scores`. That of ``none`` is 0.
+        The strengths of normal and reduction cells, float64 and in the shape of the alphas,
+        for :func:`adarts_ext.genotype.derive_from_scores`. That of ``none`` is 0.
 
     Raises:
         ValueError: If there is no batch.
@@ -118,9 +122,9 @@ def removals(network: SearchNetwork) -> list[Removal]:
     """Return all that can be taken out of a network, operation by operation."""
     return [
         Removal(cell, edge, operation)
-        for cell, weights in network.operation_weights()._asdict().items()
-        for edge in range(len(weights))
-        for operation in operations_of(network)
+        for cell, edges in operations_of(network).items()
+        for edge, operations in enumerate(edges)
+        for operation in operations
     ]
 
 

@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from matplotlib.path import Path as Curve
 
-from adarts_ext.draw.figure import FAINT, INK, OP_COLORS, picture_format, save_figure
+from adarts_ext.draw.figure import FAINT, INK, OP_COLORS, OWN_COLOR, picture_format, save_figure
 from adarts_ext.draw.layout import (
     ARROW_LENGTH,
     BOX_HEIGHT,
@@ -168,7 +168,7 @@ def _draw_edge(axes: Axes, edge: Edge, left: float, middle: float) -> None:
         start = right - BOX_WIDTH - ARROW_LENGTH - LABEL_WIDTH
         points += [(start, middle + place.y), (right, middle + place.y)]
     points.append((stop, end_y))
-    color = OP_COLORS.get(edge.op, FAINT)
+    color = OP_COLORS.get(edge.op, OWN_COLOR)
     curve = _curve(points)
     if edge.op is None:
         head = FancyArrowPatch(path=curve, arrowstyle="-|>", mutation_scale=9, shrinkB=0)

@@ -26,6 +26,8 @@ OP_COLORS = {
     "dil_conv_5x5": "#5fbf95",
 }
 
+OWN_COLOR = "#6f4e37"  # of an operation of one's own
+
 _FONTS = {"font.family": "sans-serif", "svg.fonttype": "none", "svg.hashsalt": "adarts_ext"}
 
 

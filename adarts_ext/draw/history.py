@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +16,20 @@ from matplotlib.ticker import MaxNLocator
 from adarts_ext.draw.figure import INK, picture_format, save_figure
 from adarts_ext.draw.lines import (
     FIRST,
-    OP_LOOKS,
     SECOND,
     WARMUP_COLOR,
     Look,
     legend_line,
+    op_look,
     source_look,
     style_axes,
     y_range,
 )
 from adarts_ext.files import read_json
 from adarts_ext.genotype import PRIMITIVES, count_nodes, incoming_edges, state_name
-from adarts_ext.runs.folder import HISTORY_FILE
+from adarts_ext.genotype.candidates import columns_of
+from adarts_ext.nn.candidates import parse_space
+from adarts_ext.runs.folder import CONFIG_FILE, HISTORY_FILE
 
 PANEL_WIDTH, PANEL_HEIGHT = 2.2, 1.5  # inches
 LEGEND_ROW, TRAINING_HEIGHT, MINIMUM_WIDTH = 0.3, 2.6, 12
@@ -47,8 +50,8 @@ def draw_history(run_folder: str | os.PathLike[str], path: str | os.PathLike[str
         path: The file to write; its suffix chooses the format.
 
     Raises:
-        ValueError: If the suffix is none of ``.svg``, ``.png`` and ``.pdf``, or the history is
-            damaged or not that of a search.
+        ValueError: If the suffix is none of ``.svg``, ``.png`` and ``.pdf``, the history is damaged
+            or not that of a search, or it has candidates of one's own that are not registered.
         FileNotFoundError: If the folder holds no history.
         OSError: If the file cannot be written.
     """
@@ -56,41 +59,62 @@ def draw_history(run_folder: str | os.PathLike[str], path: str | os.PathLike[str
     source = Path(run_folder) / HISTORY_FILE
     if not source.is_file():
         raise FileNotFoundError(f"{run_folder}: no {HISTORY_FILE} of a search in this folder")
-    history = read_json(source)
+    history, columns = read_json(source), searched_columns(run_folder)
     try:
-        figure = history_figure(history)
+        figure = history_figure(history, columns)
     except (KeyError, IndexError, TypeError, ValueError) as error:
         raise ValueError(f"{source}: not the history of a search, or a damaged one") from error
     save_figure(figure, path)
 
 
-def history_figure(history: Sequence[dict[str, Any]]) -> Figure:
-    """Build the figure that :func:`draw_history` writes, from the records of the epochs."""
+def searched_columns(run_folder: str | os.PathLike[str]) -> Sequence[str]:
+    """Return the operations that the alphas of a search are of, by the space in its options.
+
+    Raises:
+        ValueError: If the file is damaged, or one's own are not registered.
+    """
+    path = Path(run_folder) / CONFIG_FILE
+    options = read_json(path) if path.is_file() else {}
+    space = options.get("space", "darts") if isinstance(options, dict) else None
+    if not isinstance(space, str):
+        raise ValueError(f"{path}: not the options of a search, or damaged ones")
+    return columns_of(parse_space(space))
+
+
+def history_figure(
+    history: Sequence[dict[str, Any]], columns: Sequence[str] = PRIMITIVES
+) -> Figure:
+    """Build the figure that :func:`draw_history` writes, from the records of the epochs.
+
+    Args:
+        history: The records.
+        columns: The operations that the alphas are of.
+    """
     nodes = count_nodes(len(history[0]["alphas_normal"]))
     with_betas = history[0]["betas_normal"] is not None
-    columns = nodes + 1 + with_betas
+    across = nodes + 1 + with_betas
     cell_height = nodes * PANEL_HEIGHT + 0.7
     heights = [(2 + with_betas) * LEGEND_ROW, cell_height, cell_height, TRAINING_HEIGHT]
     figure = Figure(
-        figsize=(max(columns * PANEL_WIDTH, MINIMUM_WIDTH), sum(heights)), layout="constrained"
+        figsize=(max(across * PANEL_WIDTH, MINIMUM_WIDTH), sum(heights)), layout="constrained"
     )
     figure.get_layout_engine().set(w_pad=0.08, h_pad=0.06)
     legend, normal, reduce, training = figure.subfigures(4, 1, height_ratios=heights)
-    _draw_legend(legend, nodes + 1 if with_betas else 0, _warmup_end(history))
+    _draw_legend(legend, columns, nodes + 1 if with_betas else 0, _warmup_end(history))
     for part, cell in ((normal, "normal"), (reduce, "reduce")):
-        _draw_cell(part, history, cell, part.subplots(nodes, columns, squeeze=False))
+        _draw_cell(part, history, cell, columns, part.subplots(nodes, across, squeeze=False))
     _draw_training(training, history)
     return figure
 
 
 def _warmup_end(history: Sequence[dict[str, Any]]) -> int:
-    """Return the last epoch that left alphas and betas as they were; 0 if none did."""
-    return max((entry["epoch"] for entry in history if entry["arch_loss"] is None), default=0)
+    """Return how many epochs, at the start, left alphas and betas as they were."""
+    return sum(1 for _ in takewhile(lambda entry: entry["arch_loss"] is None, history))
 
 
-def _draw_legend(figure: SubFigure, sources: int, warmup_end: int) -> None:
+def _draw_legend(figure: SubFigure, columns: Sequence[str], sources: int, warmup_end: int) -> None:
     """Draw a row of operations, one of sources where there are betas, and the warm-up's colour."""
-    rows = [[legend_line(OP_LOOKS[op], op) for op in PRIMITIVES]]
+    rows = [[legend_line(op_look(op, columns), op) for op in columns]]
     if sources:
         rows.append(
             [legend_line(source_look(k), f"beta from {state_name(k)}") for k in range(sources)]
@@ -112,7 +136,11 @@ def _draw_legend(figure: SubFigure, sources: int, warmup_end: int) -> None:
 
 
 def _draw_cell(
-    figure: SubFigure, history: Sequence[dict[str, Any]], cell: str, panels: Any
+    figure: SubFigure,
+    history: Sequence[dict[str, Any]],
+    cell: str,
+    columns: Sequence[str],
+    panels: Any,
 ) -> None:
     """Draw a panel for each edge, and the betas at the end of each row."""
     alphas = [entry[f"alphas_{cell}"] for entry in history]
@@ -131,7 +159,8 @@ def _draw_cell(
                 axes.set_axis_off()
                 continue
             weights = zip(*(epoch[edges.start + source] for epoch in alphas), strict=True)
-            lines = {op: (OP_LOOKS[op], line) for op, line in zip(PRIMITIVES, weights, strict=True)}
+            named = zip(columns, weights, strict=True)
+            lines = {op: (op_look(op, columns), line) for op, line in named}
             _draw_panel(axes, f"{state_name(source)} to {into}", history, lines, shared)
         if with_betas:
             weights = zip(*(epoch[edges] for epoch in betas), strict=True)

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from adarts_ext.draw.figure import FAINT, INK, OP_COLORS
+from adarts_ext.draw.figure import FAINT, INK, OP_COLORS, OWN_COLOR
 
 SOLID, DASHED, DOTTED, MIXED = "-", (0, (4, 2)), (0, (1, 1.3)), (0, (6, 1.5, 1.2, 1.5))
 WARMUP_COLOR = "#e9edf2"
@@ -52,6 +52,18 @@ OP_LOOKS = {
     "dil_conv_3x3": Look(OP_COLORS["dil_conv_3x3"], SOLID, "^"),
     "dil_conv_5x5": Look(OP_COLORS["dil_conv_5x5"], DASHED, "v"),
 }
+
+OWN_MARKERS = "hpdX<>"
+
+
+def op_look(op: str, columns: Sequence[str]) -> Look:
+    """Return how the weight of an operation looks, given those that the alphas are of."""
+    if op in OP_LOOKS:
+        return OP_LOOKS[op]
+    place = [name for name in columns if name not in OP_LOOKS].index(op)
+    dashes = (SOLID, DASHED, MIXED, DOTTED)[place % 4]
+    return Look(OWN_COLOR, dashes, OWN_MARKERS[place % len(OWN_MARKERS)])
+
 
 SOURCE_COLORS = ("#111111", "#8c5a2b", "#6f3fc4", "#8a8a00", "#c9a27a", "#b79be8")
 SOURCE_MARKERS = "os^DvPX"

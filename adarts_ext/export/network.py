@@ -14,6 +14,7 @@ from adarts_ext.export.check import check_program
 from adarts_ext.export.images import InputImages
 from adarts_ext.extras import needing
 from adarts_ext.files import write_atomic
+from adarts_ext.genotype.operations import draws
 from adarts_ext.nn import DerivedNetwork
 
 #: The module that makes and loads each format; that of ONNX needs more packages.
@@ -40,8 +41,9 @@ def export_network(
         The largest difference of a logit from the network's.
 
     Raises:
-        ValueError: If the format is not known, the images do not fit the network, or the program
-            computes something else (:func:`adarts_ext.export.check.check_program`).
+        ValueError: If the format is not known, the images do not fit the network, an operation
+            draws random numbers, or the program computes something else
+            (:func:`adarts_ext.export.check.check_program`).
         ModuleNotFoundError: If a package of the extra ``export`` is missing, which ONNX needs.
         OSError: If the file cannot be written.
 
@@ -58,6 +60,12 @@ def export_network(
     if to not in FORMATS:
         message = f"to: expected one of {', '.join(FORMATS)}, got {to!r}"
         raise naming(ValueError(message), "to")
+    drawing = [op for op, _ in network.genotype.normal + network.genotype.reduce if draws(op)]
+    if drawing:
+        raise ValueError(
+            f"genotype: expected operations whose result is always the same, got {drawing[0]}, "
+            "which draws random numbers"
+        )
     if len(images.mean) != network.in_channels:
         raise ValueError(
             f"mean: expected {network.in_channels} as the images have channels, got "

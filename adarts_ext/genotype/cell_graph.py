@@ -16,6 +16,8 @@ PRIMITIVES = (
     "dil_conv_5x5",
 )
 
+POOLINGS = ("max_pool_3x3", "avg_pool_3x3")
+
 
 def state_name(state: int) -> str:
     """Return what text and pictures call a state of a cell; its number is that of the genotype.

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from adarts_ext.genotype.candidates import Candidates, columns_of
+from adarts_ext.genotype.cell_graph import PRIMITIVES
 from adarts_ext.genotype.scores import best_scored, check_finite, checked_nodes
 from adarts_ext.genotype.structure import Genotype
 from adarts_ext.genotype.threshold import without_weak_edges
@@ -19,13 +21,14 @@ def derive(
     betas_reduce: Tensor | None = None,
     activation: str = "softmax",
     threshold: float = 0.0,
+    candidates: Candidates = PRIMITIVES,
 ) -> Genotype:
     """Keep for each node the two strongest incoming edges, each with its strongest operation.
 
     Operation o on the edge (i, j) weighs ``softmax(alpha_ij)_o * softmax_i(beta_ij)``, and
     ``none`` is never chosen (DARTS, arXiv 1806.09055, section 2.4; PC-DARTS, arXiv 1907.05737,
     section 3.3). A node's two edges are listed by falling weight. Among equal weights the edge
-    from the earlier state and the operation that comes first in :data:`PRIMITIVES` win.
+    from the earlier state and the operation that comes first in the columns win.
 
     Args:
         alphas_normal: Operation parameters of the normal cell before the softmax, (edges, 8), with
@@ -39,6 +42,7 @@ def derive(
             edge where it weighs less ``none`` stands for it (FairDARTS, arXiv 1911.12126). A node
             with nothing but ``none`` is not concatenated, and edges that leave it become ``none``
             too. A cell in which nothing weighs as much stays whole.
+        candidates: The operations to choose from, as those of :func:`derive_from_scores`.
 
     Returns:
         The genotype, its output the concatenation of all nodes but those with nothing.
@@ -58,21 +62,27 @@ def derive(
         (('sep_conv_3x3', 1), ('none', 0))
     """
     genotype = best_scored(
-        operation_weights("normal", alphas_normal, betas_normal, activation),
-        operation_weights("reduce", alphas_reduce, betas_reduce, activation),
+        operation_weights("normal", alphas_normal, betas_normal, activation, candidates),
+        operation_weights("reduce", alphas_reduce, betas_reduce, activation, candidates),
+        candidates,
     )
     if threshold <= 0:
         return genotype
     return without_weak_edges(
         genotype,
-        operation_weights("normal", alphas_normal, None, activation),
-        operation_weights("reduce", alphas_reduce, None, activation),
+        operation_weights("normal", alphas_normal, None, activation, candidates),
+        operation_weights("reduce", alphas_reduce, None, activation, candidates),
         threshold,
+        columns_of(candidates),
     )
 
 
 def operation_weights(
-    cell: str, alphas: Tensor, betas: Tensor | None, activation: str = "softmax"
+    cell: str,
+    alphas: Tensor,
+    betas: Tensor | None,
+    activation: str = "softmax",
+    candidates: Candidates = PRIMITIVES,
 ) -> list[list[tuple[float, ...]]]:
     """Return what every operation on every edge of a cell weighs, as :func:`derive` says.
 
@@ -81,9 +91,10 @@ def operation_weights(
         alphas: As those of :func:`derive`.
         betas: Likewise.
         activation: Likewise.
+        candidates: Likewise.
 
     Returns:
-        A list a node of an entry a source, each with a weight for every one of :data:`PRIMITIVES`.
+        A list a node of an entry a source, each with a weight for every column of the alphas.
 
     Raises:
         ValueError: As :func:`derive` says.
@@ -92,7 +103,7 @@ def operation_weights(
         known = ", ".join(_ACTIVATIONS)
         raise ValueError(f"derive: activation must be one of {known}, got {activation!r}")
     alphas = alphas.detach().cpu()
-    nodes = checked_nodes("derive", f"alphas_{cell}", alphas)
+    nodes = checked_nodes("derive", f"alphas_{cell}", alphas, len(columns_of(candidates)))
     edges = len(alphas)
     betas = betas if betas is None else betas.detach().cpu()
     if betas is not None and tuple(betas.shape) != (edges,):

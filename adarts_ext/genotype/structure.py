@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from adarts_ext import files
-from adarts_ext.genotype.cell_graph import PRIMITIVES
+from adarts_ext.genotype.operations import hint_for, known_operations
 
 
 @dataclass(frozen=True)
@@ -100,9 +100,10 @@ def _checked_edges(cell: str, edges: Iterable[Any]) -> tuple[tuple[str, int], ..
         if not isinstance(pair, (tuple, list)) or len(pair) != 2:
             raise ValueError(f"{where}: expected a pair (operation, source), got {pair!r}")
         operation, source = pair[0], _checked_integer(where, pair[1])
-        if operation not in PRIMITIVES:
+        if operation not in known_operations():
             raise ValueError(
-                f"{where}: unknown operation {operation!r}, expected one of {', '.join(PRIMITIVES)}"
+                f"{where}: unknown operation {operation!r}, expected one of "
+                f"{', '.join(known_operations())}{hint_for(operation)}"
             )
         node = 2 + position // 2
         if not 0 <= source < node:

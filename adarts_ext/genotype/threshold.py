@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from adarts_ext.genotype.cell_graph import PRIMITIVES
 from adarts_ext.genotype.scores import Scores
 from adarts_ext.genotype.structure import Genotype
 
 
 def without_weak_edges(
-    genotype: Genotype, normal: Scores, reduce: Scores, threshold: float
+    genotype: Genotype,
+    normal: Scores,
+    reduce: Scores,
+    threshold: float,
+    columns: Sequence[str] = PRIMITIVES,
 ) -> Genotype:
     """Put ``none`` in the place of the operations that weigh less than a threshold.
 
@@ -20,6 +26,7 @@ def without_weak_edges(
         normal: The weights of the normal cell's operations, a list a node of an entry a source.
         reduce: Likewise those of the reduction cell.
         threshold: The smallest weight that is kept.
+        columns: The operations that a list's entries are of.
 
     Example:
         >>> cell = (("skip_connect", 0), ("max_pool_3x3", 1))
@@ -31,7 +38,7 @@ def without_weak_edges(
     fields = {}
     for cell, weights in (("normal", normal), ("reduce", reduce)):
         edges = getattr(genotype, cell)
-        strong = _strong(edges, weights, threshold)
+        strong = _strong(edges, weights, threshold, columns)
         nodes = tuple(2 + place for place in range(len(weights)) if any(strong[2 * place :][:2]))
         if nodes:
             edges = tuple(
@@ -42,12 +49,14 @@ def without_weak_edges(
     return Genotype(**fields)
 
 
-def _strong(edges: tuple[tuple[str, int], ...], weights: Scores, threshold: float) -> list[bool]:
+def _strong(
+    edges: tuple[tuple[str, int], ...], weights: Scores, threshold: float, columns: Sequence[str]
+) -> list[bool]:
     """Return which edges are strong enough, and leave a state that is more than zeros."""
     states, strong = [True, True], []
     for place, node in enumerate(weights):
         of_node = [
-            states[source] and node[source][PRIMITIVES.index(operation)] >= threshold
+            states[source] and node[source][columns.index(operation)] >= threshold
             for operation, source in edges[2 * place : 2 * place + 2]
         ]
         strong += of_node

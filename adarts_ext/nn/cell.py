@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from adarts_ext.genotype import PRIMITIVES, incoming_edges
+from adarts_ext.genotype.candidates import Candidates, columns_of, on_every_edge
+from adarts_ext.genotype.operations import draws
 from adarts_ext.nn import fused
 from adarts_ext.nn.backend import BACKENDS
 from adarts_ext.nn.batch_norms import (
@@ -28,6 +30,7 @@ from adarts_ext.nn.operations import FactorizedReduce, ReLUConvBN
 from adarts_ext.nn.processes import in_group
 from adarts_ext.nn.recompute import MEMORY_MODES, recompute
 from adarts_ext.nn.selection import SELECTIONS
+from adarts_ext.nn.skip_dropout import scaled
 from adarts_ext.nn.synchronised import shared_batch
 from adarts_ext.nn.unchanged import AsBuilt, constant_when_compiled
 from adarts_ext.ops.operator import check_tensor
@@ -61,29 +64,33 @@ class SearchCell(nn.Module):
             intermediate tensor but the outputs of the last BatchNorms. ``"recompute"`` keeps the
             states only (in the fused kernels the statistics too) and computes the rest again, one
             node after another.
-        candidates: Of :class:`PartialMixedOp`, the same on every edge.
+        candidates: Of :class:`PartialMixedOp`: names that all edges have, or
+            :class:`EdgeCandidates` with those of each.
         attention: Of :class:`PartialMixedOp`.
 
     The whole cell runs in the fused kernels of :func:`adarts_ext.ops.preprocess_cell` and
     :func:`adarts_ext.ops.search_cell`, for float32, float64 and bfloat16, up to 64 selected
     of at most 256 channels, on the CPU and on a GPU; under autocast to bfloat16 the states are
     stored in bfloat16. For anything else it runs operator by operator, with the same results:
-    other dtypes, more channels, layers below it that were exchanged, changed or given hooks (the
-    kernels would not call those), BatchNorms in different modes. :meth:`kernels` and the repr say
-    which.
+    other dtypes, more channels, candidates of one's own, layers below it that were exchanged,
+    changed or given hooks (the kernels would not call those), BatchNorms in different modes.
+    :meth:`kernels` and the repr say which.
 
     Shape:
         s0 (N, previous_previous_channels, H, W), or (..., 2H, 2W) after a reduction cell; s1
-        (N, previous_channels, H, W); alphas (edges, 8) and betas (edges,), softmax already taken,
-        or betas None for edges of weight 1. Output (N, steps * channels, H, W), or half that height
-        and width from a reduction cell. The inputs may also be :class:`ImageBlocks`, the layout of
-        the fused kernels; if s1 is, the output of those kernels is, and a network lays its images
-        out only once.
+        (N, previous_channels, H, W); alphas (edges, 8), with candidates of one's own more, and
+        betas (edges,), softmax already taken, or betas None for edges of weight 1. Output
+        (N, steps * channels, H, W), or half that height and width from a reduction cell. The inputs
+        may also be :class:`ImageBlocks`, the layout of the fused kernels; if s1 is, the output of
+        those kernels is, and a network lays its images out only once.
 
     ``active`` leaves candidates out of a pass: a number for each edge, whose bit o says whether
-    candidate o, in the order of PRIMITIVES, takes part. The others take no time and no memory;
+    candidate o, in the order of the alphas, takes part. The others take no time and no memory;
     their BatchNorms' statistics stay as they are, and they get no gradient: None, not 0, but after
     :meth:`flatten`.
+
+    ``dropout``, of :func:`adarts_ext.nn.skip_dropout.draw_dropout`, drops values of the skip
+    connections at stride 1; those that are left are divided by their share.
 
     A network that gives a list ``updates`` finds there what the BatchNorms have seen, and updates
     the running statistics of all cells at once; otherwise the cell does it itself.
@@ -111,7 +118,7 @@ class SearchCell(nn.Module):
         selection: str = "attention",
         backend: str = "fused",
         memory: str = "store",
-        candidates: Sequence[str] = PRIMITIVES,
+        candidates: Candidates = PRIMITIVES,
         attention: str = "cbam",
     ) -> None:
         super().__init__()
@@ -137,6 +144,10 @@ class SearchCell(nn.Module):
         else:
             self.preprocess0 = ReLUConvBN(previous_previous_channels, channels, affine=False)
         self.preprocess1 = ReLUConvBN(previous_channels, channels, affine=False)
+        self.columns = columns_of(candidates)
+        edges = fused.complete_edges(steps)
+        kind = "reduce" if reduction else "normal"
+        names = on_every_edge("SearchCell", candidates, kind, len(edges))
         self._ops = nn.ModuleList(
             PartialMixedOp(
                 channels,
@@ -144,10 +155,11 @@ class SearchCell(nn.Module):
                 proportion,
                 selection,
                 backend,
-                candidates,
+                own,
                 attention,
+                self.columns,
             )
-            for state, _ in fused.complete_edges(steps)
+            for (state, _), own in zip(edges, names, strict=True)
         )
         self._built = AsBuilt(self, {PartialMixedOp: MIXED_OP_SETTINGS})
         self._layers0 = fused.Layers.below([self.preprocess0])
@@ -167,9 +179,12 @@ class SearchCell(nn.Module):
         betas: Tensor | None = None,
         updates: Updates | None = None,
         active: tuple[int, ...] = (),
+        dropout: Tensor | None = None,
     ) -> Tensor | ImageBlocks:
         self._check(s0, s1, alphas, betas)
         active = self._masks(active)
+        if dropout is not None:
+            alphas = scaled(alphas, dropout)
         if (
             fused.reason_against_input(s0)
             or fused.reason_against_input(s1)
@@ -178,9 +193,10 @@ class SearchCell(nn.Module):
             if self._flat is not None and self._flat.grad is None:
                 attach(self._flat, self.candidate_weights())  # the layers' gradients go there
             maps = feature_map(s0), feature_map(s1)
-            return self._forward_by_operator(*maps, alphas, betas, active)
+            return self._forward_by_operator(*maps, alphas, betas, active, dropout)
         seen = [] if updates is None else updates
-        nodes = self._forward_fused(lay_out(s0), lay_out(s1), alphas, betas, seen, active)
+        laid_out = lay_out(s0), lay_out(s1)
+        nodes = self._forward_fused(*laid_out, alphas, betas, seen, active, dropout)
         if updates is None:
             update_running_statistics(seen)
         return nodes if isinstance(s1, ImageBlocks) else feature_map(nodes)
@@ -211,6 +227,7 @@ class SearchCell(nn.Module):
             layers.norms.look()
         return (
             fused.reason_against_kind(self.backend, self.selected_channels, self._ops[0].channels)
+            or fused.reason_against_candidates(self._names())
             or self._built.change(self)
             or reason_against_norms(self._norms)
         )
@@ -223,6 +240,7 @@ class SearchCell(nn.Module):
         betas: Tensor | None,
         updates: Updates,
         active: tuple[int, ...],
+        dropout: Tensor | None,
     ) -> ImageBlocks:
         shared = shared_batch(self._norms[0])
         states = [
@@ -245,7 +263,9 @@ class SearchCell(nn.Module):
                 attach(flat, self.candidate_weights())  # the layers' gradients go there
             each = zip(self._ops, active, strict=True)
             flat, layers = None, fused.Layers.join(op.edge_layers.active(bits) for op, bits in each)
-        rest = alphas, betas, store, updates, flat, shared, active
+        if len(self.columns) > len(PRIMITIVES):  # no edge of this cell has those of one's own
+            alphas = alphas[:, : len(PRIMITIVES)].contiguous()
+        rest = alphas, betas, store, updates, flat, shared, active, dropout
         return fused.mix(kind, layers, states, edges, *rest)
 
     def _masks(self, active: tuple[int, ...]) -> tuple[int, ...]:
@@ -259,6 +279,11 @@ class SearchCell(nn.Module):
             )
         # `none` costs nothing, and its bit says nothing.
         return tuple((bits | 1) & every for bits, every in zip(active, self._every, strict=True))
+
+    def _names(self) -> list[str]:
+        """Return the names of the candidates that an edge has."""
+        there = {name for edge in self._ops for name in edge.candidates}
+        return [name for name in self.columns if name in there]
 
     def flatten(self) -> Tensor:
         """Lay the weights of all mixed operations end to end in one leaf tensor, and return it.
@@ -309,7 +334,9 @@ class SearchCell(nn.Module):
         alphas: Tensor,
         betas: Tensor | None,
         active: tuple[int, ...],
+        dropout: Tensor | None,
     ) -> Tensor:
+        of_edges = [None] * len(self._ops) if dropout is None else list(dropout.unbind())
         states = [
             self._call(self.preprocess0, [self.preprocess0], s0),
             self._call(self.preprocess1, [self.preprocess1], s1),
@@ -317,7 +344,7 @@ class SearchCell(nn.Module):
         self._check_states(s0, s1, states[0].shape, states[1].shape)
         mixed_ops = list(self._ops)
         for edges in incoming_edges(self.steps):
-            node = functools.partial(self._node, mixed_ops[edges], active[edges])
+            node = functools.partial(self._node, mixed_ops[edges], active[edges], of_edges[edges])
             node_betas = None if betas is None else betas[edges]
             states.append(self._call(node, mixed_ops[edges], alphas[edges], node_betas, *states))
         return torch.cat(states[2:], dim=1)
@@ -326,11 +353,12 @@ class SearchCell(nn.Module):
         self,
         mixed_ops: Sequence[PartialMixedOp],
         active: tuple[int, ...],
+        dropout: Sequence[Tensor | None],
         alphas: Tensor,
         betas: Tensor | None,
         *states: Tensor,
     ) -> Tensor:
-        edges = zip(mixed_ops, states, alphas.unbind(), active, strict=True)
+        edges = zip(mixed_ops, states, alphas.unbind(), active, dropout, strict=True)
         outputs = [mixed_op(state, *weights) for mixed_op, state, *weights in edges]
         if betas is None:
             return functools.reduce(operator.add, outputs)
@@ -341,7 +369,8 @@ class SearchCell(nn.Module):
     ) -> Tensor:
         if self.memory == "store":
             return function(*inputs)
-        function, random = in_group(function), SELECTIONS[self.selection].channels == "random"
+        random = SELECTIONS[self.selection].channels == "random" or any(map(draws, self._names()))
+        function = in_group(function)
         return recompute(function, modules, *inputs, random=random)
 
     def _check_states(
@@ -377,9 +406,9 @@ class SearchCell(nn.Module):
         if betas is not None:
             check_tensor("SearchCell", "betas", betas, "torch.Tensor or None")
         edges = len(self._ops)
-        if alphas.shape != (edges, len(PRIMITIVES)):
+        if alphas.shape != (edges, len(self.columns)):
             raise ValueError(
-                f"SearchCell: expected alphas ({edges}, {len(PRIMITIVES)}), "
+                f"SearchCell: expected alphas ({edges}, {len(self.columns)}), "
                 f"got shape {tuple(alphas.shape)}"
             )
         if betas is not None and betas.shape != (edges,):
@@ -390,6 +419,11 @@ class SearchCell(nn.Module):
             f"out_channels={self.out_channels}, reduction={self.reduction}, steps={self.steps}, "
             f"memory={self.memory}, kernels={self.kernels()}"
         )
+
+    @property
+    def strides(self) -> list[int]:
+        """The strides of the edges."""
+        return [edge.stride for edge in self._ops]
 
     @property
     def is_fused(self) -> bool:

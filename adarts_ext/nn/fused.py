@@ -55,6 +55,12 @@ def reason_against_input(x: Tensor | ImageBlocks) -> str | None:
     return None
 
 
+def reason_against_candidates(names: Iterable[str]) -> str | None:
+    """Return why the fused kernels do not compute these candidates, or None."""
+    own = next((name for name in names if name not in PRIMITIVES), None)
+    return None if own is None else f"no kernels for candidate {own}"
+
+
 def reason_against_kind(backend: str, selected_channels: int, channels: int) -> str | None:
     """Return why the fused kernels do not compute mixed operations of this kind, or None."""
     if backend != "fused":
@@ -171,6 +177,7 @@ def mix(
     flat: Tensor | None = None,
     shared: SharedBatch = ALONE,
     active: tuple[int, ...] = (),
+    dropout: Tensor | None = None,
 ) -> ImageBlocks:
     """Run the nodes of a cell; what the BatchNorms have seen is appended to ``updates``.
 
@@ -186,6 +193,7 @@ def mix(
         flat: The weights of all convolutions end to end, where they lie so.
         shared: What the processes that have a part each of the batch do together.
         active: The active candidates of every edge, as :class:`CellLayout` has them.
+        dropout: Of the skip connections at stride 1, as the operator takes it; None for none.
     """
     sources, targets = zip(*edges, strict=True)
     batch, nodes = states[0].batch, targets[-1] + 1
@@ -224,6 +232,7 @@ def mix(
         store,
         eps,
         shared,
+        dropout,
     )
     if norms and norms[0].training:
         updates.append((norms, out.norms))

@@ -11,21 +11,24 @@ from torch.nn import functional
 
 from adarts_ext import reference
 from adarts_ext.genotype import PRIMITIVES
+from adarts_ext.genotype.candidates import check_candidates, operations_of
+from adarts_ext.genotype.cell_graph import POOLINGS
 from adarts_ext.nn import fused, unnormalized
 from adarts_ext.nn.attention import ATTENTIONS, build_attention
 from adarts_ext.nn.backend import BACKENDS, check_backend
 from adarts_ext.nn.batch_norms import reason_against_norms, update_running_statistics
-from adarts_ext.nn.candidates import check_candidates, mask_of
+from adarts_ext.nn.candidates import mask_of
 from adarts_ext.nn.checks import check_at_least, check_choice, check_even_size, check_feature_map
 from adarts_ext.nn.image_blocks import feature_map, lay_out
 from adarts_ext.nn.operations import build_operation
 from adarts_ext.nn.processes import total_scores
 from adarts_ext.nn.selection import SELECTIONS
+from adarts_ext.nn.skip_dropout import SKIP
 from adarts_ext.nn.synchronised import shared_batch
 from adarts_ext.nn.unchanged import AsBuilt, constant_when_compiled
 from adarts_ext.ops.operator import check_tensor
 from adarts_ext.ops.processes import ALONE
-from adarts_ext.reference.cell_layout import ALL
+from adarts_ext.reference.skip_dropout import kept_values
 
 MIXED_OP_SETTINGS = itemgetter(
     "channels", "stride", "proportion", "selection", "backend", "candidates", "attention"
@@ -51,8 +54,9 @@ class PartialMixedOp(nn.Module):
       see what each part does: the first c channels and no shuffle; x multiplied by M, and then
       random channels, or all.
 
-    The candidates come in the order of :data:`adarts_ext.genotype.PRIMITIVES`, their BatchNorms
-    without scale and shift; a BatchNorm follows each pooling.
+    The candidates come in the order of :data:`adarts_ext.genotype.PRIMITIVES`, and then those of
+    one's own (:func:`register_candidate`); their BatchNorms are without scale and shift, and one
+    follows each pooling.
 
     Args:
         channels: Channels C of input and output.
@@ -62,16 +66,19 @@ class PartialMixedOp(nn.Module):
         backend: ``"fused"`` for the compiled operators, ``"reference"`` for plain torch. What the
             fused kernels serve, and what runs operator by operator, is told at
             :class:`SearchCell`; :meth:`kernels` and the repr say which it is.
-        candidates: Those of PRIMITIVES that there are. In the place of the others stands ``none``.
+        candidates: Those that there are. In the place of the others stands ``none``.
         attention: Which channel attention there is, where the selection has one: ``"cbam"``
             (:class:`ChannelAttention`, ADARTS's) or ``"eca"``
             (:class:`EfficientChannelAttention`).
+        columns: What the weights are of; by default PRIMITIVES, and the candidates of one's own.
 
     Shape:
-        x (N, C, H, W) and weights (8,), softmax already taken, to (N, C, H // stride, W // stride).
-        A third argument, an integer whose bit o says whether candidate o, in the order of
-        PRIMITIVES, is active, leaves the others out: they are not computed, their statistics stay
-        as they are, and they get no gradient.
+        x (N, C, H, W) and weights (8,), or more with candidates of one's own, softmax already
+        taken, to (N, C, H // stride, W // stride). A third argument, an integer whose bit o says
+        whether candidate o, in the order of the weights, is active, leaves the others out: they are
+        not computed, their statistics stay as they are, and they get no gradient. A fourth, (2,)
+        int64, drops values of the skip connection at stride 1: see
+        :func:`adarts_ext.reference.skip_dropout.kept_values`.
 
     Raises:
         ValueError: If C is not divisible by K, C / K is odd at stride 2 (``skip_connect`` halves
@@ -93,11 +100,18 @@ class PartialMixedOp(nn.Module):
         backend: str = "fused",
         candidates: Sequence[str] = PRIMITIVES,
         attention: str = "cbam",
+        columns: Sequence[str] | None = None,
     ) -> None:
         super().__init__()
         check_choice("PartialMixedOp", "selection", selection, tuple(SELECTIONS))
         check_backend("PartialMixedOp", backend)
         check_candidates("PartialMixedOp", candidates)
+        columns = operations_of(candidates) if columns is None else tuple(columns)
+        if operations_of(columns) != columns or not set(candidates) <= set(columns):
+            needed = ", ".join(operations_of(candidates))
+            raise ValueError(
+                f"PartialMixedOp: columns: expected {needed}, or more, got {', '.join(columns)}"
+            )
         check_choice("PartialMixedOp", "attention", attention, ATTENTIONS)
         check_at_least("PartialMixedOp", 1, channels=channels, proportion=proportion)
         selected = channels
@@ -115,40 +129,49 @@ class PartialMixedOp(nn.Module):
         self.attention = attention
         self.backend = backend
         self.candidates = tuple(candidates)
+        self.columns = columns
         self.selected_channels = selected
         if SELECTIONS[selection].attention:
             self.ca = build_attention(attention, channels, backend)
         self._ops = nn.ModuleList()
-        for name in PRIMITIVES:
+        for name in self.columns:
             there = name in candidates
             operation = build_operation(name if there else "none", selected, stride, affine=False)
-            if "pool" in name and there:
+            if name in POOLINGS and there:
                 operation = nn.Sequential(operation, nn.BatchNorm2d(selected, affine=False))
             self._ops.append(operation)
         self._built = AsBuilt(self)
         self._settings = MIXED_OP_SETTINGS(vars(self))
-        self.mask = mask_of(candidates)
+        self.mask = mask_of(candidates, self.columns)
         self.edge_layers = fused.EdgeLayers(
-            dict(zip(PRIMITIVES, self._ops, strict=True)), getattr(self, "ca", None)
+            dict(zip(self.columns, self._ops, strict=True)), getattr(self, "ca", None)
         )
         self.fused_layers = self.edge_layers.active(self.mask)
 
-    def forward(self, x: Tensor, weights: Tensor, active: int = ALL) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        weights: Tensor,
+        active: int | None = None,
+        dropout: Tensor | None = None,
+    ) -> Tensor:
         check_feature_map("PartialMixedOp", x, self.channels)
         if self.stride == 2:
             check_even_size("PartialMixedOp", x)
         check_tensor("PartialMixedOp", "weights", weights)
-        if weights.shape != (len(PRIMITIVES),):
+        if weights.shape != (len(self.columns),):
             raise ValueError(
-                f"PartialMixedOp: expected {len(PRIMITIVES)} weights, got {tuple(weights.shape)}"
+                f"PartialMixedOp: expected {len(self.columns)} weights, got {tuple(weights.shape)}"
             )
+        mask = self.mask if active is None else self.mask & active
         if fused.reason_against_input(x) or self._reason_not_fused():
-            return self._forward_by_operator(x, weights, active)
-        states, updates = [lay_out(x)], []
-        kind, mask = self.edge_kind, self.mask & active
+            return self._forward_by_operator(x, weights, mask, dropout)
+        states, updates, kind = [lay_out(x)], [], self.edge_kind
         layers = self.fused_layers if mask == self.mask else self.edge_layers.active(mask)
         shared = shared_batch(layers.norms[0]) if layers.norms else ALONE
-        rest = weights[None], None, True, updates, None, shared, (mask,)
+        of_edge = None if dropout is None else dropout[None]
+        weights = weights[None, : len(PRIMITIVES)]
+        rest = weights, None, True, updates, None, shared, (mask,), of_edge
         y = fused.mix(kind, layers, states, [(0, 0)], *rest)
         update_running_statistics(updates)
         return feature_map(y)
@@ -165,38 +188,47 @@ class PartialMixedOp(nn.Module):
             return "a PartialMixedOp was changed"
         return (
             fused.reason_against_kind(self.backend, self.selected_channels, self.channels)
+            or fused.reason_against_candidates(self.candidates)
             or self._built.change(self)
             or reason_against_norms(self.fused_layers.norms)
         )
 
-    def _forward_by_operator(self, x: Tensor, weights: Tensor, active: int) -> Tensor:
+    def _forward_by_operator(
+        self, x: Tensor, weights: Tensor, mask: int, dropout: Tensor | None
+    ) -> Tensor:
         selection, functions = SELECTIONS[self.selection], BACKENDS[self.backend]
         if not selection.attention and selection.channels != "random":
             every = self.selected_channels == self.channels
             mix = self._mix if every else self._mix_first
-            return mix(x, weights, active)
+            return mix(x, weights, mask, dropout)
         scale = self.ca(x) if selection.attention else None
         if selection.channels == "attended":
             index = functions.select_channels(total_scores(scale), self.selected_channels)
         else:
             (index,) = self.edge_kind.draw_index(1, x.device)
-        mixed = self._mix(functions.gather_channels(x, index, scale), weights, active)
+        mixed = self._mix(functions.gather_channels(x, index, scale), weights, mask, dropout)
         return functions.scatter_channels(x, index, mixed, scale, self.stride)
 
-    def _mix(self, x: Tensor, weights: Tensor, active: int) -> Tensor:
+    def _mix(self, x: Tensor, weights: Tensor, mask: int, dropout: Tensor | None) -> Tensor:
+        if dropout is not None and self.stride == 1 and mask >> SKIP & 1:
+            others = self._mix(x, weights, mask & ~(1 << SKIP), None)
+            return others + weights[SKIP].to(x.dtype) * (x * kept_values(dropout, x))
         # `none`, the first candidate, is zero: it only takes its share of the softmax.
-        chosen = [i for i in range(1, len(PRIMITIVES)) if (self.mask & active) >> i & 1]
+        chosen = [i for i in range(1, len(self.columns)) if mask >> i & 1]
         if not chosen:
             return self._ops[0](x)
         operations = [self._ops[i] for i in chosen]
-        weights = weights[1:] if len(chosen) == len(PRIMITIVES) - 1 else weights[chosen]
+        if len(chosen) == len(self.columns) - 1:
+            weights = weights[1:]
+        else:  # no index by a list, which would come from the host: no CUDA graph holds that
+            weights = torch.stack([weights[i] for i in chosen])
         if self.backend == "fused":
             return unnormalized.mix(operations, x, weights)
         # Under autocast some candidates lower the precision and some do not.
         return reference.mixed_sum([operation(x).to(x.dtype) for operation in operations], weights)
 
-    def _mix_first(self, x: Tensor, weights: Tensor, active: int) -> Tensor:
-        mixed = self._mix(x[:, : self.selected_channels], weights, active)
+    def _mix_first(self, x: Tensor, weights: Tensor, mask: int, dropout: Tensor | None) -> Tensor:
+        mixed = self._mix(x[:, : self.selected_channels], weights, mask, dropout)
         others = x[:, self.selected_channels :]
         if self.stride == 2:
             others = functional.max_pool2d(others, 2)

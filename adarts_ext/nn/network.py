@@ -11,8 +11,16 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from adarts_ext.genotype import PRIMITIVES, Genotype, derive, incoming_edges
+from adarts_ext.genotype.candidates import (
+    Candidates,
+    EdgeCandidates,
+    Names,
+    check_candidates,
+    columns_of,
+    on_every_edge,
+)
 from adarts_ext.nn.batch_norms import update_running_statistics
-from adarts_ext.nn.candidates import LEFT_OUT, check_candidates, nonzero_masks
+from adarts_ext.nn.candidates import LEFT_OUT, nonzero_masks
 from adarts_ext.nn.cell import SearchCell
 from adarts_ext.nn.cell_shapes import cell_shapes
 from adarts_ext.nn.checks import check_at_least
@@ -20,6 +28,7 @@ from adarts_ext.nn.fused import reason_against_input
 from adarts_ext.nn.image_blocks import ImageBlocks, global_average, lay_out
 from adarts_ext.nn.operation_weights import OperationWeights, checked, softmax_weights
 from adarts_ext.nn.processes import averaged_over_processes
+from adarts_ext.nn.skip_dropout import draw_dropout
 from adarts_ext.nn.stem import StemmedNetwork
 from adarts_ext.nn.synchronised import synchronise_batch_norms
 
@@ -35,7 +44,8 @@ class SearchNetwork(StemmedNetwork):
 
     ``parameters()`` are the weights only, the attention's among them. The architecture parameters,
     before their softmax, are plain leaf tensors reached by :meth:`arch_parameters`, as in DARTS:
-    ``alphas_normal`` and ``alphas_reduce``, (edges, 8), and ``betas_normal`` and ``betas_reduce``,
+    ``alphas_normal`` and ``alphas_reduce``, (edges, 8), or wider by the candidates of one's own
+    (``columns`` are the names), and ``betas_normal`` and ``betas_reduce``,
     (edges,), which are None without edge normalization. They follow the module to another device or
     dtype and are part of its state dict; a state dict without them loads too and leaves them as
     they are. Under DistributedDataParallel their gradients are averaged over the processes too, as
@@ -65,14 +75,19 @@ class SearchNetwork(StemmedNetwork):
             :class:`adarts_ext.nn.stem.StemmedNetwork`. Both give ``3 * init_channels``.
         weights: What makes the weights of the candidates, (edges, 8), of the alphas of a kind of
             cell, (edges, 8); see :meth:`operation_weights`.
-        candidates: The candidate operations of every edge, some of PRIMITIVES. Of the others
-            there are no layers, and their alphas are so low that their softmax is 0.
+        candidates: The candidate operations: names that all edges have, or
+            :class:`EdgeCandidates` with those of each. Of the others there are
+            no layers, and their alphas are so low that their softmax is 0.
         skip_zeros: Whether a candidate that weighs exactly 0 is left out of a pass: it takes no
             time and no memory, its BatchNorms' statistics stay as they are and its weights get no
             gradient, None and not 0, so that neither momentum nor weight decay moves them. Every
             pass then waits for the weights of the candidates, so a GPU cannot have it in a graph.
         attention: Which channel attention there is, where the selection has one: ``"cbam"`` or
             ``"eca"``; see :class:`PartialMixedOp`.
+        skip_dropout: The share of the values that skip connections at stride 1 drop in training,
+            drawn anew for each pass: a scalar tensor on the network's device, which may be filled
+            in place. The others are divided by the share that is kept, as
+            :class:`torch.nn.Dropout` does. None for no dropout.
 
     Shape:
         Images (N, in_channels, H, W), floating point, H and W multiples of 4 and at least 16, with
@@ -111,9 +126,10 @@ class SearchNetwork(StemmedNetwork):
         sync_batch_norm: bool = False,
         stem: str = "cifar",
         weights: Callable[[Tensor], Tensor] = softmax_weights,
-        candidates: Sequence[str] = PRIMITIVES,
+        candidates: Candidates = PRIMITIVES,
         skip_zeros: bool = False,
         attention: str = "cbam",
+        skip_dropout: Tensor | None = None,
     ) -> None:
         check_candidates("SearchNetwork", candidates)
         check_at_least(
@@ -125,6 +141,9 @@ class SearchNetwork(StemmedNetwork):
             steps=steps,
         )
         check_at_least("SearchNetwork", 3, layers=layers)
+        edges = incoming_edges(steps)[-1].stop
+        kinds = ("normal", "reduce")
+        of_edges = [on_every_edge("SearchNetwork", candidates, kind, edges) for kind in kinds]
         super().__init__(stem, in_channels, init_channels, 3 * init_channels)
         self.num_classes = num_classes
         self.steps = steps
@@ -134,9 +153,12 @@ class SearchNetwork(StemmedNetwork):
         self.backend = backend
         self.memory = memory
         self.weights = weights
-        self.candidates = tuple(candidates)
+        each = isinstance(candidates, EdgeCandidates)
+        self.candidates: Candidates = candidates if each else tuple(candidates)
+        self.columns = columns_of(candidates)
         self.skip_zeros = skip_zeros
         self.attention = attention
+        self.skip_dropout = skip_dropout
         self.cells = nn.ModuleList(
             SearchCell(
                 *shape,
@@ -155,15 +177,8 @@ class SearchNetwork(StemmedNetwork):
         if sync_batch_norm:
             synchronise_batch_norms(self)
 
-        edges = incoming_edges(steps)[-1].stop
         self._apart = _apart(steps)  # no buffer: it is not saved
-        self.alphas_normal = _architecture_parameter(edges, len(PRIMITIVES))
-        self.alphas_reduce = _architecture_parameter(edges, len(PRIMITIVES))
-        with torch.no_grad():
-            for alphas in (self.alphas_normal, self.alphas_reduce):
-                for candidate, name in enumerate(PRIMITIVES):
-                    if name not in candidates:
-                        alphas[:, candidate] = LEFT_OUT
+        self.alphas_normal, self.alphas_reduce = map(self._start_alphas, of_edges)
         self.betas_normal = _architecture_parameter(edges) if edge_normalization else None
         self.betas_reduce = _architecture_parameter(edges) if edge_normalization else None
 
@@ -182,13 +197,25 @@ class SearchNetwork(StemmedNetwork):
             states = [lay_out(state) for state in states]  # and all cells hand it on like that
         s0, s1, updates = states[0], states[-1], []
         active = {id(one): nonzero_masks(one) if self.skip_zeros else () for one in of_cells}
-        for cell, cell_weights in zip(self.cells, of_cells, strict=True):
+        dropouts: list[Tensor | None] = [None] * len(self.cells)
+        if self.training and self.skip_dropout is not None:
+            dropouts = draw_dropout(self.skip_dropout, [cell.strides for cell in self.cells])
+        for cell, cell_weights, dropout in zip(self.cells, of_cells, dropouts, strict=True):
             betas_c, masks = betas_r if cell.reduction else betas_n, active[id(cell_weights)]
-            s0, s1 = s1, cell(s0, s1, cell_weights, betas_c, updates, masks)
+            s0, s1 = s1, cell(s0, s1, cell_weights, betas_c, updates, masks, dropout)
         update_running_statistics(updates)
         if isinstance(s1, ImageBlocks):
             return self.classifier(global_average(s1).to(self.classifier.weight.dtype))
         return self.classifier(functional.adaptive_avg_pool2d(s1, 1).flatten(1))
+
+    def _start_alphas(self, of_edges: Sequence[Names]) -> Tensor:
+        alphas = _architecture_parameter(len(of_edges), len(self.columns))
+        with torch.no_grad():
+            for row, names in zip(alphas, of_edges, strict=True):
+                for column, name in enumerate(self.columns):
+                    if name not in names:
+                        row[column] = LEFT_OUT
+        return alphas
 
     def operation_weights(self) -> OperationWeights:
         """Return what the candidates weigh: those of a pass, if nothing is drawn at random.
@@ -266,7 +293,8 @@ class SearchNetwork(StemmedNetwork):
 
         See :func:`adarts_ext.genotype.derive`.
         """
-        return derive(self.alphas_normal, self.alphas_reduce, self.betas_normal, self.betas_reduce)
+        parameters = self.alphas_normal, self.alphas_reduce, self.betas_normal, self.betas_reduce
+        return derive(*parameters, candidates=self.candidates)
 
     def _named_arch_parameters(self) -> dict[str, Tensor]:
         names = ("alphas_normal", "alphas_reduce", "betas_normal", "betas_reduce")
@@ -331,7 +359,7 @@ class SearchNetwork(StemmedNetwork):
             f"proportion={self.proportion}, selection={self.selection}, "
             f"edge_normalization={self.edge_normalization}, backend={self.backend}, "
             f"memory={self.memory}, in_channels={self.in_channels}, steps={self.steps}, "
-            f"candidates={self.candidates}, skip_zeros={self.skip_zeros}, "
+            f"candidates={tuple(self.candidates)}, skip_zeros={self.skip_zeros}, "
             f"attention={self.attention}"
         )
 

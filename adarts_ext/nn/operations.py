@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from adarts_ext.genotype import PRIMITIVES
+from adarts_ext.genotype.operations import OWN, known_operations
 from adarts_ext.nn.checks import check_at_least, check_choice, check_even_size
 
 
@@ -178,7 +178,7 @@ def build_operation(name: str, channels: int, stride: int, affine: bool) -> nn.M
     """Make the candidate operation ``name``; it keeps the number of channels.
 
     Args:
-        name: One of :data:`adarts_ext.genotype.PRIMITIVES`.
+        name: One of :data:`adarts_ext.genotype.PRIMITIVES`, or one of one's own that is registered.
         channels: Channels of input and output.
         stride: 1, or 2 to halve height and width.
         affine: Whether its BatchNorms have a scale and a shift. The poolings have none here; in a
@@ -192,10 +192,12 @@ def build_operation(name: str, channels: int, stride: int, affine: bool) -> nn.M
         >>> build_operation("max_pool_3x3", 4, stride=2, affine=False)(torch.ones(1, 4, 8, 8)).shape
         torch.Size([1, 4, 4, 4])
     """
-    check_choice("build_operation", "name", name, PRIMITIVES)
+    check_choice("build_operation", "name", name, known_operations())
     check_at_least("build_operation", 1, channels=channels)
     if stride not in (1, 2):
         raise ValueError(f"build_operation: stride must be 1 or 2, got {stride}")
+    if name in OWN:
+        return OWN[name].builder(channels, stride, affine)
     if name == "none":
         return Zero(stride)
     if name == "max_pool_3x3":

@@ -40,6 +40,7 @@ def search_cell(
     store: bool = True,
     eps: float = 1e-5,
     shared: SharedBatch = ALONE,
+    dropout: Tensor | None = None,
 ) -> CellOutput:
     """Compute all nodes of a search cell from its inputs, and their gradients, in fused kernels.
 
@@ -71,6 +72,10 @@ def search_cell(
         store: Whether to keep the convolutions' outputs for backward, or to compute them again.
         eps: Of every BatchNorm.
         shared: What several processes that have a part each of the batch do together.
+        dropout: Of the skip connections at stride 1, ``(edges, 2)`` int64: a number that draws
+            which values are dropped, and how many of ``2^32`` are; see
+            :func:`adarts_ext.reference.skip_dropout.kept_values`. Those that are kept stay what
+            they are. None for none.
 
     Returns:
         The nodes ``(blocks, nodes * C, H, W, 16)``, the batch's statistics in the form of ``norms``
@@ -97,12 +102,13 @@ def search_cell(
     states = [state.contiguous() for state in states]
     weights = list(weights)
     _check(states, weights, alphas, betas, layout, index, norms)
+    dropout = _checked_dropout(dropout, states[0], len(layout.sources))
     layout = layout._replace(active=layout.edge_active())  # torch takes no empty list for integers
     if not _library.has_kernels(states[0]):
         weights = _apart(weights, layout.weight_shapes(len(states), states[0].size(1)))
         check_alone("search_cell", shared, states[0])
         return reference.search_cell(
-            states, weights, alphas, betas, layout, index, norms, store, eps
+            states, weights, alphas, betas, layout, index, norms, store, eps, dropout
         )
     dtype = accumulate_dtype(states[0].dtype)
     alphas = alphas.to(dtype).contiguous()
@@ -112,12 +118,23 @@ def search_cell(
     if torch.compiler.is_compiling():
         flat = torch.cat([weight.reshape(-1) for weight in weights]).to(dtype)
         nodes, _, norms, _, index, *_ = kernels.search_cell(
-            states, flat, alphas, betas, index, norms, *layout, store, eps, *shared
+            states, flat, alphas, betas, index, norms, dropout, *layout, store, eps, *shared
         )
         return CellOutput(nodes, norms, index)
     return CellOutput(
         *_SearchCell.apply(
-            alphas, betas, layout, index, norms, store, eps, shared, len(states), *states, *weights
+            alphas,
+            betas,
+            layout,
+            index,
+            norms,
+            dropout,
+            store,
+            eps,
+            shared,
+            len(states),
+            *states,
+            *weights,
         )
     )
 
@@ -160,6 +177,17 @@ def _check(
     if norms is None:
         height, width = (size // layout.stride for size in first.shape[2:4])
         check_enough_values(op, layout.batch, height, width)
+
+
+def _checked_dropout(dropout: Tensor | None, first: Tensor, edges: int) -> Tensor | None:
+    """Return it as the kernels take it."""
+    if dropout is None:
+        return None
+    check_shape("search_cell", "dropout", dropout, (edges, 2))
+    if dropout.dtype != torch.int64:
+        raise TypeError(f"search_cell: dropout has dtype {dropout.dtype}, expected torch.int64")
+    check_device("search_cell", "dropout", dropout, first, "state 0")
+    return dropout.contiguous()
 
 
 def _check_layout(layout: CellLayout, inputs: int, channels: int) -> None:
@@ -222,11 +250,13 @@ class _SearchCell(torch.autograd.Function):
     """What the public function runs: hundreds of weights make one node of the graph."""
 
     @staticmethod
-    def forward(ctx, alphas, betas, layout, index, norms, store, eps, shared, count, *tensors):
+    def forward(
+        ctx, alphas, betas, layout, index, norms, dropout, store, eps, shared, count, *tensors
+    ):
         states, weights = list(tensors[:count]), tensors[count:]
         flat = _flatten_dense_tensors(weights) if weights else alphas.new_empty(0)
         flat = flat.to(alphas.dtype)
-        inputs = (states, flat, alphas, betas, index, norms, *layout)
+        inputs = (states, flat, alphas, betas, index, norms, dropout, *layout)
         store = store and any(ctx.needs_input_grad)
         output = kernels.search_cell(*inputs, store, eps, *shared)
         _setup_context(ctx, (*inputs, store, eps, *shared), output)
@@ -238,18 +268,18 @@ class _SearchCell(torch.autograd.Function):
     @once_differentiable("search_cell")
     def backward(ctx, grad, *unused):
         needs_alphas, needs_betas, *needs = ctx.needs_input_grad
-        needs_states, needs_weights = needs[7 : 7 + ctx.count], needs[7 + ctx.count :]
+        needs_states, needs_weights = needs[8 : 8 + ctx.count], needs[8 + ctx.count :]
         of_states, flat, of_alphas, of_betas = _gradients(
             ctx, grad, needs_states, any(needs_weights), needs_alphas, needs_betas
         )
         of_weights = [None] * len(needs_weights)
         if flat is not None:
             of_weights = _unflatten_dense_tensors(flat, ctx.weights)
-        return of_alphas, of_betas, *[None] * 7, *of_states, *of_weights
+        return of_alphas, of_betas, *[None] * 8, *of_states, *of_weights
 
 
 def _setup_context(ctx, inputs, output) -> None:
-    states, flat, alphas, betas, _, norms, *layout, _, eps, _, group, processes = inputs
+    states, flat, alphas, betas, _, norms, dropout, *layout, _, eps, _, group, processes = inputs
     nodes, stored, batch_norms, scores, index, maps, pools, position = output
     ctx.mark_non_differentiable(*stored, batch_norms, scores, index, maps, pools, position)
     ctx.set_materialize_grads(False)
@@ -257,7 +287,7 @@ def _setup_context(ctx, inputs, output) -> None:
     ctx.norms_shared = group, processes
     used = batch_norms if norms is None else norms
     ctx.save_for_backward(
-        nodes, flat, alphas, betas, used, scores, maps, pools, position, *states, *stored
+        nodes, flat, alphas, betas, used, scores, maps, pools, position, dropout, *states, *stored
     )
 
 
@@ -266,9 +296,10 @@ def _gradients(ctx, grad, needs_states, needs_weights, needs_alphas, needs_betas
     if grad is None:
         return [None] * ctx.count, None, None, None
     nodes, flat, alphas, betas, norms, scores, maps, pools, position, *rest = ctx.saved_tensors
-    states, stored = rest[: ctx.count], rest[ctx.count :]
+    dropout, states, stored = rest[0], rest[1 : 1 + ctx.count], rest[1 + ctx.count :]
     batch, stride, selected, hidden, _, sources, targets, _, *more = ctx.layout
-    saved = (states, nodes, flat, alphas, betas, stored, norms, scores, maps, pools, position)
+    of_forward = (stored, norms, scores, maps, pools, position, dropout)
+    saved = (states, nodes, flat, alphas, betas, *of_forward)
     structure = (batch, stride, selected, hidden, sources, targets, *more, ctx.training, ctx.eps)
     needed = (list(needs_states), needs_weights, needs_alphas, needs_betas)
     grad = without_padding(grad, batch)
@@ -281,7 +312,7 @@ def _gradients(ctx, grad, needs_states, needs_weights, needs_alphas, needs_betas
 @once_differentiable("search_cell")
 def _backward(ctx, grad, *unused):
     needs_states, *needs = ctx.needs_input_grad
-    return *_gradients(ctx, grad, needs_states, *needs[:3]), *[None] * 17
+    return *_gradients(ctx, grad, needs_states, *needs[:3]), *[None] * 18
 
 
 torch.library.register_autograd("adarts_ext::search_cell", _backward, setup_context=_setup_context)

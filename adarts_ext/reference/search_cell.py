@@ -19,6 +19,7 @@ from adarts_ext.reference.mixed_sum import mixed_sum
 from adarts_ext.reference.preprocess_cell import factorized_reduce
 from adarts_ext.reference.scatter_channels import scatter_channels
 from adarts_ext.reference.select_channels import select_channels
+from adarts_ext.reference.skip_dropout import kept_values
 
 
 def search_cell(
@@ -31,6 +32,7 @@ def search_cell(
     norms: Tensor | None = None,
     store: bool = True,
     eps: float = 1e-5,
+    dropout: Tensor | None = None,
 ) -> CellOutput:
     """Compute all nodes of a search cell from its inputs.
 
@@ -50,6 +52,8 @@ def search_cell(
         norms: Statistics of every BatchNorm ``(norms, 3, c)`` to use in place of the batch's.
         store: Of no account here: autograd keeps what it needs.
         eps: Of every BatchNorm.
+        dropout: Of the skip connections at stride 1 ``(edges, 2)``, each as
+            :func:`~adarts_ext.reference.skip_dropout.kept_values` takes it; None for none.
 
     Example:
         >>> layout = CellLayout(3, 1, 2, 0, 1, (0,), (0,), False)
@@ -82,6 +86,8 @@ def search_cell(
                 chosen.append(index[edge])
             x = gather_channels(h, chosen[-1], scale)
             candidates = _candidates(x, each_weight, strides[edge], norm, active[edge])
+            if dropout is not None and strides[edge] == 1 and "skip_connect" in candidates:
+                candidates["skip_connect"] = x * kept_values(dropout[edge], x)
             mixed = _mix(candidates, alphas[edge].to(dtype), x, strides[edge])
             y = scatter_channels(h, chosen[-1], mixed, scale, strides[edge])
             if layout.shuffle:

@@ -12,6 +12,7 @@ from adarts_ext.draw.cell import single_cell_figure
 from adarts_ext.draw.lines import FIRST, SECOND, Look, source_look
 from adarts_ext.draw.panels import curve_figure, time_figure
 from adarts_ext.genotype import Genotype
+from adarts_ext.nn.own_candidates import candidate_options
 from adarts_ext.report.options import options_table, show
 from adarts_ext.report.page import Picture, Pictures, Section, Table, Text
 from adarts_ext.report.record import RunRecord
@@ -26,7 +27,7 @@ LEAST_PART = 0.02  # the same of other numbers, of the largest
 
 #: Of the records' numbers, those that a report shows in places of their own.
 SHOWN = {"epoch", "learning_rate", "seconds", "step_seconds", "images_per_second"}
-SHOWN |= {"peak_memory_bytes", "arch_loss"}
+SHOWN |= {"peak_memory_bytes", "arch_loss", "stage"}
 SHOWN |= {
     f"{part}_{what}" for part in ("train", "validation", "test") for what in ("loss", "accuracy")
 }
@@ -144,13 +145,13 @@ def options_section(record: RunRecord) -> Section:
 
 
 def command(*words: str | Path) -> str:
-    """Write a command line of ``adarts``, quoted for a shell.
+    """Write a command line of ``adarts``, quoted for a shell, with the files of candidates.
 
     Example:
         >>> command("draw", Path("runs/my search"))
         "adarts draw 'runs/my search'"
     """
-    return shlex.join(["adarts", *map(str, words)])
+    return shlex.join(["adarts", *map(str, words), *candidate_options()])
 
 
 def going_on(config: RunConfig, folder: Path) -> tuple[str, str]:

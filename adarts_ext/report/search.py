@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from adarts_ext.cli.numbers import short_number
 from adarts_ext.draw.lines import y_range
 from adarts_ext.draw.panels import heat_map_figure, scale_figure
-from adarts_ext.genotype import PRIMITIVES, Genotype, incoming_edges, state_name
+from adarts_ext.genotype import Genotype, incoming_edges, state_name
+from adarts_ext.genotype.candidates import columns_of
+from adarts_ext.nn.candidates import parse_space
 from adarts_ext.report.common import (
     CELLS,
     cell_pictures,
@@ -54,6 +56,11 @@ def search_page(record: RunRecord) -> Page:
 def facts(record: RunRecord) -> list[tuple[str, str]]:
     """Return the numbers of the search that matter most."""
     found = [("epochs", f"{len(record.history)} of {record.config.epochs}")]
+    stages = record.series("stage")
+    if stages:
+        begins = {stage: epoch for epoch, stage in reversed(stages.items())}
+        warm = ", each with a warm-up" if record.config.warmup_epochs else ""
+        found.append(("stages", f"from epoch {', '.join(map(str, sorted(begins.values())))}{warm}"))
     accuracy = record.last("validation_accuracy")
     if accuracy is not None:
         found.append(("supernet's validation accuracy", f"{100 * accuracy:.2f} %"))
@@ -170,12 +177,13 @@ def weights_section(record: RunRecord, cell: str, warmup_end: int) -> Section:
     betas = [entry[f"betas_{cell}"] for entry in record.history]
     kept = getattr(record.genotype, cell, ())
     limits = y_range([edge for epoch in alphas for edge in epoch], LEAST_WEIGHTS)
+    columns = columns_of(parse_space(record.config.space))
     operations, edges_into = [], []
     for node, edges in enumerate(incoming_edges(record.config.steps)):
         into = state_name(node + 2)
         for source in range(node + 2):
             weights = zip(*(epoch[edges.start + source] for epoch in alphas), strict=True)
-            rows = dict(zip(PRIMITIVES, weights, strict=True))
+            rows = dict(zip(columns, weights, strict=True))
             marked = [op for op, state in kept[2 * node : 2 * node + 2] if state == source]
             figure = heat_map_figure(rows, epochs, limits, marked, warmup_end)
             operations.append(Picture(f"{state_name(source)} to {into}", figure))

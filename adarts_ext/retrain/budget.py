@@ -11,11 +11,13 @@ from torch import Tensor
 
 from adarts_ext.arguments import naming
 from adarts_ext.data import ImageDataset
-from adarts_ext.genotype import PRIMITIVES, Genotype, operation_weights
+from adarts_ext.genotype import PRIMITIVES, Genotype, incoming_edges, operation_weights
+from adarts_ext.genotype.candidates import Candidates, choices, columns_of
 from adarts_ext.retrain.config import RetrainConfig
 from adarts_ext.retrain.cost import Cost, ImageKind, edge_costs
 
 Edge = tuple[str, int]  # operation and source
+Costs = dict[tuple[str, str, bool], Cost]  # of an edge, as edge_costs gives them
 
 
 class Choice(NamedTuple):
@@ -36,6 +38,7 @@ def derive_within(
     images: ImageDataset | ImageKind,
     max_params: int | None = None,
     max_macs: int | None = None,
+    candidates: Candidates = PRIMITIVES,
 ) -> Genotype:
     """Derive the genotype of the largest weight whose network keeps within a budget.
 
@@ -55,6 +58,8 @@ def derive_within(
         images: The channels, size and classes of its images.
         max_params: Most parameters, without the auxiliary head; None for any number.
         max_macs: Most multiply-adds of one image's forward pass; None for any number.
+        candidates: The operations to choose from, as those of
+            :func:`adarts_ext.genotype.derive_from_scores`.
 
     Returns:
         The genotype, its output the concatenation of all nodes.
@@ -76,41 +81,62 @@ def derive_within(
         (('sep_conv_5x5', 0), ('dil_conv_3x3', 1))
     """
     cells = {
-        "normal": operation_weights("normal", alphas_normal, betas_normal),
-        "reduce": operation_weights("reduce", alphas_reduce, betas_reduce),
+        "normal": operation_weights("normal", alphas_normal, betas_normal, candidates=candidates),
+        "reduce": operation_weights("reduce", alphas_reduce, betas_reduce, candidates=candidates),
     }
+    columns = columns_of(candidates)
     nodes = len(cells["normal"])
     if len(cells["reduce"]) != nodes:
         raise ValueError(
             f"derive_within: expected as many nodes in both cells, got {nodes} in the normal and "
             f"{len(cells['reduce'])} in the reduction cell"
         )
-    base, costs = edge_costs(config, images, nodes)
+    base, costs = edge_costs(config, images, nodes, columns)
     budget = Cost(max_params, max_macs)
-    _check_budget(base, budget, config)
-    best = [Choice(_limited(base, budget), 0.0, ())]
+    named = []  # what weighs how much, by the cell and its node
     for cell, weights in cells.items():
-        for node in weights:
-            options = _without_beaten(_node_choices(cell, node, costs, budget))
-            sums = (
-                Choice(one.cost + more.cost, one.weight + more.weight, one.edges + more.edges)
-                for one, more in product(best, options)
-            )
-            best = _without_beaten(choice for choice in sums if _keeps(choice.cost, budget))
+        chosen = choices(candidates, cell, incoming_edges(nodes)[-1].stop)
+        for node, edges in zip(weights, incoming_edges(nodes), strict=True):
+            rows = zip(node, chosen[edges], strict=True)
+            named.append((cell, [{columns[k]: row[k] for k in there} for row, there in rows]))
+    _check_budget(_least(base, named, costs), budget, config)
+    best = [Choice(_limited(base, budget), 0.0, ())]
+    for cell, node in named:
+        options = _without_beaten(_node_choices(cell, node, costs, budget))
+        sums = (
+            Choice(one.cost + more.cost, one.weight + more.weight, one.edges + more.edges)
+            for one, more in product(best, options)
+        )
+        best = _without_beaten(choice for choice in sums if _keeps(choice.cost, budget))
+    if not best:
+        message = f"max_params: no network keeps within {max_params} and max_macs {max_macs} both"
+        raise naming(ValueError(message), "max_params", "max_macs")
     edges = max(best, key=lambda choice: choice.weight).edges
     concat = tuple(range(2, 2 + nodes))
     return Genotype(edges[: 2 * nodes], concat, edges[2 * nodes :], concat)
 
 
-def _check_budget(base: Cost, budget: Cost, config: RetrainConfig) -> None:
-    """Refuse what not even poolings alone keep within, which cost nothing."""
+def _least(base: Cost, named: list[tuple[str, list[dict[str, float]]]], costs: Costs) -> Cost:
+    """Return the fewest parameters and the fewest multiply-adds that a network can have."""
+    least = list(base)
+    for cell, node in named:
+        for place in range(len(least)):
+            edges = [
+                min(costs[cell, op, source < 2][place] for op in ops)
+                for source, ops in enumerate(node)
+            ]
+            least[place] += sum(sorted(edges)[:2])
+    return Cost(*least)
+
+
+def _check_budget(least_cost: Cost, budget: Cost, config: RetrainConfig) -> None:
+    """Refuse what not even the smallest network keeps within."""
     names = {"max_params": "parameters", "max_macs": "multiply-adds"}
-    for (name, what), least, most in zip(names.items(), base, budget, strict=True):
+    for (name, what), least, most in zip(names.items(), least_cost, budget, strict=True):
         if most is not None and most < least:
             message = (
-                f"{name}: expected at least {least}, the {what} of a network of "
-                f"{config.init_channels} channels and {config.layers} layers whose cells have only "
-                f"operations without weights, got {most}"
+                f"{name}: expected at least {least}, the fewest {what} that a network of "
+                f"{config.init_channels} channels and {config.layers} layers has, got {most}"
             )
             raise naming(ValueError(message), name)
 
@@ -126,16 +152,15 @@ def _keeps(cost: Cost, budget: Cost) -> bool:
 
 def _node_choices(
     cell: str,
-    node: list[tuple[float, ...]],
-    costs: dict[tuple[str, str, bool], Cost],
+    node: list[dict[str, float]],
+    costs: Costs,
     budget: Cost,
 ) -> Iterable[Choice]:
-    """Give every pair of a node's edges with every pair of operations."""
-    operations = [op for op in PRIMITIVES if op != "none"]
+    """Give every pair of a node's edges with every pair of operations, given what those weigh."""
     for sources in combinations(range(len(node)), 2):
-        for ops in product(operations, repeat=2):
+        for ops in product(*(node[source] for source in sources)):
             edges = tuple(zip(ops, sources, strict=True))
-            first, second = (node[source][PRIMITIVES.index(op)] for op, source in edges)
+            first, second = (node[source][op] for op, source in edges)
             cost = Cost(0, 0)
             for op, source in edges:
                 cost += _limited(costs[cell, op, source < 2], budget)

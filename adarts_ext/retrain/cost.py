@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
 from typing import NamedTuple
@@ -63,7 +64,10 @@ class Cost(NamedTuple):
 
 
 def edge_costs(
-    config: RetrainConfig, images: ImageDataset | ImageKind, nodes: int
+    config: RetrainConfig,
+    images: ImageDataset | ImageKind,
+    nodes: int,
+    operations: Sequence[str] = PRIMITIVES,
 ) -> tuple[Cost, dict[tuple[str, str, bool], Cost]]:
     """Count what the operations on edges add to a network, as :func:`network_cost` counts.
 
@@ -71,6 +75,7 @@ def edge_costs(
         config: The network's channels and layers.
         images: What it has to know of images.
         nodes: Nodes of a cell, all of which are concatenated.
+        operations: Those that are counted.
 
     Returns:
         The cost of the network without its cells' operations, and what one edge adds in all cells
@@ -79,7 +84,7 @@ def edge_costs(
     """
     # One network with every operation on an edge from an input and on one from a node.
     pairs = [("none", 0), ("none", 1)]
-    for op in PRIMITIVES:
+    for op in operations:
         pairs += [(op, 0), (op, 2)]
     pairs += [("none", 0), ("none", 1)] * nodes  # so that there are as many to concatenate
     genotype = Genotype(pairs, range(2, 2 + nodes), pairs, range(2, 2 + nodes))
@@ -90,11 +95,11 @@ def edge_costs(
             network(image)
     flops = {name: sum(count.values()) for name, count in counter.get_flop_counts().items()}
     rest = [sum(weight.numel() for weight in network.parameters()), counter.get_total_flops() // 2]
-    costs = dict.fromkeys(product(("normal", "reduce"), PRIMITIVES, (True, False)), Cost(0, 0))
+    costs = dict.fromkeys(product(("normal", "reduce"), operations, (True, False)), Cost(0, 0))
     shapes = cell_shapes(config.init_channels, config.layers, nodes, nodes)
     for place, (cell, shape) in enumerate(zip(network.cells, shapes, strict=True)):
         kind = "reduce" if shape.reduction else "normal"
-        for number, (op, source) in enumerate(pairs[: 2 + 2 * len(PRIMITIVES)]):
+        for number, (op, source) in enumerate(pairs[: 2 + 2 * len(operations)]):
             operation = cell._ops[number]
             name = f"{type(network).__name__}.cells.{place}._ops.{number}"
             cost = Cost(

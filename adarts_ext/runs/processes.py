@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from typing import Any, TypeVar
 
 import torch
@@ -72,6 +73,9 @@ def joined(device: torch.device) -> Iterator[None]:
         if begins:
             if device.type == "cuda":
                 torch.cuda.set_device(device)
+            # Imported later (torchvision does it), this keeps the group, whose threads then meet
+            # the end of Python: now and then a process that was done was aborted there.
+            import_module("torch.distributed.nn.functional")
             backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
             distributed.init_process_group(backend)
         with one_batch(distributed.group.WORLD):

@@ -12,6 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from adarts_ext.genotype import Genotype
+from adarts_ext.nn.own_candidates import LOADED, load_candidates
 from adarts_ext.runs.data import run_data
 from adarts_ext.runs.experiment import Experiment, SeedRun, run_in_turn
 
@@ -21,6 +22,7 @@ def describe_share(experiment: Experiment, runs: Sequence[SeedRun]) -> str:
     genotype = experiment.genotype
     return json.dumps(
         {
+            "candidates": LOADED,
             "genotype": None if genotype is None else genotype.to_json(),
             "runs": [
                 {"config": asdict(run.config), "folder": str(run.folder), "resume": run.resume}
@@ -33,6 +35,8 @@ def describe_share(experiment: Experiment, runs: Sequence[SeedRun]) -> str:
 def read_share(text: str) -> tuple[Experiment, list[SeedRun]]:
     """Read what :func:`describe_share` wrote."""
     share = json.loads(text)
+    for file in share["candidates"]:
+        load_candidates(file)
     if share["genotype"] is None:
         from adarts_ext.search.config import SearchConfig as Config
         from adarts_ext.search.seeds import SEARCH

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from adarts_ext.arguments import naming
+from adarts_ext.nn.own_candidates import LOADED, load_candidates
 from adarts_ext.runs.data import run_data
 from adarts_ext.runs.experiment import Experiment, SeedRun
 from adarts_ext.runs.folder import holds_checkpoint
@@ -29,13 +30,17 @@ class SeedJob:
     Args:
         experiment: What is run.
         run: The run.
+        candidates: Files of candidates of one's own that it needs.
     """
 
     experiment: Experiment
     run: SeedRun
+    candidates: tuple[str, ...] = ()
 
     def __call__(self) -> None:
         """Make the run."""
+        for file in self.candidates:
+            load_candidates(file)
         config, folder = self.run.config, self.run.folder
         data = run_data(config, None)
         self.experiment.run(data, config, folder, holds_checkpoint(folder), (0, 0))
@@ -101,7 +106,7 @@ def run_on_slurm(
     """
     try:
         with executor.batch():
-            jobs = [executor.submit(SeedJob(experiment, run)) for run in runs]
+            jobs = [executor.submit(SeedJob(experiment, run, tuple(LOADED))) for run in runs]
     except RuntimeError as error:  # what sbatch said, as submitit tells it
         message = f"slurm: the jobs were not taken: {' '.join(str(error).split())}"
         raise naming(ValueError(message), "slurm") from error

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from adarts_ext.genotype import PRIMITIVES, Genotype, derive, incoming_edges, state_name
-
-POOLINGS = ("max_pool_3x3", "avg_pool_3x3")
+from adarts_ext.genotype.candidates import columns_of
+from adarts_ext.genotype.cell_graph import POOLINGS
 
 
 def describe_architecture(network: nn.Module, genotype: Genotype | None = None) -> dict[str, Any]:
@@ -27,10 +28,10 @@ def describe_architecture(network: nn.Module, genotype: Genotype | None = None) 
         list an edge; ``betas_*``, softmaxed over the edges into each node, or None without edge
         normalisation; ``alphas_entropy_*``, the mean entropy of an edge's alphas, and
         ``betas_entropy_*``, that of a node's betas, in nats; ``alphas_normalized_entropy_*``, the
-        first as a part of the highest, log 8, in [0, 1]; ``alphas_margin_*``, how far an edge's
-        largest alpha is above the second, ``none`` left out, on average; and ``skip_connections_*``
-        and ``poolings_*``, how many of the derived cell's operations are skip connections and
-        poolings.
+        first as a part of the highest, log 8 (of more with candidates of one's own), in [0, 1];
+        ``alphas_margin_*``, how far an edge's largest alpha is above the second, ``none`` left out,
+        on average; and ``skip_connections_*`` and ``poolings_*``, how many of the derived cell's
+        operations are skip connections and poolings.
 
     Raises:
         ValueError: If a shape does not fit or a parameter is not finite.
@@ -45,16 +46,20 @@ def describe_architecture(network: nn.Module, genotype: Genotype | None = None) 
         name: getattr(network, name, None)
         for name in ("alphas_normal", "alphas_reduce", "betas_normal", "betas_reduce")
     }
-    genotype = derive(**parameters) if genotype is None else genotype
+    candidates = getattr(network, "candidates", PRIMITIVES)
+    columns = columns_of(candidates)
+    if genotype is None:
+        genotype = derive(**parameters, candidates=candidates)
+    chosen = [place for place, op in enumerate(columns) if op != "none"]
     record: dict[str, Any] = {}
     for cell in ("normal", "reduce"):
         ops = [op for op, _ in getattr(genotype, cell)]
         alphas, betas = _softmax(parameters[f"alphas_{cell}"]), parameters[f"betas_{cell}"]
         entropy = _entropy(alphas).mean().item()
-        best, second = alphas[:, _CHOSEN].topk(2).values.unbind(-1)
+        best, second = alphas[:, chosen].topk(2).values.unbind(-1)
         record[f"alphas_{cell}"] = alphas.tolist()
         record[f"alphas_entropy_{cell}"] = entropy
-        record[f"alphas_normalized_entropy_{cell}"] = entropy / math.log(len(PRIMITIVES))
+        record[f"alphas_normalized_entropy_{cell}"] = entropy / math.log(len(columns))
         record[f"alphas_margin_{cell}"] = (best - second).mean().item()
         record[f"betas_{cell}"] = record[f"betas_entropy_{cell}"] = None
         if betas is not None:
@@ -67,10 +72,6 @@ def describe_architecture(network: nn.Module, genotype: Genotype | None = None) 
     return record
 
 
-# What a derived edge can have.
-_CHOSEN = [place for place, op in enumerate(PRIMITIVES) if op != "none"]
-
-
 def _softmax(parameters: Tensor) -> Tensor:
     return parameters.detach().cpu().double().softmax(-1)
 
@@ -79,10 +80,14 @@ def _entropy(probabilities: Tensor) -> Tensor:
     return torch.special.entr(probabilities).sum(-1)
 
 
-def curves(entry: dict[str, Any]) -> dict[str, float]:
+def curves(entry: dict[str, Any], columns: Sequence[str] = PRIMITIVES) -> dict[str, float]:
     """Return TensorBoard's curves of the record of an epoch, by their tags.
 
     The numbers of the record are grouped under headings; every alpha and beta is a curve too.
+
+    Args:
+        entry: The record.
+        columns: The operations that the alphas are of.
     """
     found = {
         _tag(name): value
@@ -92,7 +97,7 @@ def curves(entry: dict[str, Any]) -> dict[str, float]:
     for cell in ("normal", "reduce"):
         alphas, betas = entry[f"alphas_{cell}"], entry[f"betas_{cell}"]
         for edge, (name, ops) in enumerate(zip(edge_names(len(alphas)), alphas, strict=True)):
-            for op, weight in zip(PRIMITIVES, ops, strict=True):
+            for op, weight in zip(columns, ops, strict=True):
                 found[f"alphas_{cell}/{name}/{op}"] = weight
             if betas is not None:
                 found[f"betas_{cell}/{name}"] = betas[edge]

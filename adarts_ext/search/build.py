@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable
 
 import torch
@@ -10,8 +11,11 @@ from torch import Tensor
 from adarts_ext.arguments import naming
 from adarts_ext.data import BatchLoader, ImageDataset, split
 from adarts_ext.data.split import stratified_indices
+from adarts_ext.genotype import PRIMITIVES
+from adarts_ext.genotype.candidates import columns_of
+from adarts_ext.genotype.operations import draws
 from adarts_ext.nn import SearchNetwork
-from adarts_ext.nn.candidates import parse_space
+from adarts_ext.nn.candidates import EdgeCandidates, parse_space
 from adarts_ext.nn.operation_weights import softmax_weights
 from adarts_ext.nn.selection import SELECTIONS
 from adarts_ext.runs import processes
@@ -28,10 +32,12 @@ def build_strategy(config: SearchConfig) -> Strategy:
     """
     strategy = make_strategy(config.strategy)
     for name in ("unrolled", "hessian_every"):
-        if getattr(config, name) and strategy.draws_weights:
+        differing = "draws other weights" if strategy.draws_weights else "drops other values"
+        differs = strategy.draws_weights or strategy.skip_dropout() is not None
+        if getattr(config, name) and differs:
             message = (
-                f"{name}: expected another strategy than {config.strategy}, which draws other "
-                "weights in each of the passes that are compared"
+                f"{name}: expected another strategy than {config.strategy}, which {differing} in "
+                "each of the passes that are compared"
             )
             raise naming(ValueError(message), name, "strategy")
     if config.unrolled and strategy.uses_validation_gradients:
@@ -42,7 +48,16 @@ def build_strategy(config: SearchConfig) -> Strategy:
         raise naming(ValueError(message), "unrolled", "strategy")
     if strategy.compares_passes:
         check_comparable(config)
-    if not strategy.any_candidates and config.space != "darts":
+    candidates = parse_space(config.space)
+    drawing = next(filter(draws, columns_of(candidates)), None)
+    if drawing and (config.unrolled or strategy.compares_passes):
+        name = "unrolled" if config.unrolled else "strategy"
+        message = (
+            f"space: expected no {drawing} with {name} {getattr(config, name)}: it draws other "
+            "numbers in each of the passes that are compared"
+        )
+        raise naming(ValueError(message), "space", name)
+    if not strategy.any_candidates and not set(PRIMITIVES) <= set(candidates):
         message = (
             f"space: expected darts with strategy {config.strategy}, whose weights are about all "
             f"candidates of it, got {config.space}"
@@ -72,8 +87,13 @@ def build_network(
     dataset: ImageDataset,
     weights: Callable[[Tensor], Tensor] = softmax_weights,
     skip_zeros: bool = False,
+    candidates: EdgeCandidates | None = None,
+    skip_dropout: Tensor | None = None,
 ) -> SearchNetwork:
-    """Make the supernet for the images and classes of a data set, with a strategy's weights."""
+    """Make the supernet for the images and classes of a data set, with a strategy's weights.
+
+    Candidates of a stage's edges take the place of those of the space.
+    """
     return SearchNetwork(
         init_channels=config.init_channels,
         num_classes=dataset.num_classes,
@@ -88,10 +108,18 @@ def build_network(
         sync_batch_norm=config.sync_batch_norm,
         stem=config.stem,
         weights=weights,
-        candidates=parse_space(config.space),
+        candidates=candidates or parse_space(config.space),
         skip_zeros=skip_zeros,
         attention=config.attention,
+        skip_dropout=skip_dropout,
     )
+
+
+def say_kernels(network: SearchNetwork) -> None:
+    """Say on stderr which cells run operator by operator, and why, where they were to be fused."""
+    others = {cell.kernels() for cell in network.cells if not cell.is_fused}
+    if network.backend == "fused" and others:
+        print(f"search cells run {' and '.join(sorted(others))}", file=sys.stderr)
 
 
 def make_optimizers(

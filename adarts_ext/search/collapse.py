@@ -65,6 +65,7 @@ class CollapseMonitor:
         network: nn.Module,
         eigenvalue: float | None = None,
         genotype: Genotype | None = None,
+        judged: bool | None = None,
     ) -> dict[str, Any]:
         """Look at a supernet after an epoch.
 
@@ -77,6 +78,7 @@ class CollapseMonitor:
                 was not measured after this epoch.
             genotype: The genotype that is derived after it; None for that of
                 :func:`adarts_ext.genotype.derive`.
+            judged: Whether the epoch is; None if those after the warm-up at the start are.
 
         Returns:
             What :func:`~adarts_ext.search.architecture.describe_architecture` says;
@@ -91,7 +93,8 @@ class CollapseMonitor:
         if genotype is not None:
             operations = sum(op != "none" for op, _ in genotype.normal)
         self._history.append(record)
-        judged = len(self._history) > self.warmup_epochs
+        if judged is None:
+            judged = len(self._history) > self.warmup_epochs
         record["collapse"] = self._signs(record, operations) if judged else None
         return record
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from adarts_ext.arguments import naming
-from adarts_ext.nn import SearchNetwork
+from adarts_ext.genotype import count_nodes
+from adarts_ext.nn import EdgeCandidates, SearchNetwork
 from adarts_ext.nn.attention import ATTENTIONS
 from adarts_ext.nn.backend import BACKENDS
 from adarts_ext.nn.candidates import parse_space
@@ -28,13 +29,15 @@ class SearchConfig(RunConfig):
         strategy: what the search does beside training weights and alphas in turn: names of
             strategies set apart by commas, or FILE.py:CLASS for one of your own, a file that is
             run.
-        space: which candidates an edge has: darts (all eight), s2 or s3 (those of R-DARTS), or
-            names of candidates set apart by commas.
+        space: which candidates an edge has: darts (all eight), s1, s2, s3 or s4 (those of R-DARTS),
+            or names of candidates set apart by commas, those of your own too (darts,mine).
         init_channels: channels of the first cells, C.
         layers: number of cells, at least 3; those at a third and at two thirds are reduction cells.
+            Where the strategy has stages, that of the first.
         steps: nodes of a cell.
         proportion: one of this many channels goes through the candidate operations, K; not used
-            where the selection is of all channels.
+            where the selection is of all channels. Where the strategy has stages, that of the
+            first.
         selection: which channels go through them: attention (the most attended), first (and
             shuffled after it), random, all, first-unshuffled, and attention-random and
             attention-all, where the attention weighs the channels but does not choose them.
@@ -44,8 +47,9 @@ class SearchConfig(RunConfig):
         backend: fused (the compiled operators) or reference (plain torch).
         memory: store what the backward pass needs, or recompute it, which is slower and takes
             less memory.
-        epochs: passes over the first half of the training images.
-        warmup_epochs: how many of the epochs, at the start, leave alphas and betas as they are.
+        epochs: passes over the first half of the training images, in all stages together.
+        warmup_epochs: how many of the epochs, at the start (of each stage), leave alphas and betas
+            as they are.
         batch_size: images in a batch, of either half.
         train_portion: part of the training images that trains the weights; the rest trains alphas
             and betas.
@@ -118,7 +122,7 @@ class SearchConfig(RunConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         parse_strategy(self.strategy)
-        parse_space(self.space)
+        candidates = parse_space(self.space)
         selection = SELECTIONS[self.selection]
         # CBAM's attention has half as many channels within as it weighs.
         by_cbam = selection.attention and self.attention == "cbam"
@@ -126,6 +130,14 @@ class SearchConfig(RunConfig):
         for name in ("steps", "proportion", "epochs", "batch_size", "collapse_skips"):
             check_range(name, getattr(self, name), 1)
         check_range("layers", self.layers, 3)
+        if isinstance(candidates, EdgeCandidates):
+            nodes = count_nodes(len(candidates.normal))
+            if self.steps != nodes:
+                message = (
+                    f"steps: expected {nodes} with space {self.space}, whose candidates differ "
+                    f"from edge to edge, got {self.steps}"
+                )
+                raise naming(ValueError(message), "steps", "space")
         for name in ("learning_rate", "grad_clip", "arch_learning_rate"):
             check_range(name, getattr(self, name), 0, above=True)
         for name in ("weight_decay", "arch_weight_decay"):

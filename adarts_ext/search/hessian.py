@@ -13,6 +13,7 @@ from adarts_ext.central_difference import central_difference
 from adarts_ext.nn import SearchNetwork
 from adarts_ext.nn.processes import averaged
 from adarts_ext.runs.precision import set_precision
+from adarts_ext.same_draws import same_draws
 from adarts_ext.search.step import Batch
 
 
@@ -58,7 +59,8 @@ def largest_hessian_eigenvalue(
     sizes = [parameter.numel() for parameter in arch]
 
     def gradient() -> list[Tensor]:
-        loss = cross_entropy(network(images), labels)
+        with same_draws(images.device):
+            loss = cross_entropy(network(images), labels)
         return averaged(torch.autograd.grad(loss, arch))
 
     def multiply(vector: Tensor) -> Tensor:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from adarts_ext.data import BatchLoader, ImageDataset
 from adarts_ext.genotype import Genotype
@@ -23,22 +22,17 @@ from adarts_ext.runs.folder import (
     sole_run,
 )
 from adarts_ext.runs.metrics import evaluate_network
-from adarts_ext.runs.precision import set_precision
 from adarts_ext.runs.schedule import cosine_learning_rate, set_learning_rate
 from adarts_ext.runs.training import TrainingEpoch
 from adarts_ext.search.architecture import curves
-from adarts_ext.search.build import (
-    build_network,
-    build_strategy,
-    make_hessian_loader,
-    make_loaders,
-    make_optimizers,
-)
+from adarts_ext.search.build import make_hessian_loader, say_kernels
 from adarts_ext.search.collapse import CollapseMonitor
 from adarts_ext.search.config import SearchConfig
 from adarts_ext.search.hessian import largest_hessian_eigenvalue
 from adarts_ext.search.passes import Passes
 from adarts_ext.search.result import SearchResult
+from adarts_ext.search.stage_state import next_stage, prepare, stage_of_checkpoint
+from adarts_ext.search.stages import Stages
 from adarts_ext.search.state import SearchState
 from adarts_ext.strategies import Strategy
 
@@ -130,26 +124,6 @@ def search_on(
         return _search(config, folder, resume, data, state, evaluation_loader, other_epochs)
 
 
-def prepare(config: SearchConfig, data: ImageDataset) -> tuple[SearchState, BatchLoader]:
-    """Build what a search needs, and write nothing.
-
-    Returns:
-        What changes during the search, and the batches to evaluate the supernet on.
-
-    Raises:
-        ValueError: If the options do not fit the data, or the device is not there.
-    """
-    device = resolve_device(config.device)
-    train_loader, validation_loader, evaluation_loader = make_loaders(config, data, device)
-    torch.manual_seed(config.seed)
-    strategy = build_strategy(config).to(device)
-    network = build_network(config, data, strategy.weights, strategy.skips_zeros).to(device)
-    set_precision(network, config.precision)
-    optimizers = make_optimizers(config, network.flat_parameters(), network.arch_parameters())
-    state = SearchState(network, *optimizers, train_loader, validation_loader, strategy)
-    return state, evaluation_loader
-
-
 def _search(
     config: SearchConfig,
     folder: Path,
@@ -159,24 +133,39 @@ def _search(
     evaluation_loader: BatchLoader,
     other_epochs: tuple[int, int],
 ) -> SearchResult:
-    network, strategy, device = state.network, state.strategy, evaluation_loader.device
+    strategy, device = state.strategy, evaluation_loader.device
+    stages = Stages(config, strategy)
+    if resume:
+        state = stage_of_checkpoint(state, stages, folder, dataset)
     history, under_way = begin_run(config, folder, resume, dataset, device, state)
     if processes.is_first():
         (folder / GENOTYPES_FOLDER).mkdir(exist_ok=True)
+        say_kernels(state.network)
     steps, passes = len(state.train_loader), Passes(state, config, device)
+    stage = stages.of(max(len(history) + bool(under_way), 1))
     hessian_loader = make_hessian_loader(config, dataset, device) if config.hessian_every else None
     monitor = CollapseMonitor(config.collapse_skips, config.warmup_epochs, history)
     with (
-        network.unchanging(),
+        ExitStack() as unchanging,
         epochs_left(state, config, folder, steps, history, under_way, other_epochs) as epochs,
     ):
+        unchanging.enter_context(state.network.unchanging())
         for training in () if ended(config, monitor, strategy, history) else epochs:
+            if stages.of(training.epoch) != stage:
+                stage = stages.of(training.epoch)
+                state = epochs.state = next_stage(state, stages, stage, dataset)
+                passes = Passes(state, config, device)
+                unchanging.close()
+                unchanging.enter_context(state.network.unchanging())
+            network = state.network
+            schedule = stages.schedule(training.epoch)
             learning_rate = cosine_learning_rate(
-                config.learning_rate, config.learning_rate_min, training.epoch, config.epochs
+                config.learning_rate, config.learning_rate_min, *schedule
             )
             set_learning_rate(state.weight_optimizer, learning_rate)
-            strategy.begin_epoch(training.epoch, config.epochs)
-            train_epoch(state, config, training, epochs, passes)
+            strategy.begin_epoch(*schedule)
+            warming_up = stages.warming_up(training.epoch)
+            train_epoch(state, config, training, epochs, passes, warming_up)
             processes.check_same(network.arch_parameters(), "alphas and betas")
             processes.take_statistics_of_first(network)
             validation_loss, validation_accuracy = evaluate_network(
@@ -192,19 +181,26 @@ def _search(
                 genotype.save(epoch_genotype_file(folder, training.epoch))
             entry = {
                 "epoch": training.epoch,
+                **({"stage": stage + 1} if stages.count > 1 else {}),
                 "learning_rate": learning_rate,
                 **training.means(),
                 "arch_loss": training.other_loss(),
                 "validation_loss": validation_loss,
                 "validation_accuracy": validation_accuracy,
-                **monitor.observe(network, eigenvalue, genotype),
+                **monitor.observe(network, eigenvalue, genotype, not warming_up),
                 **time_record(epochs.clock.take(), steps, steps * config.batch_size),
                 "peak_memory_bytes": peak_memory(device),
             }
-            epochs.end(entry, curves(entry), summary(entry, config), entry["collapse"] or ())
+            epochs.end(
+                entry,
+                curves(entry, network.columns),
+                summary(entry, config),
+                entry["collapse"] or (),
+            )
             if ended(config, monitor, strategy, history):
                 break
 
+    network = state.network
     genotype, genotype_epoch = strategy.genotype(network), len(history)
     if must_stop(config, monitor):
         genotype_epoch = monitor.last_good_epoch
@@ -262,8 +258,9 @@ def train_epoch(
     training: TrainingEpoch,
     epochs: Epochs,
     passes: Passes,
+    warming_up: bool,
 ) -> None:
-    """Make the steps that are left of an epoch.
+    """Make the steps that are left of an epoch; of one that warms up the alphas stay as they are.
 
     Raises:
         ValueError: If a loss is not finite.
@@ -275,7 +272,7 @@ def train_epoch(
         images, labels = state.train_loader.next()
         arch_loss = None
         clock.lap("data")
-        if training.epoch > config.warmup_epochs:
+        if not warming_up:
             validation_batch = state.validation_loader.next()
             clock.lap("data")
             train_batch = (images, labels) if config.unrolled else ()
@@ -290,8 +287,9 @@ def train_epoch(
 def summary(entry: dict[str, Any], config: SearchConfig) -> str:
     """Describe an epoch in one line."""
     skips = f"{entry['skip_connections_normal']} + {entry['skip_connections_reduce']}"
+    stage = f", stage {entry['stage']}" if "stage" in entry else ""
     return (
-        f"seed {config.seed}, epoch {entry['epoch']}/{config.epochs}: "
+        f"seed {config.seed}, epoch {entry['epoch']}/{config.epochs}{stage}: "
         f"train loss {entry['train_loss']:.4f}, train accuracy {entry['train_accuracy']:.4f}, "
         f"validation accuracy {entry['validation_accuracy']:.4f}, "
         f"skip connections {skips}"

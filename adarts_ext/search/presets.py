@@ -17,7 +17,6 @@ DARTS = SearchConfig(
     arch_learning_rate=3e-4,
 )
 
-# The first of its stages.
 DRNAS = SearchConfig(
     strategy="drnas",
     init_channels=36,
@@ -56,6 +55,16 @@ PRESETS = {
     "gdas": replace(DARTS, strategy="gdas", epochs=250, batch_size=256, weight_decay=5e-4),
     "drnas": DRNAS,
     "drnas-kl": replace(DRNAS, strategy="drnas-kl", arch_weight_decay=0.0),
+    "p-darts": replace(
+        DARTS,
+        strategy="p-darts",
+        layers=5,
+        epochs=75,
+        warmup_epochs=10,
+        batch_size=96,
+        learning_rate_min=0.0,
+        arch_learning_rate=6e-4,
+    ),
     "beta-darts": replace(DARTS, strategy="beta-darts"),
     "lambda-darts": replace(DARTS, strategy="lambda-darts"),
     "oles": replace(DARTS, strategy="oles"),

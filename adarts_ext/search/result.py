@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import ClassVar
 
 from adarts_ext.genotype import Genotype
+from adarts_ext.genotype.cell_graph import POOLINGS
 from adarts_ext.runs.result import RunResult, SeedsSummary, common_numbers, mean_and_deviation
-from adarts_ext.search.architecture import POOLINGS
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,8 +8,10 @@ from adarts_ext.strategies.fair_darts import FairDarts
 from adarts_ext.strategies.gdas import Gdas
 from adarts_ext.strategies.lambda_darts import LambdaDarts
 from adarts_ext.strategies.oles import Oles
+from adarts_ext.strategies.p_darts import PDarts
 from adarts_ext.strategies.sdarts_adv import SdartsAdv
 from adarts_ext.strategies.sdarts_rs import SdartsRs
+from adarts_ext.strategies.stage import Stage
 from adarts_ext.strategies.strategy import Strategy
 
 __all__ = [
@@ -22,8 +24,10 @@ __all__ = [
     "Gdas",
     "LambdaDarts",
     "Oles",
+    "PDarts",
     "SdartsAdv",
     "SdartsRs",
+    "Stage",
     "Strategy",
     "make_strategy",
 ]

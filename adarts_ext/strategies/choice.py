@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from pathlib import Path
-
 from adarts_ext.arguments import naming, suggestion
+from adarts_ext.own_file import run_file
 from adarts_ext.strategies.beta_darts import BetaDarts
 from adarts_ext.strategies.combined import Combined
 from adarts_ext.strategies.darts_minus import DartsMinus
@@ -15,6 +12,7 @@ from adarts_ext.strategies.fair_darts import FairDarts
 from adarts_ext.strategies.gdas import Gdas
 from adarts_ext.strategies.lambda_darts import LambdaDarts
 from adarts_ext.strategies.oles import Oles
+from adarts_ext.strategies.p_darts import PDarts
 from adarts_ext.strategies.sdarts_adv import SdartsAdv
 from adarts_ext.strategies.sdarts_rs import SdartsRs
 from adarts_ext.strategies.strategy import Strategy
@@ -33,6 +31,7 @@ STRATEGIES: dict[str, type[Strategy]] = {
     "drnas": DrNas,
     "drnas-kl": DrNasKl,
     "beta-darts": BetaDarts,
+    "p-darts": PDarts,
     "lambda-darts": LambdaDarts,
     "oles": Oles,
 }
@@ -56,8 +55,8 @@ def parse_strategy(text: str) -> list[str]:
         Traceback (most recent call last):
         ...
         ValueError: strategy: expected names of adarts, pc-darts, darts, early-stop, darts-minus,
-        fair-darts, sdarts-rs, sdarts-adv, gdas, drnas, drnas-kl, beta-darts, lambda-darts, oles,
-        or FILE.py:CLASS, got 'beta-dart'; did you mean beta-darts?
+        fair-darts, sdarts-rs, sdarts-adv, gdas, drnas, drnas-kl, beta-darts, p-darts, lambda-darts,
+        oles, or FILE.py:CLASS, got 'beta-dart'; did you mean beta-darts?
     """
     names = [name.strip() for name in text.split(",")]
     for place, name in enumerate(names):
@@ -118,14 +117,10 @@ def load_own(name: str) -> type[Strategy]:
         name: ``FILE.py:CLASS``.
     """
     path, _, owner = name.rpartition(":")
-    if not Path(path).is_file():
-        raise _refused(f"{name}: no file {path}")
-    spec = importlib.util.spec_from_file_location(f"own_strategy_{Path(path).stem}", path)
-    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
     try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        raise _refused(f"{path}: {type(error).__name__}: {error}") from error
+        module = run_file(path, "strategy")
+    except ValueError as error:
+        raise _refused(f"{name}: {error}") from error
     found = getattr(module, owner, None)
     if not (isinstance(found, type) and issubclass(found, Strategy)):
         got = "nothing of that name" if found is None else repr(found)

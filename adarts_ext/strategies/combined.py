@@ -12,11 +12,13 @@ from adarts_ext.genotype import Genotype
 from adarts_ext.nn import OperationWeights, SearchNetwork
 from adarts_ext.strategies.strategy import Strategy, overrides
 
-#: What only one strategy can say.
+#: What only one strategy can say; the hooks, or for the stages the attribute.
 SINGLE = {
     "weights": "what the candidates weigh",
     "layer_weights": "at which weights the layers are trained",
     "genotype": "what the genotype is",
+    "skip_dropout": "what skip connections drop",
+    "stages": "which stages there are",
 }
 
 
@@ -47,11 +49,26 @@ class Combined(Strategy):
         self.compares_passes = any(part.compares_passes for part in self.parts)
         self.skips_zeros = any(part.skips_zeros for part in self.parts)
         self.any_candidates = all(part.any_candidates for part in self.parts)
+        self.stages = self._single("stages").stages
+        self.carries_over = self._single("stages").carries_over
         self.uses_validation_gradients = any(part.uses_validation_gradients for part in self.parts)
 
     def weights(self, alphas: Tensor) -> Tensor:
         """Return those of the part that says them."""
         return self._single("weights").weights(alphas)
+
+    def keep(self, alphas: Tensor, count: int) -> Tensor:
+        """Return what the part says whose stages they are."""
+        return self._single("stages").keep(alphas, count)
+
+    def begin_stage(self, stage: int, warmup_epochs: int) -> None:
+        """Begin it in all parts."""
+        for part in self.parts:
+            part.begin_stage(stage, warmup_epochs)
+
+    def skip_dropout(self) -> Tensor | None:
+        """Return that of the part that has one."""
+        return self._single("skip_dropout").skip_dropout()
 
     def begin(self, network: SearchNetwork, parameters: Sequence[Tensor]) -> None:
         """Call that of all parts."""
@@ -121,6 +138,23 @@ def check_combination(strategies: dict[str, Strategy]) -> None:
             for name, one in strategies.items():
                 if one.needs_softmax:
                     raise _refused(f"{name} is about softmaxed weights, and {names[0]} has others")
+    staged = [name for name, one in strategies.items() if overrides(one, "stages")]
+    for name, one in strategies.items():
+        if staged and name not in staged and not one.any_candidates:
+            raise _refused(
+                f"{name} is about the weights of all candidates, and {staged[0]} leaves some out"
+            )
+        if overrides(one, "begin") and any(other.carries_over for other in strategies.values()):
+            raise _refused(
+                f"{name} keeps tensors of one network's weights, and {staged[0]} goes on with "
+                "those of another"
+            )
+    dropping = [name for name, one in strategies.items() if overrides(one, "skip_dropout")]
+    comparing = [name for name, one in strategies.items() if one.compares_passes]
+    if dropping and comparing:
+        raise _refused(
+            f"{comparing[0]} compares passes, and {dropping[0]} drops other values in each of them"
+        )
     skipping = [name for name, one in strategies.items() if one.skips_zeros]
     compared = [name for name, one in strategies.items() if one.uses_validation_gradients]
     if skipping and compared:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from adarts_ext.genotype import PRIMITIVES
 from adarts_ext.strategies.strategy import Strategy
@@ -30,4 +31,5 @@ class DartsMinus(Strategy):
 
     def weights(self, alphas: Tensor) -> Tensor:
         """Return the softmax, and beta more for the skip connection."""
-        return alphas.softmax(-1) + self.beta.to(alphas.dtype) * self.skip
+        skip = pad(self.skip, (0, alphas.shape[-1] - len(PRIMITIVES)))  # not of one's own
+        return alphas.softmax(-1) + self.beta.to(alphas.dtype) * skip

@@ -43,4 +43,5 @@ class FairDarts(Strategy):
             network.betas_reduce,
             activation="sigmoid",
             threshold=self.threshold,
+            candidates=network.candidates,
         )

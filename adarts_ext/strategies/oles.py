@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from adarts_ext.genotype import PRIMITIVES
 from adarts_ext.nn import SearchNetwork
 from adarts_ext.nn.processes import averaged
 from adarts_ext.strategies.strategy import Strategy
@@ -114,7 +113,7 @@ def operations_of(network: SearchNetwork, parameters: Sequence[Tensor]) -> tuple
     count = 0
     for cell in network.cells:
         for mixed_op in cell._ops:
-            for name, operation in zip(PRIMITIVES, mixed_op._ops, strict=True):
+            for name, operation in zip(mixed_op.columns, mixed_op._ops, strict=True):
                 weights = [] if name == "skip_connect" else list(operation.parameters())
                 numbers |= dict.fromkeys(map(id, weights), count)
                 count += bool(weights)

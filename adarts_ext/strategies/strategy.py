@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from adarts_ext.genotype import Genotype
 from adarts_ext.nn import OperationWeights, SearchNetwork
 from adarts_ext.nn.operation_weights import softmax_weights
+from adarts_ext.strategies.stage import Stage
 
 
 class Strategy(nn.Module):
@@ -29,9 +30,14 @@ class Strategy(nn.Module):
         skips_zeros: Whether a candidate that weighs exactly 0 is left out of the pass, as
             ``skip_zeros`` of :class:`SearchNetwork`: not computed, without statistics or gradient.
             Values of the weights are then read in every pass, and no step is a CUDA graph.
-        any_candidates: Whether it searches among any candidates, or in DARTS's space only.
+        any_candidates: Whether it searches among any candidates; else the eight of DARTS have to be
+            there.
         uses_validation_gradients: Whether :meth:`after_architecture_backward` is to be called, for
             which the step of the alphas computes the gradients of the layers' weights too.
+        stages: The stages of a search, one after another, each with a part of its epochs and a
+            network of its own.
+        carries_over: Whether a stage goes on with the layers' weights, alphas and optimizers of the
+            one before, and with its schedules; or begins all of them anew.
         needs_softmax: Whether it is about weights by softmax, and so does not go together with a
             strategy that has others.
 
@@ -50,6 +56,8 @@ class Strategy(nn.Module):
     skips_zeros: ClassVar[bool] = False
     any_candidates: ClassVar[bool] = True
     uses_validation_gradients: ClassVar[bool] = False
+    stages: ClassVar[tuple[Stage, ...]] = (Stage(),)
+    carries_over: ClassVar[bool] = False
     needs_softmax: ClassVar[bool] = False
 
     def register_number(self, name: str, value: float) -> None:
@@ -67,14 +75,41 @@ class Strategy(nn.Module):
         """Return the weights of the candidates, (edges, 8), in all passes: softmax by default.
 
         Args:
-            alphas: Those of a kind of cell, (edges, 8).
+            alphas: Those of a kind of cell, (edges, 8), or wider by the candidates of one's own.
         """
         return softmax_weights(alphas)
+
+    def keep(self, alphas: Tensor, count: int) -> Tensor:
+        """Return which candidates a stage keeps, booleans (edges, 8): those of the largest alphas.
+
+        Args:
+            alphas: Those of a kind of cell at the end of the stage before, (edges, 8); those of
+                candidates that it did not have are far below the others.
+            count: How many an edge keeps, at most.
+        """
+        kept = torch.zeros_like(alphas, dtype=torch.bool)
+        best = alphas.detach().topk(min(count, alphas.shape[-1])).indices
+        return kept.scatter(-1, best, True)
+
+    def begin_stage(self, stage: int, warmup_epochs: int) -> None:
+        """Set what hangs on the stage, before its network is built.
+
+        Args:
+            stage: The place of the stage in :attr:`stages`.
+            warmup_epochs: How many epochs, at the start of each stage, leave the alphas as they
+                are.
+        """
+
+    def skip_dropout(self) -> Tensor | None:
+        """Return the share of the values that skip connections drop in training; None for none.
+
+        It is a scalar that :meth:`begin_epoch` fills in place, as those of :meth:`register_number`.
+        """
 
     def begin(self, network: SearchNetwork, parameters: Sequence[Tensor]) -> None:
         """Make the tensors that are as large as something of the network (``register_buffer``).
 
-        Called once, before the first step and before a checkpoint is put back.
+        Called once a stage, before its first step and before a checkpoint is put back.
 
         Args:
             network: The supernet.
@@ -85,8 +120,8 @@ class Strategy(nn.Module):
         """Set what hangs on the epoch; called again when a run goes on in the middle of one.
 
         Args:
-            epoch: The epoch that begins, from 1 on.
-            epochs: How many the search has.
+            epoch: The epoch that begins, from 1 on; where stages begin anew, in the present one.
+            epochs: How many the search has, or the present stage.
         """
 
     def loss(self, network: SearchNetwork) -> Tensor | None:
@@ -149,7 +184,7 @@ class Strategy(nn.Module):
 
 
 def overrides(strategy: Strategy | type[Strategy], hook: str) -> bool:
-    """Return whether a strategy has a hook of its own.
+    """Return whether a strategy has a hook, or an attribute, of its own.
 
     Example:
         >>> overrides(Strategy(), "loss")

@@ -11,7 +11,7 @@ FIRST = PRIMITIVES.index("none") + 1  # it comes before the others
 
 
 def without_none(alphas: Tensor) -> Tensor:
-    """Return the alphas of the other candidates, (edges, 7)."""
+    """Return the alphas of the other candidates, (edges, 7), or more with those of one's own."""
     return alphas[:, FIRST:]
 
 

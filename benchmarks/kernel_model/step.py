@@ -21,7 +21,7 @@ from .record import observed
 from .state import Launch
 
 #: Kernels whose results are addresses of others.
-RUN = ("score_and_select_kernel", "select_kernel")
+RUN = ("choose_kernel", "select_kernel")
 
 
 @dataclass

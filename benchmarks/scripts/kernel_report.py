@@ -34,7 +34,8 @@ BANDWIDTH = 3.0e12  # bytes a second, read and written: the copy rate of an H100
 
 # Kernels of the fused cell that work on sums, weights or vectors of images, not on feature maps.
 NO_MAPS = (
-    "score_and_select_kernel",
+    "score_kernel",
+    "choose_kernel",
     "attention_backward_kernel",
     "finish_norms_kernel",
     "finish_sums_kernel",
@@ -42,7 +43,7 @@ NO_MAPS = (
 )
 # Kernels of the fused cell that read feature maps and write sums.
 ONLY_SUMS = (
-    "pool_state_kernel",
+    "pool_states_kernel",
     "node_backward_kernel",
     "preprocess_sums_kernel",
     "preprocess_weights_kernel",

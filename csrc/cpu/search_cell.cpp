@@ -39,17 +39,10 @@ template <class T>
 void select_channels(const Selection<T>& selection) {
   const Sizes& z = selection.group.sizes;
   const int64_t c = z.selected;
-  std::vector<double> own;
-  const double* sums = selection.sums;
-  if (sums == nullptr && !selection.given) {
-    own.resize(selection.group.edges * z.channels);
-    sum_scores(selection.group, own.data());
-    sums = own.data();
-  }
   for (int e = 0; e < selection.group.edges; ++e) {
     const Edge<T>& edge = selection.group.edge[e];
     int64_t* index = selection.index[e];
-    if (!selection.given) choose(z, sums + e * z.channels, index);
+    if (!selection.given) choose(z, selection.sums + e * z.channels, index);
     for (int64_t r = 0; r < z.channels; ++r) {
       const int64_t q = selection.shuffle ? r % c * (z.channels / c) + r / c : r;
       edge.target[r] = int32_t(-1 - q);
@@ -109,7 +102,8 @@ void finish_sums(const FinishSums<T>& finish) {
     for (int operation = 0; operation < kOperations; ++operation) {
       double sum = 0;  // of g * (output of the operation)
       if (operation != kNone && edge.active.has(operation)) {
-        for (int64_t a = 0; a < c; ++a) sum += operation_sum(edge, c, operation, a);
+        for (int64_t a = 0; a < c; ++a)
+          sum += operation_sum(edge, c, operation, a, edge.sums[operation * c + a]);
         to_beta += double(edge.alphas[operation]) * sum;
       }
       if (finish.grad_alphas[e] != nullptr) finish.grad_alphas[e][operation] = A(beta * sum);

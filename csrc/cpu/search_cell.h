@@ -7,7 +7,6 @@
 
 namespace adarts::cpu {
 
-using cell::Attention;
 using cell::Group;
 using cell::Node;
 using cell::Preprocess;
@@ -20,13 +19,13 @@ struct CellPhases {
   using Phase = void (*)(const Arguments&, int64_t begin, int64_t end);
 
   Phase<State<T>> pool_state;                 // blocks * channels
-  Phase<Attention<T>> score_channels;         // edges * blocks
+  Phase<Group<T>> score_channels;             // edges * blocks
   Phase<Group<T>> first_half, second_half;    // edges * blocks
   Phase<Node<T>> node;                        // blocks * channels
   Phase<Group<T>> node_backward;              // edges * blocks
   Phase<Group<T>> second_half_backward;       // edges * blocks
   Phase<Group<T>> first_half_backward;        // edges * blocks
-  Phase<Attention<T>> attention_backward;     // edges * blocks
+  Phase<Group<T>> attention_backward;         // edges * blocks
   Phase<StateBackward<T>> state_backward;     // blocks * channels
   Phase<Preprocess<T>> preprocess;            // blocks * kBands
   Phase<Preprocess<T>> preprocess_normalise;  // blocks * kBands

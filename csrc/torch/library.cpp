@@ -50,7 +50,8 @@ STABLE_TORCH_LIBRARY(ADARTS_NAMESPACE, m) {
   // the running statistics are used, and then no others are returned.
   m.def(
       "search_cell(Tensor[] states, Tensor weights, Tensor alphas, Tensor? betas, Tensor? index, "
-      "Tensor? norms, SymInt batch, int stride, int selected, int hidden, int nodes, "
+      "Tensor? norms, Tensor? dropout, SymInt batch, int stride, int selected, int hidden, int "
+      "nodes, "
       "int[] sources, int[] targets, bool shuffle, int[] active, int taps, bool store, float eps, "
       "str scores_group, str norms_group, int processes) -> "
       "(Tensor nodes, Tensor[] stored, Tensor norms, Tensor scores, Tensor index, Tensor maps, "
@@ -58,7 +59,8 @@ STABLE_TORCH_LIBRARY(ADARTS_NAMESPACE, m) {
   m.def(
       "search_cell_backward(Tensor grad, Tensor[] states, Tensor nodes, Tensor weights, "
       "Tensor alphas, Tensor? betas, Tensor[] stored, Tensor norms, Tensor scores, Tensor maps, "
-      "Tensor pools, Tensor position, SymInt batch, int stride, int selected, int hidden, "
+      "Tensor pools, Tensor position, Tensor? dropout, SymInt batch, int stride, int selected, int "
+      "hidden, "
       "int[] sources, int[] targets, int[] active, int taps, bool training, float eps, "
       "bool[] needs_states, bool needs_weights, bool needs_alphas, bool needs_betas, str "
       "norms_group, int processes) -> "

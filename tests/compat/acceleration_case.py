@@ -30,6 +30,11 @@ def make(style: str, seed: int = 0, dtype=torch.float32, layers: int = 3, steps:
     return _copied(_made(style, seed, dtype, layers, steps))
 
 
+def make_once(style: str, seed: int, steps: int = 2) -> nn.Module:
+    """The network of :func:`make`, where no other test wants one of that seed."""
+    return _made.__wrapped__(style, seed, torch.float32, 3, steps)[0]
+
+
 def make_accelerated(
     style: str, seed: int = 0, dtype=torch.float32, layers: int = 3, steps: int = 2, memory="store"
 ):

@@ -11,7 +11,7 @@ import re
 
 import pytest
 import torch
-from acceleration_case import STYLES, convert, images, make, make_accelerated, results
+from acceleration_case import STYLES, convert, images, make, make_accelerated, make_once, results
 from comparison import Errors, assert_exact
 from old_code import adarts
 from pinned_selection import pin_selection
@@ -66,7 +66,7 @@ def assert_exact_over_draws(style: str, batch: int, steps: int = 2, training: bo
     )
     x = images(style, batch)
     for seed in errors.until_clear():
-        network = make(style, seed, steps=steps).train(training)
+        network = make_once(style, seed, steps).train(training)
         for other in (exact, ours, recomputing):
             other.train(training).load_state_dict(network.state_dict())
             for to, value in zip(other.arch_parameters(), network.arch_parameters(), strict=True):

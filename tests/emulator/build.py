@@ -2,6 +2,7 @@
 
 ``adarts_emulated``  all operators: the CUDA kernels and their bindings, for the host
 ``planted``          a Python module of small kernels, some with a planted fault
+``kernel_versions``  the kernels of docs/kernels.md, for ctypes
 
 All are also built under AddressSanitizer and UndefinedBehaviorSanitizer. As a command,
 ``python tests/emulator/build.py name ... [--sanitize]`` builds and prints the paths.
@@ -24,7 +25,8 @@ ROOT = Path(__file__).resolve().parents[2]
 HERE = ROOT / "tests" / "emulator"
 FOLDER = ROOT / "build" / "emulator"
 TORCH = Path(find_spec("torch").origin).parent  # found, not imported
-NAMES = ("adarts_emulated", "planted")
+VERSIONS = ROOT / "benchmarks" / "kernel_versions"
+NAMES = ("adarts_emulated", "planted", "kernel_versions")
 
 FLAGS = [
     "-std=c++20",
@@ -73,6 +75,8 @@ def sources(name: str) -> list[Path]:
         bindings = (ROOT / "csrc" / "torch" / "cuda").glob("*.cpp")
         found += [path for path in bindings if path.name != "library.cpp"]
         found.append(ROOT / "csrc" / "torch" / "library.cpp")
+    elif name == "kernel_versions":
+        found += [*VERSIONS.glob("*.cu"), ROOT / "csrc" / "cuda" / "normalized_mixed_sum.cu"]
     return sorted(found)
 
 

@@ -24,39 +24,36 @@ constexpr unsigned char kPattern[2] = {0x95, 0x7f};
 
 enum class Use { read, write, atomic };
 
-// The blocks that have touched a byte in this launch.
-struct Cell {
-  uint32_t by[3];
+// Of every byte of a page, the block that has used it in this launch, for each use.
+using Touched = std::array<std::array<uint32_t, kPage>, 3>;
+using Unwritten = std::bitset<kPage>;
+
+std::unordered_map<uintptr_t, std::unique_ptr<Touched>> touched;  // by the number of the page
+std::unordered_map<uintptr_t, std::unique_ptr<Unwritten>> unwritten;
+
+struct Page {
+  uintptr_t number;
+  Touched* touched;
+  Unwritten* unwritten;  // null where all is written
 };
+std::array<Page, 4096> recent;  // those found last are found fast
 
-// What is known of memory, in pages by their address; those found last are found fast.
-template <class Page>
-class Pages {
- public:
-  Page* find(uintptr_t number) {
-    auto& [known, page] = recent_[number % recent_.size()];
-    if (page && known == number) return page;
-    const auto found = all_.find(number);
-    if (found == all_.end()) return nullptr;
-    known = number;
-    return page = found->second.get();
-  }
-  Page& make(uintptr_t number) {
-    if (Page* const found = find(number)) return *found;
-    return *(all_[number] = std::make_unique<Page>());
-  }
-  void clear() {
-    all_.clear();
-    recent_ = {};
-  }
+template <class Value>
+Value& made(std::unordered_map<uintptr_t, std::unique_ptr<Value>>& all, uintptr_t number) {
+  auto& value = all[number];
+  if (!value) value = std::make_unique<Value>();
+  return *value;
+}
 
- private:
-  std::unordered_map<uintptr_t, std::unique_ptr<Page>> all_;
-  std::array<std::pair<uintptr_t, Page*>, 64> recent_ = {};
-};
+const Page& find(uintptr_t number) {
+  Page& page = recent[number * 0x9e3779b97f4a7c15 >> 52];
+  if (page.number != number) {
+    const auto found = unwritten.find(number);
+    page = {number, &made(touched, number), found == unwritten.end() ? nullptr : &*found->second};
+  }
+  return page;
+}
 
-Pages<std::array<Cell, kPage>> touched;
-Pages<std::bitset<kPage>> unwritten;
 std::string problem;  // the first
 
 void keep(const std::string& what, uintptr_t at) {
@@ -73,22 +70,21 @@ std::string block_text(uint32_t number) {
 }
 
 // Reads race with no reads, atomic operations not with each other.
-void check_races(Cell& cell, uint32_t block, Use use, uintptr_t at) {
+constexpr bool may_race(Use earlier, Use use) { return earlier != use || use == Use::write; }
+
+void keep_races(const Touched& by, size_t byte, uint32_t block, Use use, uintptr_t at) {
   static constexpr const char* does[] = {"reads", "writes", "updates"};
   static constexpr const char* did[] = {"read", "wrote", "updated"};
   for (const Use earlier : {Use::read, Use::write, Use::atomic}) {
-    const uint32_t other = cell.by[int(earlier)];
-    if (other == kNobody || other == block) continue;
-    if (earlier == use && use != Use::write) continue;
+    const uint32_t other = by[int(earlier)][byte];
+    if (other == kNobody || other == block || !may_race(earlier, use)) continue;
     keep(std::string("race between blocks: ") + does[int(use)] + " what " + block_text(other) +
              " " + did[int(earlier)] + ",",
          at);
   }
-  uint32_t& by = cell.by[int(use)];
-  by = by == kNobody || by == block ? block : kSeveral;
 }
 
-void check_written(std::bitset<kPage>& bits, uintptr_t first, size_t bytes, Use use) {
+void check_written(Unwritten& bits, uintptr_t first, size_t bytes, Use use) {
   bool untouched = use != Use::write;
   for (uintptr_t at = first; at < first + bytes; ++at) {
     untouched &= bits[at % kPage] && *reinterpret_cast<unsigned char*>(at) == kPattern[at % 2];
@@ -97,11 +93,23 @@ void check_written(std::bitset<kPage>& bits, uintptr_t first, size_t bytes, Use 
   if (untouched && !observed()) keep("reads global memory that nobody has written,", first);
 }
 
-void reach_global(uintptr_t first, size_t bytes, Use use) {
+// Inline, for the compiler knows most numbers of bytes.
+[[gnu::always_inline]] inline void reach_global(uintptr_t first, size_t bytes, Use use) {
   const uint32_t block = 1 + blockIdx.x + gridDim.x * (blockIdx.y + gridDim.y * blockIdx.z);
-  Cell* const cells = &touched.make(first / kPage)[first % kPage];
-  for (size_t i = 0; i < bytes; ++i) check_races(cells[i], block, use, first + i);
-  if (auto* const bits = unwritten.find(first / kPage)) check_written(*bits, first, bytes, use);
+  const Page& page = find(first / kPage);
+  const size_t begin = first % kPage;
+  bool alone = true;
+  for (const Use earlier : {Use::read, Use::write, Use::atomic}) {
+    if (!may_race(earlier, use)) continue;
+    const uint32_t* const by = &(*page.touched)[int(earlier)][begin];
+    for (size_t i = 0; i < bytes; ++i) alone &= by[i] == kNobody || by[i] == block;
+  }
+  if (!alone) {
+    for (size_t i = 0; i < bytes; ++i) keep_races(*page.touched, begin + i, block, use, first + i);
+  }
+  uint32_t* const by = &(*page.touched)[int(use)][begin];
+  for (size_t i = 0; i < bytes; ++i) by[i] = by[i] == kNobody || by[i] == block ? block : kSeveral;
+  if (page.unwritten) check_written(*page.unwritten, first, bytes, use);
 }
 
 // Of a kernel, but for its threads' own stacks. Launchers are compiled with the kernels.
@@ -119,8 +127,11 @@ void reach_global(uintptr_t first, size_t bytes, Use use) {
 void reach_range(const void* address, size_t bytes, Use use) {
   const auto first = reinterpret_cast<uintptr_t>(address), end = first + bytes;
   for (uintptr_t at = first, next; at < end; at = next) {
-    next = std::min(end, (at / 8 + 1) * 8);
-    reach_global(at, next - at, use);
+    next = (at / 8 + 1) * 8;
+    if (at % 8 || next > end)
+      reach_global(at, std::min(end, next) - at, use);
+    else
+      reach_global(at, 8, use);
   }
 }
 
@@ -128,17 +139,22 @@ void reach_range(const void* address, size_t bytes, Use use) {
 
 void mark_unwritten(void* memory, size_t bytes) {
   const std::lock_guard lock(one_launch_at_a_time);
-  const auto first = reinterpret_cast<uintptr_t>(memory);
-  for (uintptr_t at = first; at < first + bytes; ++at) {
-    *reinterpret_cast<unsigned char*>(at) = kPattern[at % 2];
-    unwritten.make(at / kPage).set(at % kPage);
+  const auto first = reinterpret_cast<uintptr_t>(memory), end = first + bytes;
+  for (uintptr_t at = first; at < end;) {
+    Unwritten& page = made(unwritten, at / kPage);
+    for (const auto next = std::min(end, (at / kPage + 1) * kPage); at < next; ++at) {
+      *reinterpret_cast<unsigned char*>(at) = kPattern[at % 2];
+      page.set(at % kPage);
+    }
   }
+  recent = {};
 }
 
 void update_global(const void* address, size_t bytes) { reach(address, bytes, Use::atomic); }
 
 void begin_global() {
   touched.clear();
+  recent = {};
   problem.clear();
 }
 

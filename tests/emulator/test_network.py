@@ -18,8 +18,8 @@ SMALL = {"init_channels": 8, "layers": 3}
 CHOICES = [
     SMALL | {"memory": "recompute", "steps": 2},
     SMALL | {"selection": "first", "steps": 2},
-    SMALL | {"selection": "random", "steps": 2, "proportion": 2},
-    SMALL | {"selection": "all", "steps": 1, "edge_normalization": False},
+    SMALL | {"selection": "random", "steps": 2, "init_channels": 4, "proportion": 2},
+    SMALL | {"selection": "all", "steps": 1, "init_channels": 4, "edge_normalization": False},
     SMALL | {"steps": 1, "candidates": ("skip_connect", "sep_conv_3x3")},
 ]
 

@@ -10,7 +10,7 @@ import torch
 
 from adarts_ext.genotype import PRIMITIVES
 from adarts_ext.nn import OperationWeights, PartialMixedOp, SearchCell, SearchNetwork
-from adarts_ext.nn.candidates import parse_space
+from adarts_ext.nn.candidates import EdgeCandidates, names_of, parse_space, present
 
 SKIP, SEP3 = PRIMITIVES.index("skip_connect"), PRIMITIVES.index("sep_conv_3x3")
 
@@ -163,6 +163,44 @@ def test_a_space_is_the_network_with_the_others_at_zero(backend, images):
     assert {name for name, _ in (*genotype.normal, *genotype.reduce)} <= set(SPACE[1:])
 
 
+def differing() -> EdgeCandidates:
+    """Two or three candidates an edge, others on each."""
+    generator = torch.Generator().manual_seed(3)
+    drawn = [[torch.randperm(8, generator=generator)[:3].tolist() for _ in range(5)] for _ in "nr"]
+    return EdgeCandidates(*(tuple(tuple(PRIMITIVES[o] for o in e) for e in one) for one in drawn))
+
+
+@pytest.mark.parametrize("backend", ["fused", "reference"])
+@pytest.mark.parametrize("skip_zeros", [False, True])
+def test_candidates_may_differ_from_edge_to_edge(skip_zeros, backend, images):
+    candidates = differing()
+    network = make(candidates=candidates, backend=backend, skip_zeros=skip_zeros)
+    full = make(backend="reference")
+    full.load_state_dict(full.state_dict() | network.state_dict())
+    assert all(cell.is_fused == (backend == "fused") for cell in network.cells)
+    flat = network.flat_parameters()
+    assert sum(one.numel() for one in flat) == sum(one.numel() for one in network.parameters())
+    logits = network(images)
+    torch.testing.assert_close(logits, full(images), rtol=1e-9, atol=1e-12)
+    logits.sum().backward()
+    assert all(weight.grad.any() for weight in network.parameters())
+    both = zip(candidates[:2], (network.alphas_normal, network.alphas_reduce), strict=True)
+    for names, alphas in both:
+        assert list(map(set, names_of(present(alphas)))) == list(map(set, names))
+    genotype = network.genotype()
+    for edges, names in zip((genotype.normal, genotype.reduce), candidates[:2], strict=True):
+        for place, (operation, source) in enumerate(edges):
+            assert operation in names[source + (2 if place >= 2 else 0)]
+
+
+def test_candidates_of_another_number_of_edges_are_refused():
+    normal, reduce, _ = differing()
+    with pytest.raises(ValueError, match=r"^SearchNetwork: .* each of 5 edges, got those of 4"):
+        make(candidates=EdgeCandidates(normal[:4], reduce))
+    with pytest.raises(ValueError, match=r"^SearchNetwork: expected at least one candidate that"):
+        make(candidates=EdgeCandidates(normal, (*reduce[:4], ("none",))))
+
+
 def test_a_space_has_flat_weights_and_copies(images):
     network = make(candidates=["sep_conv_3x3", "skip_connect"])
     flat = network.flat_parameters()
@@ -193,5 +231,5 @@ def test_with_skip_zeros_weights_are_trained_one_by_one():
 def test_spaces_that_are_none_are_refused(candidates, message):
     with pytest.raises(ValueError, match=f"^SearchNetwork: {message}"):
         make(candidates=candidates)
-    with pytest.raises(ValueError, match=r"^space: .*, or darts, s2, s3"):
+    with pytest.raises(ValueError, match=r"^space: .*, or darts, s1, s2, s3, s4"):
         parse_space(",".join(candidates))

@@ -87,13 +87,11 @@ def kind_of(case: CellCase, name: str) -> str:
     return f"gradient of weights {tuple(case.weights[int(name.split()[-1])].shape)}"
 
 
-@pytest.mark.usefixtures("device")
-@pytest.mark.parametrize("stride", [1, 2])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_lower_precision_is_as_exact_as_plain_torch(dtype, stride):
+def check_precision(dtype: torch.dtype, **choices) -> None:
+    """Compare with plain torch in a precision, by the errors of both."""
     errors = Errors()
     for seed in errors.until_clear():
-        case = CellCase(stride=stride, size=(4, 3), seed=seed)
+        case = CellCase(seed=seed, **choices)
         for tensors in (case.states, case.weights, [case.alphas], [case.betas]):
             for tensor in tensors:  # what the dtype can hold, for the truth too
                 tensor.copy_(tensor.to(dtype))
@@ -110,6 +108,19 @@ def test_lower_precision_is_as_exact_as_plain_torch(dtype, stride):
         for name, expected in truth.items():
             errors.add(kind_of(case, name), actual[name], plain[name], expected)
     errors.assert_at_most_twice()
+
+
+@pytest.mark.usefixtures("device")
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_lower_precision_is_as_exact_as_plain_torch(dtype, stride):
+    check_precision(dtype, stride=stride, size=(4, 3))
+
+
+@pytest.mark.usefixtures("device")
+def test_several_tiles_are_as_exact_as_plain_torch():
+    one_edge = {"inputs": 1, "steps": 1, "channels": 4, "hidden": 1, "batch": 2}
+    check_precision(torch.float32, size=(5, 18), **one_edge)
 
 
 @pytest.mark.usefixtures("device")

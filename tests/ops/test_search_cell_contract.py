@@ -15,7 +15,13 @@ from adarts_ext.ops.processes import ALONE
 SMALL = {"batch": 2, "channels": 4, "hidden": 2, "size": (2, 2), "steps": 1}
 
 
-def operator_arguments(case: CellCase, training: bool, store: bool, requires_grad: bool) -> tuple:
+def operator_arguments(
+    case: CellCase,
+    training: bool,
+    store: bool,
+    requires_grad: bool,
+    dropout: torch.Tensor | None = None,
+) -> tuple:
     states, weights = (
         [t.clone().requires_grad_(requires_grad) for t in tensors]
         for tensors in (
@@ -26,7 +32,7 @@ def operator_arguments(case: CellCase, training: bool, store: bool, requires_gra
     index = None if case.layout.attends else case.index()
     norms = None if training else case.norms()
     layout = case.layout._replace(active=case.layout.edge_active())
-    return states, *weights, index, norms, *layout, store, 1e-5, *ALONE
+    return states, *weights, index, norms, dropout, *layout, store, 1e-5, *ALONE
 
 
 @pytest.mark.usefixtures("torch_device")
@@ -39,13 +45,15 @@ def operator_arguments(case: CellCase, training: bool, store: bool, requires_gra
         {"stride": 2, "hidden": 0, "shuffle": True},
         {"stride": 2, "active": (0b10010010, 8)},
         {"stride": 2, "hidden": 0, "taps": 3},
+        {"dropout": torch.tensor([[5, 2**31], [-6, 2**30]])},
     ],
 )
 def test_operator_contract(choices, training, store):
-    case = CellCase(**SMALL | choices)
+    case = CellCase(**SMALL | {name: one for name, one in choices.items() if name != "dropout"})
+    dropout = choices.get("dropout")
     operator = torch.ops.adarts_ext.search_cell
-    torch.library.opcheck(operator, operator_arguments(case, training, store, True))
-    arguments = operator_arguments(case, training, store, False)
+    torch.library.opcheck(operator, operator_arguments(case, training, store, True, dropout))
+    arguments = operator_arguments(case, training, store, False, dropout)
     nodes, stored, norms, scores, _, maps, pools, position = operator(*arguments)
     states, weights, alphas, betas, _, given, *_ = arguments
     norms = norms if training else given
@@ -66,6 +74,7 @@ def test_operator_contract(choices, training, store):
                 maps,
                 pools,
                 position,
+                dropout,
                 batch,
                 stride,
                 selected,

@@ -10,6 +10,7 @@ import pytest
 from made_runs import EVIL, make_comparison, make_retrain, make_search
 
 from adarts_ext.cli import main
+from adarts_ext.draw.history import _warmup_end
 from adarts_ext.files import read_json, write_json
 from adarts_ext.report import write_report
 
@@ -91,6 +92,21 @@ def test_a_search_shows_what_it_found_and_how_it_went(search):
     assert len(weights) == 1 + 5 + 2  # the scale, the edges and the nodes
     assert len(search.captions("Time and memory")) == 3
     assert search.commands()[0].startswith("adarts retrain ")
+
+
+def test_a_search_says_where_its_stages_begin(tmp_path):
+    folder = make_search(tmp_path / "search")
+    history = read_json(folder / "history.json")
+    for entry in history:
+        entry["stage"] = 1 + (entry["epoch"] > 2)
+        if entry["epoch"] == 3:
+            entry["arch_loss"] = None
+    write_json(folder / "history.json", history)
+    report = Report(folder, tmp_path / "report.html")
+    assert report.facts()["stages"] == "from epoch 1, 3, each with a warm-up"
+    assert "the warm-up, to epoch 1;" in report.text
+    assert "stage" not in report.captions("Curves")
+    assert _warmup_end(history) == 1  # of the pictures of `adarts draw`
 
 
 def test_a_search_shows_its_options_the_changed_ones_first(search):

@@ -22,6 +22,7 @@ PUBLISHED = {
     "gdas": (256, 250, 0, 0.025, 0.001, 3e-4, 1, "all", False),
     "drnas": (64, 50, 10, 0.1, 0.0, 6e-4, 6, "first", False),
     "drnas-kl": (64, 50, 10, 0.1, 0.0, 6e-4, 6, "first", False),
+    "p-darts": (96, 75, 10, 0.025, 0.0, 6e-4, 1, "all", False),
     "beta-darts": DARTS,
     "lambda-darts": DARTS,
     "oles": DARTS,
@@ -29,6 +30,7 @@ PUBLISHED = {
 OTHERWISE = {
     "fair-darts": {"arch_beta1": 0.9},
     "gdas": {"weight_decay": 5e-4},
+    "p-darts": {"layers": 5},
     "drnas": {"init_channels": 36, "layers": 20},
     "drnas-kl": {"init_channels": 36, "layers": 20, "arch_weight_decay": 0.0},
     "early-stop": {"collapse_skips": 2, "hessian_every": 1, "stop_on_collapse": True},

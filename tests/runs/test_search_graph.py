@@ -10,6 +10,7 @@ import adarts_ext
 from adarts_ext import cuda_graph
 from adarts_ext.cuda_graph import WARM_UP
 from adarts_ext.nn import SearchCell, SearchNetwork
+from adarts_ext.nn.candidates import parse_space
 from adarts_ext.runs.schedule import set_learning_rate
 from adarts_ext.search import SearchConfig
 from adarts_ext.search.build import make_optimizers
@@ -34,6 +35,8 @@ WAYS = {
     "sdarts-adv": {"strategy": "sdarts-adv"},
     "lambda-darts": {"strategy": "lambda-darts", "selection": "all", "layers": 4},
     "oles": {"strategy": "oles", "selection": "all"},
+    "noise": {"space": "s4"},
+    "p-darts": {"strategy": "p-darts", "selection": "all"},
     "sdarts-rs,beta-darts": {"strategy": "sdarts-rs,beta-darts"},
 }
 
@@ -44,10 +47,11 @@ def build(way, device):
     torch.manual_seed(0)
     with torch.device("cpu"):
         options = {name: getattr(config, name) for name in names}
-        strategy = make_strategy(config.strategy)
-        network = SearchNetwork(4, 3, config.layers, weights=strategy.weights, **options)
+        options["candidates"] = parse_space(config.space)
+        strategy = make_strategy(config.strategy).to(device)
+        options |= {"weights": strategy.weights, "skip_dropout": strategy.skip_dropout()}
+        network = SearchNetwork(4, 3, config.layers, **options)
     network.to(device)
-    strategy.to(device)
     optimizers = make_optimizers(config, network.flat_parameters(), network.arch_parameters())
     state = SearchState(network, *optimizers, None, None, strategy)
     return state, Passes(state, config, torch.device(device))

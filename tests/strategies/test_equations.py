@@ -15,7 +15,9 @@ from torch.distributions import Dirichlet
 from torch.distributions.kl import kl_divergence
 from torch.nn.functional import cross_entropy, elu
 
+from adarts_ext.genotype import PRIMITIVES
 from adarts_ext.nn import OperationWeights, SearchNetwork
+from adarts_ext.nn.candidates import EdgeCandidates
 from adarts_ext.search import SearchConfig
 from adarts_ext.search.build import make_optimizers
 from adarts_ext.search.passes import Passes
@@ -31,6 +33,12 @@ class Plain:
     """DARTS: the weights in all passes, in a step of the layers, and what is added to the loss."""
 
     skips = False  # candidates that weigh 0
+
+    def begin(self, network):
+        """Change the network."""
+
+    def before_pass(self):
+        """Draw what a pass needs."""
 
     def weights(self, alphas):
         return torch.exp(alphas) / torch.exp(alphas).sum(1, keepdim=True)
@@ -133,6 +141,16 @@ class DrNas(Plain):
         return torch.cat([torch.zeros(len(alphas), 1, dtype=drawn.dtype), drawn], 1)
 
 
+class DrNasSecondStage(DrNas):
+    """In its code what is taken out has the alpha 0, and the rest is divided by its sum."""
+
+    def weights(self, alphas):
+        here = (alphas[:, 1:] > -5000).double()
+        drawn = Dirichlet(elu(alphas[:, 1:].clamp_min(-5000) * here) + 1).rsample() * here
+        weights = drawn / drawn.sum(1, keepdim=True)
+        return torch.cat([torch.zeros(len(alphas), 1, dtype=drawn.dtype), weights], 1)
+
+
 class DrNasKl(DrNas):
     def loss(self, alphas):
         both = [elu(one[:, 1:]) + 1 for one in alphas]
@@ -141,6 +159,56 @@ class DrNasKl(DrNas):
             for one in both
             for row in one
         )
+
+
+class PDarts(Plain):
+    """In epoch 3 of 5, all of which train the alphas, of the first stage."""
+
+    rate = round(0.1 * math.exp(-0.4) * 2**32) / 2**32
+
+    def begin(self, network):
+        """Put dropout behind the skip connections of stride 1, as the code of P-DARTS does."""
+        self.skips = []
+        for cell in network.cells:
+            for edge in cell._ops:
+                if edge.stride == 1:
+                    edge._ops[SKIP] = Dropout(self.rate)
+                self.skips.append(edge._ops[SKIP])
+
+    def before_pass(self):
+        drawn = torch.randint(-(2**63), 2**63 - 1, (len(self.skips),)).tolist()
+        for skip, number in zip(self.skips, drawn, strict=True):
+            skip.number = number
+
+
+class Dropout(torch.nn.Module):
+    """Divides by the share that is kept, and drops by the hash that the kernels have."""
+
+    def __init__(self, rate):
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, x):
+        images, channels, height, width = x.shape
+        assert images <= 16  # one block
+        low, high = self.number % 2**32, (self.number >> 32) % 2**32
+        kept = [
+            self.hash(((c * height + y) * width + k) * 16 + n, low, high) >= self.rate * 2**32
+            for n in range(images)
+            for c in range(channels)
+            for y in range(height)
+            for k in range(width)
+        ]
+        return x * torch.tensor(kept).view(x.shape) / (1 - self.rate)
+
+    @staticmethod
+    def hash(value, low, high):
+        value ^= low
+        value ^= value >> 16
+        value = (value * 0x7FEB352D + high) % 2**32
+        value ^= value >> 15
+        value = value * 0x846CA68B % 2**32
+        return value ^ (value >> 16)
 
 
 class BetaDarts(Plain):
@@ -226,6 +294,7 @@ FORMULAS = {
     "gdas": Gdas,
     "drnas": DrNas,
     "drnas-kl": DrNasKl,
+    "p-darts": PDarts,
     "beta-darts": BetaDarts,
     "lambda-darts": LambdaDarts,
     "oles": Oles,
@@ -254,9 +323,14 @@ def make_batches():
 CONFIG = SearchConfig(learning_rate=2**-4, arch_learning_rate=2**-7)
 
 
-def ours(name: str) -> list[float]:
+def ours(name: str, candidates=PRIMITIVES) -> list[float]:
     strategy = make_strategy(name)
-    network = make_network(weights=strategy.weights, skip_zeros=strategy.skips_zeros)
+    network = make_network(
+        weights=strategy.weights,
+        skip_zeros=strategy.skips_zeros,
+        candidates=candidates,
+        skip_dropout=strategy.skip_dropout(),
+    )
     assert all(cell.is_fused for cell in network.cells)
     strategy.begin_epoch(EPOCH, EPOCHS)
     optimizers = make_optimizers(CONFIG, network.flat_parameters(), network.arch_parameters())
@@ -275,15 +349,17 @@ def ours(name: str) -> list[float]:
 
 
 @functools.cache
-def plain(formula: type[Plain]) -> list[float]:
+def plain(formula: type[Plain], candidates=PRIMITIVES) -> list[float]:
     formula = formula()
-    network = make_network(backend="reference")
+    network = make_network(backend="reference", candidates=candidates)
+    formula.begin(network)
     alphas, weights = network.arch_parameters(), list(network.parameters())
     sgd = torch.optim.SGD(weights, lr=2**-4, momentum=0.9, weight_decay=3e-4)
     adam = torch.optim.Adam(alphas, lr=2**-7, betas=(0.5, 0.999), weight_decay=1e-3)
     losses = []
     for step, (train, validation) in enumerate(make_batches()):
         torch.manual_seed(step)
+        formula.before_pass()
         logits = network(validation[0], OperationWeights(*map(formula.weights, alphas)))
         loss = cross_entropy(logits, validation[1]) + formula.loss(alphas)
         adam.zero_grad()
@@ -294,6 +370,7 @@ def plain(formula: type[Plain]) -> list[float]:
         losses.append(loss.item())
         made = [formula.weights(one).detach() for one in alphas]
         made = formula.moved(network, made, train)
+        formula.before_pass()
         loss = cross_entropy(network(train[0], OperationWeights(*made)), train[1])
         sgd.zero_grad()
         loss.backward()
@@ -324,3 +401,13 @@ def test_five_steps_are_those_of_the_equations(name, monkeypatch):
     assert expected[: 2 * STEPS].isfinite().all()
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
     assert not torch.allclose(expected, darts, rtol=0, atol=1e-6)  # the formula matters
+
+
+def test_the_second_stage_of_drnas_is_that_of_its_code():
+    kept = [PRIMITIVES[1:5], PRIMITIVES[3:7]], [PRIMITIVES[4:], (*PRIMITIVES[1:4], PRIMITIVES[7])]
+    candidates = EdgeCandidates(*(tuple(one) for one in kept))
+    found, expected = ours("drnas", candidates), plain(DrNasSecondStage, candidates)
+    there = torch.tensor(expected, dtype=torch.float64)
+    there[there < -5000] = 0  # where nothing is; weight decay moves it
+    found = torch.tensor(found, dtype=torch.float64)
+    torch.testing.assert_close(found[found > -5000], there[there != 0], rtol=0, atol=1e-12)

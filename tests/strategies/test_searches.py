@@ -17,7 +17,7 @@ from torch import distributed
 
 from adarts_ext.cli import main
 from adarts_ext.files import read_json
-from adarts_ext.genotype import Genotype
+from adarts_ext.genotype import PRIMITIVES, Genotype
 from adarts_ext.nn.candidates import parse_space
 from adarts_ext.runs.checkpoint import load_checkpoint
 from adarts_ext.runs.epochs import Epochs
@@ -64,8 +64,12 @@ def small(images, name, **changes) -> SearchConfig:
     sizes = ("dataset", "data_dir", "device", "init_channels", "layers", "steps", "batch_size")
     times = ("epochs", "warmup_epochs", "learning_rate", "arch_learning_rate")
     kept = {one: tiny[one] for one in (*sizes, *times)}
-    proportion = min(PRESETS[name].proportion, 2)
-    return dataclasses.replace(PRESETS[name], proportion=proportion, **(kept | changes))
+    kept["proportion"] = min(PRESETS[name].proportion, 2)
+    if name.startswith("drnas"):  # whose second stage has a quarter of the channels
+        kept |= {"proportion": 6, "init_channels": 12}
+    if name == "p-darts":  # which has three stages
+        kept["epochs"] = 3
+    return dataclasses.replace(PRESETS[name], **(kept | changes))
 
 
 @pytest.mark.parametrize("name", [*STRATEGIES][3:])  # after the three whose tests are elsewhere
@@ -77,7 +81,7 @@ def test_a_search_ends_and_goes_on_to_the_very_same_bits(name, images, tmp_path)
     torch.manual_seed(99)
     again = search(config, tmp_path / "again", resume=True)
     assert again.genotype == whole.genotype
-    assert whole.epochs == 2
+    assert whole.epochs == config.epochs
     assert_same_run(tmp_path / "again", tmp_path / "whole")
 
 
@@ -180,7 +184,7 @@ def test_the_monitor_looks_at_the_genotype_of_the_strategy(images, tmp_path, mon
 
 
 @pytest.mark.parametrize("option", [{"unrolled": True}, {"hessian_every": 1}])
-@pytest.mark.parametrize("name", ["gdas", "drnas-kl"])
+@pytest.mark.parametrize("name", ["gdas", "drnas-kl", "p-darts"])
 def test_passes_that_draw_are_not_compared(name, option, images, tmp_path):
     (option_name,) = option
     with pytest.raises(ValueError, match=f"{option_name}: expected another strategy than {name}"):
@@ -238,9 +242,37 @@ def test_a_name_on_the_command_line_takes_its_settings(images, tmp_path, capsys)
     config = SearchConfig.load(tmp_path / "run")
     assert config.arch_beta1 == 0.9
     assert config.selection == "all"
-    assert main(["derive", run]) == 1
+    budget = ["--max-params", "3M"]
+    assert main(["derive", run, *budget]) == 1
     error = capsys.readouterr().err
-    assert "largest softmaxed alphas, got strategy fair-darts, which derives otherwise" in error
+    assert "--max-params: expected none, as strategy fair-darts of" in error
+
+
+@pytest.mark.parametrize("strategy", ["fair-darts", "drnas"])
+def test_by_magnitude_the_genotype_is_the_strategys(strategy, images, tmp_path):
+    """As in the authors' code: of sigmoids above a threshold, and of a softmax without none."""
+    network = small(images, strategy)
+    search(network, tmp_path / "run")
+    sizes = ["--init-channels", "4", "--layers", "3", "--image-size", "16"]
+    for epoch in (1, 2):
+        out = tmp_path / f"{epoch}.json"
+        options = ["--epoch", str(epoch), "--out", str(out)]
+        assert main(["derive", str(tmp_path / "run"), *options, *sizes]) == 0
+        found = Genotype.load(tmp_path / "run" / "genotypes" / f"epoch-000{epoch}.json")
+        assert Genotype.load(out) == found
+    state = load_checkpoint(tmp_path / "run" / "checkpoint.pt", "search")["network"]
+    for cell in ("normal", "reduce"):
+        alphas = state[f"alphas_{cell}"][:, 1:].double()
+        weights = alphas.sigmoid() if strategy == "fair-darts" else alphas.softmax(-1)
+        best = weights.max(-1)
+        edges = getattr(found, cell)
+        for node in range(2):
+            rows = best.values[2 * node : 2 * node + 2 + node]
+            sources = rows.argsort(descending=True)[:2].tolist()
+            kept = [source for op, source in edges[2 * node : 2 * node + 2]]
+            assert kept == sources
+            for op, source in edges[2 * node : 2 * node + 2]:
+                assert op == PRIMITIVES[1 + int(best.indices[2 * node + source])]
 
 
 def test_the_example_of_the_page_searches(images, tmp_path):

@@ -27,21 +27,22 @@ ADARTS_INLINE void hidden_units(const A* w1, const A* average, const A* maximum,
 }
 
 template <class T>
-void score_channels(const Attention<T>& attention, int64_t begin, int64_t end) {
+void score_channels(const Group<T>& group, int64_t begin, int64_t end) {
   using A = Accumulate<T>;
-  const Sizes& z = attention.group.sizes;
+  const Sizes& z = group.sizes;
+  const int64_t plane = z.blocks * z.channels * kLanes;
   Scratch<A> average(z.hidden), maximum(z.hidden);
   for (int64_t task = begin; task < end; ++task) {
     const int64_t block = task % z.blocks, first = block * z.channels * kLanes;
-    const Edge<T>& edge = attention.group.edge[task / z.blocks];
+    const Edge<T>& edge = group.edge[task / z.blocks];
     if (z.taps > 0) {
-      score_by_taps(attention, edge, first);
+      score_by_taps(z, edge, first);
       continue;
     }
     const EdgeWeights at = z.weights(edge.active);
     const A *w1 = edge.weights + at.w1(), *w2 = edge.weights + at.w2();
-    hidden_units<A>(w1, attention.state.average + first, attention.state.maximum + first,
-                    z.channels, z.hidden, average, maximum);
+    const A* pools = edge.pools + first;
+    hidden_units<A>(w1, pools, pools + plane, z.channels, z.hidden, average, maximum);
     for (int64_t i = 0; i < z.channels; ++i) {
       Lanes<A> logit{};
       for (int64_t j = 0; j < z.hidden; ++j)
@@ -52,24 +53,24 @@ void score_channels(const Attention<T>& attention, int64_t begin, int64_t end) {
 }
 
 template <class T>
-void attention_backward(const Attention<T>& attention, int64_t begin, int64_t end) {
+void attention_backward(const Group<T>& group, int64_t begin, int64_t end) {
   using A = Accumulate<T>;
-  const Sizes& z = attention.group.sizes;
-  const int64_t channels = z.channels, hidden = z.hidden;
+  const Sizes& z = group.sizes;
+  const int64_t channels = z.channels, hidden = z.hidden, plane = z.blocks * channels * kLanes;
   Scratch<A> average(hidden), maximum(hidden), logits(channels);
   for (int64_t task = begin; task < end; ++task) {
     const int64_t block = task % z.blocks, first = block * channels * kLanes;
-    const Edge<T>& edge = attention.group.edge[task / z.blocks];
+    const Edge<T>& edge = group.edge[task / z.blocks];
     const EdgeWeights at = z.weights(edge.active);
     const A *w1 = edge.weights + at.w1(), *w2 = edge.weights + at.w2();
-    const A* pools[2] = {attention.state.average + first, attention.state.maximum + first};
+    const A* pools[2] = {edge.pools + first, edge.pools + plane + first};
     for (int64_t i = 0; i < channels; ++i) {
       const Lanes<A> score = load(edge.scale + first + i * kLanes);
       logits[i] = load(edge.grad_scale + first + i * kLanes) * score * (A(1) - score);
     }
-    A* dw = weights_part(attention.group, task / z.blocks, block);
+    A* dw = weights_part(group, task / z.blocks, block);
     if (z.taps > 0) {
-      taps_backward(attention, edge, first, logits, dw);
+      taps_backward(z, edge, first, logits, dw);
       continue;
     }
     hidden_units<A>(w1, pools[0], pools[1], channels, hidden, average, maximum);
@@ -94,7 +95,7 @@ void attention_backward(const Attention<T>& attention, int64_t begin, int64_t en
       for (int64_t i = 0; i < channels; ++i) {
         Lanes<A> sum{};
         for (int64_t j = 0; j < hidden; ++j) sum += w1[j * channels + i] * units[pool][j];
-        store(edge.grad_pools + pool * z.blocks * channels * kLanes + first + i * kLanes, sum);
+        store(edge.grad_pools + pool * plane + first + i * kLanes, sum);
       }
   }
 }

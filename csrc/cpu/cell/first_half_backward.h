@@ -147,6 +147,8 @@ void first_half_backward_task(const Group<T>& group, int64_t e, int64_t block) {
                         maxima, averages, bordered, d);
     const A beta = edge.beta == nullptr ? A(1) : *edge.beta;
     const A skip = edge.active.has(kSkip) ? edge.alphas[kSkip] * beta : A(0);
+    const SkipDropout dropout(edge.dropout);
+    const int64_t place = (block * c + a) * z.pixels() * kLanes;
     T* out = edge.dx + (block * c + a) * in_height * in_width * kLanes;
     Wide total{};
     for (int64_t y = 0; y < in_height; ++y) {
@@ -154,7 +156,10 @@ void first_half_backward_task(const Group<T>& group, int64_t e, int64_t block) {
       for (int64_t x = 0; x < in_width; ++x) {
         const int64_t p = (y * in_width + x) * kLanes;
         Lanes<A> value = d[(y + kPad) * pitch + kPad + x];
-        if (S == 1) value += skip * load(g(a) + p);
+        if (S == 1 && dropout.share == 0)
+          value += skip * load(g(a) + p);
+        else if (S == 1)
+          value += skip * load(g(a) + p) * kept_lanes<A>(dropout, place + p);
         store(out + p, value);
         sum += value * load(h + p);
       }

@@ -62,6 +62,8 @@ ADARTS_INLINE void add_chosen_row(const Edge<T>& edge, const Sizes& z, int64_t b
   };
   const T *sep3 = row(kSep3), *sep5 = row(kSep5), *dil3 = row(kDil3), *dil5 = row(kDil5);
   const T* skip = row(kSkip);
+  const SkipDropout dropout(edge.dropout);
+  const int64_t place = ((block * z.selected + a) * z.pixels() + y * z.width) * kLanes;
   for (int64_t x = 0; x < z.width; ++x) {
     const int64_t at = x * kLanes;
     const auto pooled = [&](int operation, const Lanes<A>* values) {
@@ -72,7 +74,8 @@ ADARTS_INLINE void add_chosen_row(const Edge<T>& edge, const Sizes& z, int64_t b
     };
     const auto skipped = [&] {
       if (S == 2 || !has(kSkip)) return stored(kSkip, skip);
-      return skip_factor * load(skip + at);
+      const Lanes<A> value = skip_factor * load(skip + at);
+      return dropout.share == 0 ? value : value * kept_lanes<A>(dropout, place + at);
     };
     sum[x] += real * (pooled(kMaxPool, maxima) + pooled(kAvgPool, averages) + skipped() +
                       stored(kSep3, sep3) + stored(kSep5, sep5) + stored(kDil3, dil3) +

@@ -50,6 +50,8 @@ void node_backward_task(const Group<T>& group, int64_t e, int64_t block) {
     for (int operation = kMaxPool; operation < kOperations; ++operation)
       if (has(operation) && edge.active.has_norm(norm_of(operation)))
         mean[operation] = edge.statistics(norm_of(operation), c, a)[kMean * c];
+    const SkipDropout dropout(S == 1 ? edge.dropout : nullptr);
+    const int64_t place = (block * c + a) * z.pixels() * kLanes;
     for (int64_t y = 0; y < z.height; ++y) {
       if (kAll || edge.active.pools > 0)
         pools.template row<S>(h, z.height * S, in_width, scale, y, maxima, averages);
@@ -64,7 +66,10 @@ void node_backward_task(const Group<T>& group, int64_t e, int64_t block) {
           if (has(operation))
             sum[operation] += gradient * (load(planes[operation] + at) - mean[operation]);
         };
-        add(kSkip);
+        if (dropout.share == 0)
+          add(kSkip);
+        else if (has(kSkip))
+          sum[kSkip] += gradient * load(h + at) * kept_lanes<A>(dropout, place + at);
         add(kSep3);
         add(kSep5);
         add(kDil3);

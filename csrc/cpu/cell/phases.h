@@ -9,6 +9,7 @@ using namespace cell;
 // what stands before it.
 // clang-format off
 #include "lanes.h"
+#include "skip_dropout.h"
 #include "convolve.h"
 #include "pools.h"
 #include "candidates.h"

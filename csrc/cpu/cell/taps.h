@@ -8,29 +8,27 @@ ADARTS_INLINE Lanes<A> average_or_zero(const A* average, int64_t channels, int64
 }
 
 template <class T>
-void score_by_taps(const Attention<T>& attention, const Edge<T>& edge, int64_t first) {
+void score_by_taps(const Sizes& z, const Edge<T>& edge, int64_t first) {
   using A = Accumulate<T>;
-  const Sizes& z = attention.group.sizes;
   for (int64_t i = 0; i < z.channels; ++i) {
     Lanes<A> logit{};
     for (int64_t t = 0; t < z.taps; ++t)
-      logit += edge.weights[t] *
-               average_or_zero(attention.state.average + first, z.channels, i + t - z.taps / 2);
+      logit +=
+          edge.weights[t] * average_or_zero(edge.pools + first, z.channels, i + t - z.taps / 2);
     put_score(edge, first + i * kLanes, logit);
   }
 }
 
 // `logits` are d L / d logits; `dw` is null where nobody asks for the weights' gradients.
 template <class T>
-void taps_backward(const Attention<T>& attention, const Edge<T>& edge, int64_t first,
+void taps_backward(const Sizes& z, const Edge<T>& edge, int64_t first,
                    const Lanes<Accumulate<T>>* logits, Accumulate<T>* dw) {
   using A = Accumulate<T>;
-  const Sizes& z = attention.group.sizes;
   const int64_t channels = z.channels, pad = z.taps / 2, plane = z.blocks * channels * kLanes;
   for (int64_t t = 0; dw != nullptr && t < z.taps; ++t) {
     Lanes<A> sum{};
     for (int64_t i = 0; i < channels; ++i)
-      sum += logits[i] * average_or_zero(attention.state.average + first, channels, i + t - pad);
+      sum += logits[i] * average_or_zero(edge.pools + first, channels, i + t - pad);
     dw[t] += A(sum_lanes(sum));
   }
   if (edge.grad_pools == nullptr) return;

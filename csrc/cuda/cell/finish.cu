@@ -1,87 +1,75 @@
 // What the phases of the search cell left in parts is added up, in double and in a fixed order:
 // total = sum over parts of partial[part].
 //
-// A warp takes a row of sums (norms, alphas) or 32 neighbouring columns (weights); all loads are
-// independent. Few bytes, at most some MB a cell: the launch and one chain of reads are the time.
-// No atomics, so that the same input always gives the same bits.
+// Neighbouring threads take neighbouring sums, several share one, and all loads are independent.
+// Few bytes, at most some MB a cell: the launch and one chain of reads are the time. No atomics, so
+// that the same input always gives the same bits.
 #include <algorithm>
 #include <cmath>
 
-#include "../device/reduce.cuh"
-#include "lanes.cuh"
 #include "launchers.cuh"
+#include "sums.cuh"
 
 namespace adarts::cuda {
 
 namespace {
 
-constexpr int kWarps = kCellThreads / kWarp;
 constexpr int kSumsThreads = 1024;
 
-// The sum of a row of `partial` over the parts of an edge, in all lanes of the warp.
+// Mean, rstd and variance of every norm. A thread block takes one norm (blockIdx.x) of one edge
+// (y): it adds up the two sums of all channels at once. Bytes: 16 * parts for every channel of a
+// norm.
 template <class T>
-__device__ __forceinline__ double row_sum(const Group<T>& group, int64_t e, int64_t rows,
-                                          int64_t row) {
-  const double* from = group.partial + e * group.parts * rows + row;
-  double sum = 0;
-#pragma unroll 4
-  for (int64_t part = int64_t(threadIdx.x) % kWarp; part < group.parts; part += kWarp)
-    sum += from[part * rows];
-  return group_sum(sum);
-}
-
-// Mean, rstd and variance of every norm. A warp adds up the two sums of one channel (8 * blockIdx.x
-// and on) of one norm (y) of one edge (z): 2 * parts numbers, all loaded at once.
-// Bytes: 16 * parts for every channel of every norm.
-template <class T>
-__global__ void __launch_bounds__(kCellThreads, 3) finish_norms_kernel(const Group<T> group) {
+__global__ void __launch_bounds__(kCellThreads) finish_norms_kernel(const Group<T> group) {
   using A = Accumulate<T>;
+  ADARTS_SHARED(double, totals, 2 * kMostSelected);
   const Sizes& z = group.sizes;
-  const Edge<T>& edge = group.edge[blockIdx.z];
-  const int norm = blockIdx.y;
-  const int64_t c = z.selected, a = int64_t(blockIdx.x) * kWarps + threadIdx.x / kWarp;
-  if (!edge.active.has_norm(norm) || a >= c) return;
-  const int64_t row = norm * 2 * c + a, rows = moment_rows(c);
-  const double sum = row_sum(group, blockIdx.z, rows, row);
-  const double square = row_sum(group, blockIdx.z, rows, row + c);
-  if (threadIdx.x % kWarp > 0) return;
-  const Moments moments(sum, square, z.count());
-  A* statistic = edge.statistics(norm, c, a);
-  statistic[kMean * c] = A(moments.mean);
-  statistic[kRstd * c] = A(1 / std::sqrt(moments.variance + z.eps));
-  statistic[kVariance * c] = A(moments.unbiased);
+  const Edge<T>& edge = group.edge[blockIdx.y];
+  const int norm = blockIdx.x, c = int(z.selected);
+  if (!edge.active.has_norm(norm)) return;
+  ADARTS_ASSERT(c <= kMostSelected);
+  const int64_t rows = moment_rows(c);
+  total_rows(group.partial + blockIdx.y * group.parts * rows, group.parts, rows, norm * 2 * c,
+             2 * c, totals);
+  for (int a = threadIdx.x; a < c; a += kCellThreads) {
+    const double sum = totals[a], square = totals[c + a];
+    const Moments moments(sum, square, z.count());
+    A* statistic = edge.statistics(norm, c, a);
+    statistic[kMean * c] = A(moments.mean);
+    statistic[kRstd * c] = A(1 / std::sqrt(moments.variance + z.eps));
+    statistic[kVariance * c] = A(moments.unbiased);
+  }
 }
 
-// An edge's sums of g and g * u, d alpha and d beta. A thread block takes one edge: a warp adds up
-// one row after the other, then one operation's share of d alpha over the channels.
-// Bytes: 8 * parts for every row of sums.
+// An edge's sums of g and g * u and, where they are asked for, d alpha and d beta. A thread block
+// takes one edge: it adds up all rows at once, then a warp makes one operation's share of d alpha
+// over the channels. Bytes: 8 * parts for every row of sums.
 template <class T>
 __global__ void __launch_bounds__(kSumsThreads, 1) finish_sums_kernel(const FinishSums<T> finish) {
   using A = Accumulate<T>;
+  ADARTS_SHARED(double, totals, sum_rows(kMostChosen));
   ADARTS_SHARED(double, to_beta, kOperations);  // in kNone's place: of the channels that pass by
   const Group<T>& group = finish.group;
   const int e = blockIdx.x, lane = int(threadIdx.x) % kWarp, warp = int(threadIdx.x) / kWarp;
   const Edge<T>& edge = group.edge[e];
-  const int64_t c = group.sizes.selected, rows = sum_rows(c);
-#pragma unroll 1
-  for (int64_t row = warp; row < rows; row += kSumsThreads / kWarp) {
-    const double sum = row_sum(group, e, rows, row);
-    if (lane > 0) continue;
-    if (row < kSums * c)
-      edge.sums[row] = sum;
-    else
-      to_beta[kNone] = sum;
-  }
-  __syncthreads();
+  const int c = int(group.sizes.selected), rows = int(sum_rows(c));
+  ADARTS_ASSERT(c <= kMostChosen);
+  total_rows<kSumsThreads>(group.partial + e * group.parts * rows, group.parts, rows, 0, rows,
+                           totals);
+  for (int row = threadIdx.x; row < kSums * c; row += kSumsThreads) edge.sums[row] = totals[row];
+  if (finish.grad_alphas[e] == nullptr && finish.grad_beta[e] == nullptr) return;
   if (warp < kOperations) {
     double sum = 0;  // of g times the operation's output
     const bool counts = warp != kNone && edge.active.has(warp);
-    for (int64_t a = lane; counts && a < c; a += kWarp) sum += operation_sum(edge, c, warp, a);
+    for (int a = lane; counts && a < c; a += kWarp) {
+      const double s1 = totals[warp * c + a];
+      sum += operation_sum(edge, c, warp, a, s1);
+    }
     sum = group_sum(sum);
     if (lane == 0) {
-      const double beta = edge.beta == nullptr ? 1 : double(*edge.beta);
+      const double beta = edge.beta == nullptr ? 1 : double(*edge.beta), passing = totals[rows - 1];
       if (finish.grad_alphas[e] != nullptr) finish.grad_alphas[e][warp] = A(beta * sum);
-      if (warp != kNone) to_beta[warp] = counts ? double(edge.alphas[warp]) * sum : 0;
+      to_beta[warp] = warp == kNone ? passing : counts ? double(edge.alphas[warp]) * sum : 0;
     }
   }
   __syncthreads();
@@ -132,9 +120,8 @@ cudaError_t finish_norms(const Group<T>& group, cudaStream_t stream) {
     for (int norm = most; norm < kNorms; ++norm)
       if (group.edge[e].active.has_norm(norm)) most = norm + 1;
   if (most == 0) return cudaSuccess;
-  return launch(finish_norms_kernel<T>,
-                dim3(divide_up(group.sizes.selected, kWarps), most, group.edges),
-                dim3(kCellThreads), 0, stream, group);
+  return launch(finish_norms_kernel<T>, dim3(most, group.edges), dim3(kCellThreads), 0, stream,
+                group);
 }
 
 template <class T>

@@ -5,6 +5,7 @@
 
 #include "backward.cuh"
 #include "pairs.cuh"
+#include "skip_dropout.cuh"
 #include "sums.cuh"
 
 namespace adarts::cuda {
@@ -197,8 +198,12 @@ struct Gather {
                        : edge.alphas[kSkip] * (edge.beta == nullptr ? A(1) : *edge.beta);
     for (int cell = 0; cell < kCells<S>; ++cell) {
       if (!has[cell]) continue;
-      if (S == 1 && active.has(kSkip))
-        dx[cell][0].add(skip, load_quad(g + pixel + kApart * cell * kLanes));
+      if (S == 1 && active.has(kSkip)) {
+        const int p = at.y * width + at.x + kApart * cell;
+        const Quad<A> kept = keep_some(edge, z, part.block, a, p, int(threadIdx.x) % kQuads,
+                                       load_quad(g + int64_t(p) * kLanes));
+        dx[cell][0].add(skip, kept);
+      }
       for (int i = 0; i < S; ++i) {
         const int64_t place = from + (kApart * cell + i) * kLanes;
         store_quad(edge.dx + first + lanes + place, dx[cell][i]);

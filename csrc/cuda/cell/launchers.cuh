@@ -18,15 +18,14 @@ constexpr int kMostChoices = 1024;  // channels of a state from which scores cho
 int64_t parts(const cell::Sizes& sizes);
 
 template <class T>
-cudaError_t pool_state(const cell::State<T>& state, cudaStream_t stream);
-// Scores and their sums over the batch, for a choice with other processes.
+cudaError_t pool_states(const cell::States<T>& states, cudaStream_t stream);
+// Scores and, where they choose, their sums, in score_parts parts.
 template <class T>
-cudaError_t score_and_sum(const cell::State<T>& state, const cell::Selection<T>& selection,
-                          cudaStream_t stream);
-// Scores, where there is an attention and no sum of them is given, and the choice of channels.
+cudaError_t score(const cell::Selection<T>& selection, cudaStream_t stream);
+int64_t score_parts(const cell::Sizes& sizes);
+// The choice of channels, and the maps.
 template <class T>
-cudaError_t score_and_select(const cell::State<T>& state, const cell::Selection<T>& selection,
-                             cudaStream_t stream);
+cudaError_t choose(const cell::Selection<T>& selection, cudaStream_t stream);
 
 template <class T>
 cudaError_t first_half(const cell::Group<T>& group, cudaStream_t stream);
@@ -42,14 +41,13 @@ template <class T>
 cudaError_t node_backward(const cell::Group<T>& group, cudaStream_t stream);
 template <class T>
 cudaError_t finish_sums(const cell::FinishSums<T>& finish, cudaStream_t stream);
-// Two launches.
 template <class T>
 cudaError_t second_half_backward(const cell::Group<T>& group, cudaStream_t stream);
 // Adds up the sums of q and q * u itself: there is no finish_first. Three launches.
 template <class T>
 cudaError_t first_half_backward(const cell::Group<T>& group, cudaStream_t stream);
 template <class T>
-cudaError_t attention_backward(const cell::Attention<T>& attention, cudaStream_t stream);
+cudaError_t attention_backward(const cell::Group<T>& group, cudaStream_t stream);
 template <class T>
 cudaError_t state_backward(const cell::StateBackward<T>& backward, cudaStream_t stream);
 

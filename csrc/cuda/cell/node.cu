@@ -7,6 +7,7 @@
 #include "convolve.cuh"
 #include "launchers.cuh"
 #include "pools.cuh"
+#include "skip_dropout.cuh"
 
 namespace adarts::cuda {
 
@@ -69,7 +70,8 @@ __device__ __forceinline__ void add_chosen(const Edge<T>& edge, const Sizes& z, 
     if (edge.active.has(kAvgPool)) add(kNormAvg, scale * pools.average);
   }
   if (edge.active.has(kSkip) && edge.stride == 1) {
-    mixed.add(factors[at + kFactorSkip], scale * load_quad(plane + pixel * kLanes));
+    const Quad<A> value = scale * load_quad(plane + pixel * kLanes);
+    mixed.add(factors[at + kFactorSkip], keep_some(edge, z, block, a, pixel, quad, value));
   } else if (edge.active.has(kSkip)) {
     add(kNormSkip, load_quad(stored_planes(edge, z, kNormSkip, block) +
                              (a * z.pixels() + pixel) * kLanes + quad * kQuad));

@@ -7,6 +7,7 @@
 #include "convolve.cuh"
 #include "launchers.cuh"
 #include "pools.cuh"
+#include "skip_dropout.cuh"
 #include "sums.cuh"
 
 namespace adarts::cuda {
@@ -47,7 +48,9 @@ __device__ __forceinline__ void chosen_sums(const Edge<T>& edge, const Sizes& z,
     };
     const Quad<A> sep3 = stored(kSep3), sep5 = stored(kSep5);
     const Quad<A> dil3 = stored(kDil3), dil5 = stored(kDil5);
-    const Quad<A> skip = S == 1 ? factor * load_quad(h + at) : stored(kSkip);
+    const Quad<A> skip =
+        S == 1 ? keep_some(edge, z, part.block, a, p, quad, factor * load_quad(h + at))
+               : stored(kSkip);
     sums[kNone] += gradient.sum();
     if (edge.active.pools > 0) {
       const Pools<A> pools = pools_at(h, height * S, width * S, S, p / width, p % width);

@@ -27,7 +27,7 @@ template <class T>
 int64_t forward_tiles(const Preprocess<T>& a) {
   const int groups = power_of_two(divide_up(outputs_of(a), kOutputs), kForwardThreads / kQuads);
   const int64_t pixels = kForwardThreads / groups / kQuads;  // at once
-  return std::clamp<int64_t>(256 / a.blocks, 1, divide_up(a.pixels(), pixels));
+  return std::clamp<int64_t>(1024 / a.blocks, 1, divide_up(a.pixels(), pixels));
 }
 
 template <class T>
@@ -43,10 +43,11 @@ __device__ __forceinline__ const T* in_plane(const Preprocess<T>& a, int64_t blo
 // Bytes: reads in_channels and writes `channels` planes once, in float32 64 bytes a pixel and
 // block.
 template <class T>
-__global__ void __launch_bounds__(kForwardThreads, sizeof(T) == 8 ? 2 : 5)
+__global__ void __launch_bounds__(kForwardThreads, sizeof(T) == 8 ? 2 : 4)
     preprocess_kernel(const Preprocess<T> a) {
   using A = Accumulate<T>;
   using Q = Quad<A>;
+  [[maybe_unused]] constexpr int kAtOnce = sizeof(A) == 8 ? 4 : 8;  // inputs that are waited for
   ADARTS_SHARED(double, partial, group_sums_size(2 * kOutputs));
   const int64_t part = blockIdx.x, tiles = gridDim.x / a.blocks, block = part / tiles;
   const int64_t tile = part % tiles, pixels = a.pixels();
@@ -66,7 +67,7 @@ __global__ void __launch_bounds__(kForwardThreads, sizeof(T) == 8 ? 2 : 5)
       const int64_t pixel = begin + at / kQuads;
       const T* from = in_plane(a, block, 0) + a.source(pixel, odd) * kLanes + at % kQuads * kQuad;
       Q u[kOutputs] = {};
-#pragma unroll 4
+#pragma unroll kAtOnce
       for (int i = 0; i < ins; ++i) {
         const Q in = relu(load_quad(from + i * in_step));
 #pragma unroll

@@ -1,162 +1,206 @@
-// The second halves of the separable convolutions, backward: du of their BatchNorms, dv = W^T du,
-// then through the depthwise convolution and the ReLU to q, the gradient of the first half's norm.
-//
-// second_pointwise_kernel goes by parts of an edge's pixels, second_depthwise_kernel by planes; a
-// thread holds a quad of images. Two launches, because a depthwise gradient reads its neighbours'
-// dv. Bytes: each kernel says its own.
+// The second halves of the separable convolutions, backward, in one launch: du of their BatchNorms,
+// dv = W^T du, then through the depthwise convolution and the ReLU to q, the gradient of the first
+// half's norm; and the gradients of both convolutions' weights.
+#include <algorithm>
+
 #include "launchers.cuh"
-#include "pointwise_backward.cuh"
+#include "second_half_tile.cuh"
 
 namespace adarts::cuda {
 
 namespace {
 
-__device__ __forceinline__ int kernel_of(int sep) { return sep == 0 ? 3 : 5; }
-__device__ __forceinline__ Norm first_norm(int sep) {
-  return sep == 0 ? kNormSep3First : kNormSep5First;
-}
-__device__ __forceinline__ Norm second_norm(int sep) { return sep == 0 ? kNormSep3 : kNormSep5; }
-
-// dv = W^T du and dW = du v^T for both separable convolutions.
-//
-// blockIdx.x is a part, blockIdx.y the convolution (3x3, 5x5), blockIdx.z an edge. A block goes
-// through its pixels run by run: its threads form du of all c channels from g and u, and the
-// depthwise outputs v from the first half's u where weights' gradients are asked for, one quad of
-// images of a pixel at a time, in shared memory; from there each thread makes four channels of dv.
-// Bytes: per value of u2 it reads g and u2 and writes dv, and reads u1 through the first-level
-// cache.
 template <class T>
-__global__ void __launch_bounds__(kCellThreads, kCellResident<T>)
-    second_pointwise_kernel(const Group<T> group) {
+Separable<T> separable(const Group<T>& group, int e, int sep) {
+  const Sizes& z = group.sizes;
+  const Edge<T>& edge = group.edge[e];
+  const Norm norm = sep == 0 ? kNormSep3 : kNormSep5;
+  const Norm before = sep == 0 ? kNormSep3First : kNormSep5First;
+  if (!edge.active.has_norm(norm)) return {};
+  const int64_t c = z.selected, planes = z.blocks * c * z.pixels() * kLanes;
+  const EdgeWeights at = z.weights(edge.active);
+  const int64_t taps = at.depthwise(norm), pointwise = at.pointwise(norm, sep == 0 ? 3 : 5);
+  const bool weights = edge.grad_weights != nullptr;
+  return {edge.grad,
+          edge.grad_block,
+          edge.output,
+          edge.alphas + operation_of(norm),
+          edge.beta,
+          edge.sums,
+          edge.sums + operation_of(norm) * c,
+          edge.statistics(norm, c, 0),
+          edge.statistics(before, c, 0),
+          edge.u + edge.active.stored_place(norm) * planes,
+          edge.u + edge.active.stored_place(before) * planes,
+          edge.q + edge.active.q_place(sep) * planes,
+          edge.weights + taps,
+          edge.weights + pointwise,
+          weights ? edge.grad_weights + taps : nullptr,
+          weights ? edge.grad_weights + pointwise : nullptr,
+          int(at.count(edge.stride)),
+          group.partial + e * group.parts * first_rows(c) + 2 * sep * c};
+}
+
+// The tiles of a block. `prepare` fills what the block keeps; that of a first tile is not needed
+// before a barrier that there is anyway.
+template <int K, bool kWeights, class T, class Shared, class Prepare>
+__device__ __forceinline__ void tiles_backward(const SecondBackward<T>& args,
+                                               const Separable<T>& of, int first, Shared kept,
+                                               const Prepare& prepare) {
+  using A = Accumulate<T>;
+  constexpr int kTaps = kWeights ? K * K : 0;
+  const int c = args.selected;
+  Tile<K, A> tile(args.tiling, blockIdx.x);
+  prepare();
+  const int a = first + tile.team(), lane = threadIdx.x & ((1 << args.tiling.team_bits) - 1);
+  const A* taps = of.taps + a * K * K;
+  for (int number = blockIdx.x;;) {
+    const bool later = number != int(blockIdx.x), works = a < c && tile.rows > 0;
+    const Work<K, T, Shared> work{args, of, tile, first, kept};
+    Quad<A> x[kTileRows];
+    if constexpr (kWeights) {
+      Quad<A> v[kTileRows] = {};
+      if (later) __syncthreads();
+      work.put_inputs();
+      __syncthreads();
+      if (works) {
+        convolve(tile, kept.planes, taps, v);
+        const A rstd = of.input_statistics[kRstd * c + a];
+        for (int row = 0; row < kTileRows; ++row) v[row] = rstd * v[row];
+      }
+      __syncthreads();
+      tile.put_strip(kept.planes, v);
+      work.put_dv_around();
+      __syncthreads();
+      work.put_dv_and_weights(of.grad_pointwise + blockIdx.x * of.grad_part, later);
+      work.load_strip(x);  // again: there are not so many registers
+    } else {
+      work.load_strip(x);
+      __syncthreads();
+      tile.clear(kept.planes);
+      work.put_dv_around();
+      if (tile.pixel >= 0) work.put_dv(tile.pixel, tile.pixel_place);
+      __syncthreads();
+    }
+    Quad<A> dx[kTileRows] = {};
+    A sums[2] = {}, dw[K * K] = {};
+    if (works) {
+      transposed<kWeights>(tile, kept.planes, taps, x, dx, dw);
+      work.put_q(x, dx, sums);
+    }
+    // A tile adds to what the block's tiles before have left.
+    A sum_of_lane = spread_sums(sums);  // of a tap, then lane i has moment i % 2
+    if (kWeights) {
+      const A of_tap = of.input_statistics[kRstd * c + work.channel(tile.team())] * spread_sums(dw);
+      if (int(threadIdx.x % kWarp) < kTaps) sum_of_lane = of_tap;
+    }
+    kept.lanes[threadIdx.x] = sum_of_lane;
+    __syncthreads();
+    if (a < c && lane < kTaps + 2) {
+      double sum = A(kept.lanes[threadIdx.x]);
+      if (args.tiling.team_bits > 5) sum += A(kept.lanes[threadIdx.x + kWarp]);
+      if (lane < kTaps) {
+        A* to = of.grad_taps + blockIdx.x * of.grad_part + a * K * K + lane;
+        *to = (later ? *to : A(0)) + A(sum);
+      } else {
+        double* to = of.moments + blockIdx.x * int(first_rows(c)) + lane % 2 * c + a;
+        *to = (later ? *to : 0) + sum;
+      }
+    }
+    number += gridDim.x;
+    if (number >= args.tiling.count) break;
+    tile = Tile<K, A>(args.tiling, number);
+  }
+}
+
+// dv = W^T du, q = [relu's input > 0] * (dv through the reversed taps), sums of q and of
+// q * (u - mean), and with kWeights dW = du v^T and the gradient of the taps.
+//
+// A block has the tiles blockIdx.x, blockIdx.x + gridDim.x, ... (strips.cuh) of four channels of
+// one convolution (blockIdx.y) of an edge (blockIdx.z). With kWeights it lays the ReLU's input into
+// shared memory, with the pixels around the tile, and makes of it the depthwise outputs v, strip by
+// strip; then a thread makes all four dv of a pixel from du of all c channels, in the place of v,
+// and the products du v; at last it goes down its strip of dv, for q and the taps' gradient. So dv
+// never reaches memory. It is made again in the pixels around a tile, up to 1.5 times as many as in
+// the tile, which is cheaper than a launch and a plane each way; and du for every four channels.
+// Bytes: each tile reads g, u2 and u1 once, with the pixels around, whole sectors, and writes q.
+// Instructions for a value at c = 4 with kWeights: 739 of a 5x5, 332 of them multiply-adds.
+template <bool kWeights, class T>
+__global__ void __launch_bounds__(kCellThreads, sizeof(T) == 8 ? 1 : 2)
+    second_half_backward_kernel(const SecondBackward<T> args) {
   using A = Accumulate<T>;
   using Vector = Quad<A>;
   using Coefficients = Gradient<A>;
-  ADARTS_SHARED(Vector, du, kPlaces<A>);
-  ADARTS_SHARED(Vector, v, kPlaces<A>);
+  ADARTS_DYNAMIC_SHARED(Vector, planes);
   ADARTS_SHARED(Coefficients, gradients, kMostChosen);
-  const Sizes& z = group.sizes;
-  const Edge<T>& edge = group.edge[blockIdx.z];
-  const Part part = part_of(z, blockIdx.x);
-  const int sep = blockIdx.y, c = int(z.selected), width = int(z.width);
-  if (!edge.active.has_norm(second_norm(sep))) return;
-  const int quad = threadIdx.x % kQuads;
-  const int64_t pixels = z.pixels(), lanes = quad * kQuad;
+  ADARTS_SHARED(Vector, weights, kMostChosen);
+  ADARTS_SHARED(uint32_t, g, kMostChosen);
+  ADARTS_SHARED(uint32_t, u, kMostChosen);
+  ADARTS_SHARED(A, shares, kOutputs * kTileChannels * kWarps);
+  ADARTS_SHARED(A, lanes, kCellThreads);
+  const int sep = blockIdx.y % 2, first = blockIdx.y / 2 * kTileChannels, c = args.selected;
+  const Separable<T>& of = args.of[blockIdx.z][sep];
+  if (of.q == nullptr) return;
   ADARTS_ASSERT(c <= kMostChosen);
-  for (int a = threadIdx.x; a < c; a += kCellThreads)
-    gradients[a] = operation_gradient(edge, z, sep == 0 ? kSep3 : kSep5, a);
-  __syncthreads();
-
-  const Quad<A> real = real_lanes<A>(z.lanes(part.block), quad);
-  const T* g = edge.grad + part.block * edge.grad_block + lanes;
-  const T* u = stored_planes(edge, z, second_norm(sep), part.block) + lanes;
-  const EdgeWeights at = z.weights(edge.active);
-  const int64_t depthwise = at.depthwise(second_norm(sep));
-  const int64_t pointwise = at.pointwise(second_norm(sep), kernel_of(sep));
-  const A* taps = edge.weights + depthwise;
-  A* dw = edge.grad_weights == nullptr
-              ? nullptr
-              : edge.grad_weights + blockIdx.x * at.count(edge.stride) + pointwise;
-  const NormalisedPlanes<T> input(edge, z, first_norm(sep), part.block, quad);
-  T* dv = edge.scratch + chosen_plane(z, edge.active.q_place(sep), part.block, 0);
-  each_run<A>(part, c, [&](const Run& run) {
-    each_quad(run, c, [&](int a, int p, int place) {
-      const Coefficients gradient = gradients[a];
-      du[place] = combine(gradient, load_quad(g + (edge.output[a] * pixels + p) * kLanes),
-                          load_quad(u + (a * pixels + p) * kLanes), real);
-      if (dw == nullptr) return;
-      const int y = p / width, x = p % width;
-      const A rstd = input.rstd(a);
-      const Quad<A> mean = input.mean(a);
-      if (sep == 0)
-        v[place] = input.template convolve<3>(a, y, x, taps + a * 9, rstd, mean);
-      else
-        v[place] = input.template convolve<5>(a, y, x, taps + a * 25, rstd, mean);
-    });
-    __syncthreads();
-    put_dv(run, edge.weights + pointwise, c, c, du, dv, pixels);
-    if (dw != nullptr) add_pointwise_weights(run, c, c, du, v, dw);
-    __syncthreads();
-  });
-}
-
-// q of one channel's pixels, its sums and the depthwise weights' gradient.
-template <int K, bool kWeights, class T>
-__device__ __forceinline__ void depthwise_backward(const Edge<T>& edge, const Sizes& z,
-                                                   const Part& part, int sep, int a, int team,
-                                                   double* sums, Accumulate<T>* grad_weights) {
-  using A = Accumulate<T>;
-  const int rank = threadIdx.x % team, quad = rank % kQuads, width = int(z.width);
-  const int64_t c = z.selected, lanes = quad * kQuad;
-  const int64_t at = z.weights(edge.active).depthwise(second_norm(sep));
-  A moments[2] = {}, dw[K * K] = {};
-  if (a < c) {
-    const NormalisedPlanes<T> input(edge, z, first_norm(sep), part.block, quad);
-    const T* u = input.plane(a);
-    const A rstd = input.rstd(a);
-    const Quad<A> mean = input.mean(a);
-    const int64_t map = chosen_plane(z, edge.active.q_place(sep), part.block, a) + lanes;
-    const T* dv = edge.scratch + map;
-    T* q = edge.q + map;
-    const A* taps = edge.weights + at + a * K * K;
+  const Kept kept{planes, gradients, weights, g, u, shares, lanes};
+  const auto prepare = [&] {  // no branch, so that all loads are under way at once
+    const int o = threadIdx.x, last = o < c ? o : c - 1;
+    const double s0 = of.sum_g[last], s1 = of.sum_product[last];
+    const uint32_t of_g = of.output[last] * args.plane;
+    Vector row;
+    for (int k = 0; k < kTileChannels; ++k)
+      row[k] = of.pointwise[last * c + (first + k < c ? first + k : c - 1)];
+    const A scale = *of.alpha * (of.beta == nullptr ? A(1) : *of.beta);
+    const Coefficients gradient =
+        norm_gradient(scale, of.statistics[kMean * c + last], of.statistics[kRstd * c + last], s0,
+                      s1, args.share);
+    if (o >= int(divide_up(c, kSome)) * kSome) return;
+    for (int k = 0; k < kTileChannels; ++k)
+      if (o >= c || first + k >= c) row[k] = 0;
+    gradients[o] = o < c ? gradient : Coefficients{};
+    weights[o] = row;
+    g[o] = of_g;
+    u[o] = last * args.plane;
+  };
+  // Parts that no block has.
 #pragma unroll 1
-    for (int p = part.first + rank / kQuads; p < part.last; p += team / kQuads) {
-      const Quad<A> from = load_quad(u + int64_t(p) * kLanes);
-      const Quad<A> in[1] = {input.value(rstd, mean, from)};
-      Quad<A> dx[1] = {};
-      transposed<K, 1, 1, 0, kWeights>(dv, int(z.height), width, p / width, p % width, taps, in, dx,
-                                       dw);
-      for (int i = 0; i < kQuad; ++i) dx[0][i] = in[0][i] > 0 ? dx[0][i] : A(0);
-      store_quad(q + int64_t(p) * kLanes, dx[0]);
-      moments[0] += dx[0].sum();
-      for (int i = 0; i < kQuad; ++i) moments[1] += dx[0][i] * (from[i] - mean[i]);
-    }
+  for (unsigned i = threadIdx.x;; i += blockDim.x) {
+    const int part = int(blockIdx.x + (1 + i / (2 * kTileChannels)) * gridDim.x);
+    const int a = first + int(i % kTileChannels);
+    if (part >= args.parts) break;
+    if (a < c) of.moments[part * int(first_rows(c)) + int(i / kTileChannels % 2) * c + a] = 0;
   }
-  join_warps(spread_sums(moments), team, 2, [&](int i, double sum) {
-    if (a < c) sums[(2 * sep + i) * c + a] = sum;
-  });
-  if (!kWeights) return;
-  join_warps(spread_sums(dw), team, K * K, [&](int tap, double sum) {
-    if (a < c) grad_weights[at + a * K * K + tap] += A(sum);
-  });
-}
-
-// q = d L / d(first half's BatchNorm output) = [relu's input > 0] * (dv through the reversed taps),
-// sums of q and of q * (u - mean), and the gradient of the taps.
-//
-// blockIdx.x is a part, blockIdx.y a convolution and a group of channels, blockIdx.z an edge. A
-// team of threads takes a channel, a thread one quad of images of a pixel at a time; what it loads
-// of dv serves q and the taps alike, whose sums it keeps in registers.
-// Bytes: reads dv (K * K times, through the first-level cache) and u1 and writes q.
-template <bool kWeights, class T>
-__global__ void __launch_bounds__(kTeamThreads, kTeamResident<T>)
-    second_depthwise_kernel(const Group<T> group) {
-  const Sizes& z = group.sizes;
-  const Edge<T>& edge = group.edge[blockIdx.z];
-  const Part part = part_of(z, blockIdx.x);
-  const int team = team_of(z), sep = blockIdx.y % 2;
-  if (!edge.active.has_norm(second_norm(sep))) return;
-  const int a = int(blockIdx.y) / 2 * (kTeamThreads / team) + int(threadIdx.x) / team;
-  double* sums = group.partial + (blockIdx.z * group.parts + blockIdx.x) * first_rows(z.selected);
-  Accumulate<T>* dw =
-      kWeights ? edge.grad_weights + blockIdx.x * z.weights(edge.active).count(edge.stride)
-               : nullptr;
   if (sep == 0)
-    depthwise_backward<3, kWeights>(edge, z, part, sep, a, team, sums, dw);
+    tiles_backward<3, kWeights>(args, of, first, kept, prepare);
   else
-    depthwise_backward<5, kWeights>(edge, z, part, sep, a, team, sums, dw);
+    tiles_backward<5, kWeights>(args, of, first, kept, prepare);
 }
 
 }  // namespace
 
 template <class T>
 cudaError_t second_half_backward(const Group<T>& group, cudaStream_t stream) {
-  const cudaError_t error = launch(second_pointwise_kernel<T>, dim3(group.parts, 2, group.edges),
-                                   dim3(kCellThreads), 0, stream, group);
-  if (error != cudaSuccess) return error;
+  using A = Accumulate<T>;
+  const Sizes& z = group.sizes;
+  SecondBackward<T> args{{},
+                         Tiling(z, kTileColumns<A>),
+                         int(group.parts),
+                         int(z.batch),
+                         int(z.selected),
+                         int(z.pixels() * kLanes),
+                         z.selected * z.pixels() * kLanes,
+                         z.training ? 1 / double(z.count()) : 0};
+  for (int e = 0; e < group.edges; ++e)
+    for (int sep = 0; sep < 2; ++sep) args.of[e][sep] = separable(group, e, sep);
   const bool weights = group.edge[0].grad_weights != nullptr;  // of all edges, or of none
-  return launch(weights ? second_depthwise_kernel<true, T> : second_depthwise_kernel<false, T>,
-                dim3(group.parts, 2 * team_groups(group.sizes), group.edges), dim3(kTeamThreads), 0,
-                stream, group);
+  const auto kernel =
+      weights ? second_half_backward_kernel<true, T> : second_half_backward_kernel<false, T>;
+  const size_t bytes = Tile<5, A>::kPlaces * sizeof(Quad<A>);
+  const cudaError_t error = allow_shared(kernel, bytes);
+  if (error != cudaSuccess) return error;
+  const dim3 grid(std::min(args.parts, args.tiling.count), 2 * divide_up(z.selected, kTileChannels),
+                  group.edges);
+  return launch(kernel, grid, dim3(kTileChannels << args.tiling.team_bits), bytes, stream, args);
 }
 
 template cudaError_t second_half_backward(const Group<float>&, cudaStream_t);

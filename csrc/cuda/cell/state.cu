@@ -20,58 +20,70 @@ constexpr int kPoolImages = kPoolQuads * kQuad;
 
 // Average and maximum of a channel, with the maximum's first position, for each image.
 //
-// Two thread blocks share a plane of a channel (blockIdx.x) and a block of images, each for 8 of
-// its images (y): twice as many blocks, and still whole sectors of 32 bytes. Of 256 threads two
-// hold a pixel. Sums and peaks go through shuffles in a warp and through shared memory between
-// warps. Bytes: reads the state once, writes 12 bytes for every image and channel.
+// Two thread blocks share a plane of a channel (blockIdx.x) of a state (z) and a block of images,
+// each for 8 of its images (y): twice as many blocks, and still whole sectors of 32 bytes. Of 256
+// threads two hold a pixel. Sums and peaks go through shuffles in a warp and through shared memory
+// between warps. Bytes: reads the states once, writes 12 bytes for every image and channel.
 template <class T>
-__global__ void __launch_bounds__(kCellThreads, 3) pool_state_kernel(const State<T> state) {
+__global__ void __launch_bounds__(kCellThreads, 3) pool_states_kernel(const States<T> states) {
   using A = Accumulate<T>;
   constexpr int kWarps = kCellThreads / kWarp;
   ADARTS_SHARED(A, sums, kWarps * kPoolImages);
   ADARTS_SHARED(A, maxima, kWarps * kPoolImages);
   ADARTS_SHARED(int, positions, kWarps* kPoolImages);
+  const State<T>& state = states.state[blockIdx.z];
   const int64_t plane = blockIdx.x, block = plane / state.channels, r = plane % state.channels;
-  const int64_t pixels = state.height * state.width;
+  const int pixels = int(state.height * state.width);
   const int thread = threadIdx.x, local = thread % kPoolQuads;
   const int quad = int(blockIdx.y) * kPoolQuads + local;
   const T* h = state.h + block * state.h_block + r * pixels * kLanes + quad * kQuad;
   Quad<A> sum{};
   Peak<A> peak[kQuad];
   for (Peak<A>& one : peak) one = {-std::numeric_limits<A>::infinity(), INT_MAX};
-  constexpr int kStep = kCellThreads / kPoolQuads;
-#pragma unroll 4
-  for (int64_t p = thread / kPoolQuads; p < pixels; p += kStep) {
-    const Quad<A> value = load_quad(h + p * kLanes);
-    sum += value;
-    for (int i = 0; i < kQuad; ++i) {
-      if (peak[i].position == INT_MAX) peak[i] = {value[i], int(p)};
-      peak[i].take(value[i], int(p));
+  constexpr int kStep = kCellThreads / kPoolQuads, kAtOnce = 4;
+#pragma unroll 1
+  for (int first = thread / kPoolQuads; first < pixels; first += kAtOnce * kStep) {
+    Quad<A> values[kAtOnce];
+#pragma unroll
+    for (int k = 0; k < kAtOnce; ++k) {
+      const int p = first + k * kStep;
+      values[k] = load_quad(h + (p < pixels ? p : first) * kLanes);
+    }
+#pragma unroll
+    for (int k = 0; k < kAtOnce; ++k) {
+      const int p = first + k * kStep;
+      const bool inside = p < pixels;  // always, of the first
+      for (int i = 0; i < kQuad; ++i) {
+        sum[i] += inside ? values[k][i] : A(0);
+        if (peak[i].position == INT_MAX) peak[i] = {values[k][i], p};
+        peak[i].take(inside ? values[k][i] : -std::numeric_limits<A>::infinity(), p);
+      }
     }
   }
-  for (int i = 0; i < kQuad; ++i) {
-    for (int offset = kWarp / 2; offset >= kPoolQuads; offset /= 2) {
+  for (int offset = kWarp / 2; offset >= kPoolQuads; offset /= 2) {
+    Peak<A> others[kQuad];
+    for (int i = 0; i < kQuad; ++i) {
       sum[i] += __shfl_xor_sync(kAllLanes, sum[i], offset);
-      peak[i].take({__shfl_xor_sync(kAllLanes, peak[i].value, offset),
-                    __shfl_xor_sync(kAllLanes, peak[i].position, offset)});
+      others[i] = {__shfl_xor_sync(kAllLanes, peak[i].value, offset),
+                   __shfl_xor_sync(kAllLanes, peak[i].position, offset)};
     }
-    if (thread % kWarp >= kPoolQuads) continue;
+    for (int i = 0; i < kQuad; ++i) peak[i].take(others[i]);
+  }
+  for (int i = 0; i < kQuad && thread % kWarp < kPoolQuads; ++i) {
     const int at = thread / kWarp * kPoolImages + local * kQuad + i;
     sums[at] = sum[i];
     maxima[at] = peak[i].value;
     positions[at] = peak[i].position;
   }
   __syncthreads();
-  if (thread >= kPoolImages) return;
-  double total = 0;
-  Peak<A> best{-std::numeric_limits<A>::infinity(), INT_MAX};
-  for (int at = thread; at < kWarps * kPoolImages; at += kPoolImages) {
-    const A part = sums[at], value = maxima[at];
-    const int position = positions[at];
-    total += double(part);
-    best.take(Peak<A>{value, position});
-  }
-  const int64_t out = plane * kLanes + blockIdx.y * kPoolImages + thread;
+  if (thread >= kWarps * kPoolImages) return;
+  const int at = thread % kWarps * kPoolImages + thread / kWarps;
+  const A part = sums[at], value = maxima[at];
+  const int position = positions[at];
+  const double total = group_sum(double(part), kWarps);
+  const Peak<A> best = group_peak(Peak<A>{value, position}, kWarps);
+  if (thread % kWarps > 0) return;
+  const int64_t out = plane * kLanes + blockIdx.y * kPoolImages + thread / kWarps;
   state.average[out] = A(total / double(pixels));
   state.maximum[out] = best.value;
   state.position[out] = best.position;
@@ -104,12 +116,16 @@ template <class T>
 __global__ void __launch_bounds__(kCellThreads, sizeof(T) == 8 ? 2 : 3)
     state_backward_kernel(const StateBackward<T> backward) {
   using A = Accumulate<T>;
+  ADARTS_SHARED(int, targets, kGroup);  // of the edges: the channel's
   const State<T>& state = backward.state;
   const Group<T>& group = backward.group;
   const Sizes& z = group.sizes;
   const int width = int(state.width), quad = int(threadIdx.x) % kQuads;
   const int64_t pixels = state.height * state.width, block = blockIdx.z, r = blockIdx.y;
   const int pixel = int(blockIdx.x) * (kCellThreads / kQuads) + int(threadIdx.x) / kQuads;
+  // before the first of them is waited for
+  if (int(threadIdx.x) < group.edges) targets[threadIdx.x] = group.edge[threadIdx.x].target[r];
+  __syncthreads();
   if (pixel >= pixels) return;
   const int64_t at = (r * pixels + pixel) * kLanes + quad * kQuad;  // in the block of images
   const int64_t plane = (block * state.channels + r) * kLanes + quad * kQuad;
@@ -119,33 +135,40 @@ __global__ void __launch_bounds__(kCellThreads, sizeof(T) == 8 ? 2 : 3)
     sum = load_quad(dh);
   else if (backward.grad_out != nullptr)
     sum = load_quad(backward.grad_out + block * backward.grad_out_block + at);
-  Quad<A> to_maximum{};
+  const bool pooled = group.edges > 0 && group.edge[0].grad_pools != nullptr;  // all, or none
+  Quad<A> to_average{}, to_maximum{};
+  Pack<int32_t, kQuad> position;
+  if (pooled) position = load<kQuad>(state.position + plane);
 #pragma unroll 1
   for (int e = 0; e < group.edges; ++e) {
     const Edge<T>& edge = group.edge[e];
-    if (edge.grad_pools != nullptr) {
-      sum.add(A(1) / A(pixels), load_quad(edge.grad_pools + plane));
-      to_maximum += load_quad(edge.grad_pools + state.blocks * state.channels * kLanes + plane);
+    Quad<A> average{}, maximum{};
+    if (pooled) {
+      average = load_quad(edge.grad_pools + plane);
+      maximum = load_quad(edge.grad_pools + state.blocks * state.channels * kLanes + plane);
     }
     Quad<A> factor = edge.scale == nullptr ? splat(A(1)) : load_quad(edge.scale + plane);
-    const int32_t a = edge.target[r];
+    const int a = targets[e];
+    Quad<A> value;
     if (a >= 0) {
-      sum.add(factor, load_quad(edge.dx + ((block * z.selected + a) * pixels + pixel) * kLanes +
-                                quad * kQuad));
-      continue;
+      value =
+          load_quad(edge.dx + ((block * z.selected + a) * pixels + pixel) * kLanes + quad * kQuad);
+    } else {
+      if (edge.beta != nullptr) factor = *edge.beta * factor;
+      const int y = pixel / width, x = pixel % width;
+      const int64_t from = edge.stride == 1 ? pixel : y / 2 * z.width + x / 2;
+      value = load_quad(edge.grad + block * edge.grad_block +
+                        ((-1 - a) * z.pixels() + from) * kLanes + quad * kQuad);
+      if (edge.stride == 2)
+        value = unpooled(state.h + block * state.h_block + r * pixels * kLanes + quad * kQuad,
+                         width, y, x, value);
     }
-    if (edge.beta != nullptr) factor = *edge.beta * factor;
-    const int y = pixel / width, x = pixel % width;
-    const int64_t from = edge.stride == 1 ? pixel : y / 2 * z.width + x / 2;
-    const Quad<A> g = load_quad(edge.grad + block * edge.grad_block +
-                                ((-1 - a) * z.pixels() + from) * kLanes + quad * kQuad);
-    sum.add(factor, edge.stride == 1 ? g
-                                     : unpooled(state.h + block * state.h_block +
-                                                    r * pixels * kLanes + quad * kQuad,
-                                                width, y, x, g));
+    sum.add(factor, value);
+    to_average += average;
+    to_maximum += maximum;
   }
-  if (group.edges > 0 && group.edge[0].grad_pools != nullptr) {
-    const Pack<int32_t, kQuad> position = load<kQuad>(state.position + plane);
+  if (pooled) {
+    sum.add(A(1) / A(pixels), to_average);
     for (int i = 0; i < kQuad; ++i) sum[i] += position[i] == pixel ? to_maximum[i] : A(0);
   }
   store_quad(dh, sum);
@@ -154,9 +177,10 @@ __global__ void __launch_bounds__(kCellThreads, sizeof(T) == 8 ? 2 : 3)
 }  // namespace
 
 template <class T>
-cudaError_t pool_state(const State<T>& state, cudaStream_t stream) {
-  return launch(pool_state_kernel<T>, dim3(state.blocks * state.channels, kQuads / kPoolQuads),
-                dim3(kCellThreads), 0, stream, state);
+cudaError_t pool_states(const States<T>& states, cudaStream_t stream) {
+  const State<T>& first = states.state[0];
+  const dim3 grid(first.blocks * first.channels, kQuads / kPoolQuads, states.count);
+  return launch(pool_states_kernel<T>, grid, dim3(kCellThreads), 0, stream, states);
 }
 
 template <class T>
@@ -167,8 +191,8 @@ cudaError_t state_backward(const StateBackward<T>& backward, cudaStream_t stream
   return launch(state_backward_kernel<T>, grid, dim3(kCellThreads), 0, stream, backward);
 }
 
-#define ADARTS_INSTANTIATE(T)                                     \
-  template cudaError_t pool_state(const State<T>&, cudaStream_t); \
+#define ADARTS_INSTANTIATE(T)                                       \
+  template cudaError_t pool_states(const States<T>&, cudaStream_t); \
   template cudaError_t state_backward(const StateBackward<T>&, cudaStream_t);
 
 ADARTS_INSTANTIATE(float)

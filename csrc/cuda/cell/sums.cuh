@@ -82,35 +82,53 @@ __device__ __forceinline__ void join_warps(A value, int team, int count, const P
 // The image of a block whose sum spread_sums<kQuads> of a quad leaves in a lane.
 __device__ __forceinline__ int image_of(int lane) { return lane % kQuads * kQuad + lane / kQuads; }
 
+// The sum of `count` numbers that lie `step` apart, several of which are read at once.
+template <int kAtOnce>
+__device__ __forceinline__ double sum_apart(const double* from, int step, int count) {
+  double sum = 0, values[kAtOnce];
+  int first = 0;
+#pragma unroll 1
+  for (; first + kAtOnce <= count; first += kAtOnce) {
+#pragma unroll
+    for (int k = 0; k < kAtOnce; ++k) values[k] = from[(first + k) * step];
+#pragma unroll
+    for (int k = 0; k < kAtOnce; ++k) sum += values[k];
+  }
+  if (first == count) return sum;
+#pragma unroll
+  for (int k = 0; k < kAtOnce; ++k)
+    values[k] = from[(first + k < count ? first + k : count - 1) * step];
+#pragma unroll
+  for (int k = 0; k < kAtOnce; ++k) sum += first + k < count ? values[k] : 0;
+  return sum;
+}
+
 // totals[i] = the sum of row first + i over an edge's parts, for `count` rows; made by all threads
-// of the block. `partial` is (parts, rows).
-template <class Totals>
+// of the block, of which at most eight share a row. `partial` is (parts, rows).
+template <int kThreads = kCellThreads, class Totals>
 __device__ __forceinline__ void total_rows(const double* partial, int64_t parts, int64_t rows,
                                            int64_t first, int count, Totals totals) {
-  ADARTS_SHARED(double, shares, kCellThreads);
+  constexpr int kShares = 8;
+  ADARTS_SHARED(double, shares, kThreads);
   const int thread = threadIdx.x;
-  for (int begin = 0; begin < count; begin += kCellThreads) {
-    const int some = count - begin < kCellThreads ? count - begin : kCellThreads;
-    const int sharers = kCellThreads / some, row = begin + thread % some;
+  for (int begin = 0; begin < count; begin += kThreads) {
+    const int some = count - begin < kThreads ? count - begin : kThreads;
+    int sharers = kShares;
+    while (sharers * some > kThreads) sharers /= 2;
+    const int row = begin + thread % some, share = thread / some;
     double sum = 0;
-    constexpr int kAtOnce = 8;  // loads that wait for each other's line no longer than one
-    if (thread / some < sharers)
-#pragma unroll 1
-      for (int64_t part = thread / some; part < parts; part += kAtOnce * sharers) {
-        double loaded[kAtOnce] = {};
-#pragma unroll
-        for (int i = 0; i < kAtOnce; ++i)
-          if (part + i * sharers < parts)
-            loaded[i] = partial[(part + i * sharers) * rows + first + row];
-        for (int i = 0; i < kAtOnce; ++i) sum += loaded[i];
-      }
+    if (share < sharers)
+      sum = sum_apart<8>(partial + share * rows + first + row, sharers * int(rows),
+                         (int(parts) - share + sharers - 1) / sharers);
     shares[thread] = sum;
     __syncthreads();
     if (thread < some) {
       double total = 0;
-      for (int other = thread; other < some * sharers; other += some) {
-        const double share = shares[other];
-        total += share;
+#pragma unroll
+      for (int other = 0; other < kShares; ++other) {
+        if (other >= sharers) continue;
+        const double part = shares[thread + other * some];
+        total += part;
       }
       totals[row] = total;
     }

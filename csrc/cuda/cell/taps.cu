@@ -15,15 +15,14 @@ constexpr int kTapsThreads = 256;
 // vectors of C * 64 (float32), of a selected channel in place of d M its parts of 128 each; writes
 // two vectors.
 template <class T>
-__global__ void __launch_bounds__(kTapsThreads) taps_backward_kernel(const Attention<T> attention) {
+__global__ void __launch_bounds__(kTapsThreads) taps_backward_kernel(const Group<T> group) {
   using A = Accumulate<T>;
   ADARTS_DYNAMIC_SHARED(A, vectors);  // logits, then taps of each lane
-  const Group<T>& group = attention.group;
   const Sizes& z = group.sizes;
   const Edge<T>& edge = group.edge[blockIdx.y];
   const int channels = int(z.channels), taps = int(z.taps), size = channels * kLanes;
   const int64_t block = blockIdx.x, first = block * size, plane = z.blocks * size;
-  const A* average = attention.state.average + first;
+  const A* average = edge.pools + first;
   for (int at = threadIdx.x; at < size; at += kTapsThreads) {
     const A score = edge.scale[first + at];
     vectors[at] = scale_gradient(edge, z, block, at) * score * (A(1) - score);
@@ -68,17 +67,17 @@ __global__ void __launch_bounds__(kTapsThreads) taps_backward_kernel(const Atten
 }  // namespace
 
 template <class T>
-cudaError_t taps_backward(const Attention<T>& attention, cudaStream_t stream) {
-  const Sizes& z = attention.group.sizes;
+cudaError_t taps_backward(const Group<T>& group, cudaStream_t stream) {
+  const Sizes& z = group.sizes;
   const size_t bytes = (z.channels + z.taps) * kLanes * sizeof(Accumulate<T>);
   const cudaError_t error = ask(taps_backward_kernel<T>, bytes, 0);
   if (error != cudaSuccess) return error;
-  return launch(taps_backward_kernel<T>, dim3(z.blocks, attention.group.edges), dim3(kTapsThreads),
-                bytes, stream, attention);
+  return launch(taps_backward_kernel<T>, dim3(z.blocks, group.edges), dim3(kTapsThreads), bytes,
+                stream, group);
 }
 
-template cudaError_t taps_backward(const Attention<float>&, cudaStream_t);
-template cudaError_t taps_backward(const Attention<double>&, cudaStream_t);
-template cudaError_t taps_backward(const Attention<c10::BFloat16>&, cudaStream_t);
+template cudaError_t taps_backward(const Group<float>&, cudaStream_t);
+template cudaError_t taps_backward(const Group<double>&, cudaStream_t);
+template cudaError_t taps_backward(const Group<c10::BFloat16>&, cudaStream_t);
 
 }  // namespace adarts::cuda

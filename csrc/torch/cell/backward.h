@@ -52,16 +52,18 @@ class CellBackward {
       const std::vector<int64_t> edges = plan_.leaving(plan_.inputs + node);
       if (!edges.empty()) {
         node_grads_[node] = empty_blocks<T>(tensors_.nodes, node_elements());
+        attend(edges);
         return_to_state(plan_.inputs + node, edges, data<T>(node_grads_[node]));
       }
       CellPlan::each_group(plan_.entering(node),
                            [&](const std::vector<int64_t>& some) { enter(some); });
     }
-    for (int64_t i = 0; i < plan_.inputs; ++i) {
-      T* to = data<T>(gradients_.states[i]);
-      const std::vector<int64_t> edges = plan_.leaving(i);
-      if (to != nullptr || gradients_.weights.has_value()) return_to_state(i, edges, to);
-    }
+    std::vector<int64_t> attended;  // of all inputs at once
+    for (const int64_t e : plan_.leaving(0, plan_.inputs))
+      if (gradients_.weights.has_value() || needs_input(e)) attended.push_back(e);
+    attend(attended);
+    for (int64_t i = 0; i < plan_.inputs; ++i)
+      if (T* to = data<T>(gradients_.states[i])) return_to_state(i, plan_.leaving(i), to);
     if (gradients_.weights.has_value())
       backend_.finish_weights(plan_, data<A>(*weight_parts_), data<A>(*gradients_.weights));
   }
@@ -108,7 +110,14 @@ class CellBackward {
     return made;
   }
 
-  // d L / d h of a state from the edges that leave it, and the attention's gradients.
+  // The attention's gradients of edges that leave states.
+  void attend(const std::vector<int64_t>& edges) {
+    if (!plan_.sizes.attends()) return;
+    CellPlan::each_group(
+        edges, [&](const std::vector<int64_t>& some) { backend_.attention_backward(group(some)); });
+  }
+
+  // d L / d h of a state from the edges that leave it.
   void return_to_state(int64_t i, const std::vector<int64_t>& edges, T* to) {
     const cell::State<T> state = tensors_.state(i);
     const int64_t node = i - plan_.inputs;
@@ -116,14 +125,12 @@ class CellBackward {
     bool add = false;
     CellPlan::each_group(edges, [&](const std::vector<int64_t>& some) {
       const cell::Group<T> leaving = group(some);
-      if (plan_.sizes.attends()) backend_.attention_backward({state, leaving});
-      if (to != nullptr)
-        backend_.state_backward({state, leaving,
-                                 node < 0 ? nullptr : data<T>(gradients_.grad) + node * plane,
-                                 plan_.nodes * plane, add, to, plane});
+      backend_.state_backward({state, leaving,
+                               node < 0 ? nullptr : data<T>(gradients_.grad) + node * plane,
+                               plan_.nodes * plane, add, to, plane});
       add = true;
     });
-    if (!edges.empty() || to == nullptr) return;
+    if (!edges.empty()) return;
     cell::Group<T> none{};
     none.sizes = plan_.sizes;
     backend_.state_backward({state, none, nullptr, 0, false, to, plane});

@@ -75,16 +75,23 @@ void search_cell_forward(CellTensors<T>& tensors, const Tensor& index, bool give
   const CellPlan& plan = tensors.plan;
   const Tensor partial =
       empty_tensor(tensors.nodes, {partial_sums(plan, backend)}, ScalarType::Double);
-  const bool several = scoring.several() && !given && plan.sizes.attends();
-  const auto leave = [&](int64_t i) {
-    const std::vector<int64_t> edges = plan.leaving(i);
-    if (i >= plan.states_that_edges_leave()) return;
-    const cell::State<T> state = tensors.state(i);
-    if (plan.sizes.attends()) backend.pool_state(state);
-    // Where processes choose together, one sum over them serves all edges that leave the state.
-    const int64_t channels = plan.sizes.channels, summed = edges.size();
+  const int64_t channels = plan.sizes.channels;
+  const bool scored = plan.sizes.attends(), chooses = scored && !given;
+  const int64_t parts = backend.score_parts(plan.sizes);
+  // Of states first ... end - 1, which are there: pools, scores and selection.
+  const auto leave = [&](int64_t first, int64_t end) {
+    const std::vector<int64_t> edges = plan.leaving(first, end);
+    if (edges.empty()) return;
+    for (int64_t i = first; scored && i < end; i += cell::kGroup) {
+      cell::States<T> states{};
+      for (int64_t k = i; k < std::min(i + cell::kGroup, end); ++k)
+        if (k < plan.states_that_edges_leave()) states.state[states.count++] = tensors.state(k);
+      backend.pool_states(states);
+    }
+    // Where processes choose together, one sum over them serves all these edges.
+    const int64_t leaving = edges.size();
     OptionalTensor sums;
-    if (several) sums = empty_tensor(tensors.nodes, {summed, channels}, ScalarType::Double);
+    if (chooses) sums = empty_tensor(tensors.nodes, {leaving, parts, channels}, ScalarType::Double);
     const auto each_selection = [&](const auto& f) {
       double* next = data<double>(sums);
       CellPlan::each_group(edges, [&](const std::vector<int64_t>& some) {
@@ -92,16 +99,14 @@ void search_cell_forward(CellTensors<T>& tensors, const Tensor& index, bool give
         for (size_t k = 0; k < some.size(); ++k)
           selection.index[k] = data<int64_t>(index) + some[k] * plan.sizes.selected;
         f(selection);
-        if (several) next += some.size() * channels;
+        if (chooses) next += some.size() * parts * channels;
       });
     };
-    if (several) {
-      each_selection([&](const cell::Selection<T>& one) { backend.score_and_sum(state, one); });
-      if (summed > 0) scoring.sum(*sums);
-    }
-    each_selection([&](const cell::Selection<T>& one) { backend.score_and_select(state, one); });
+    if (scored) each_selection([&](const cell::Selection<T>& one) { backend.score(one); });
+    if (chooses && scoring.several()) scoring.sum_parts(*sums, 0, channels);
+    each_selection([&](const cell::Selection<T>& one) { backend.choose(one); });
   };
-  for (int64_t i = 0; i < plan.inputs; ++i) leave(i);
+  leave(0, plan.inputs);
   Tensors reused;  // for u, where it is not kept
   for (int64_t node = 0; node < plan.nodes; ++node) {
     const cell::State<T> made = tensors.state(plan.inputs + node);
@@ -119,7 +124,7 @@ void search_cell_forward(CellTensors<T>& tensors, const Tensor& index, bool give
       backend.node({group, const_cast<T*>(made.h), made.h_block, add});
       add = true;
     });
-    leave(plan.inputs + node);
+    leave(plan.inputs + node, plan.inputs + node + 1);
   }
 }
 

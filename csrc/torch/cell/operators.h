@@ -10,13 +10,20 @@ namespace adarts {
 
 using Integers = std::vector<int64_t>;
 
+inline void check_dropout(const char* op, const OptionalTensor& dropout, int64_t edges) {
+  if (!dropout.has_value()) return;
+  check_shape(op, "dropout", *dropout, {edges, 2});
+  ADARTS_CHECK(dropout->scalar_type() == ScalarType::Long && dropout->is_contiguous(), op,
+               ": expected dropout as contiguous int64");
+}
+
 template <class Device>
 std::tuple<Tensor, Tensors, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> search_cell(
     const Tensors& given_states, const Tensor& weights, const Tensor& alphas,
     const OptionalTensor& betas, const OptionalTensor& index, const OptionalTensor& norms,
-    int64_t batch, int64_t stride, int64_t selected, int64_t hidden, int64_t nodes,
-    const Integers& sources, const Integers& targets, bool shuffle, const Integers& active,
-    int64_t taps, bool store, double eps, const std::string& scores_group,
+    const OptionalTensor& dropout, int64_t batch, int64_t stride, int64_t selected, int64_t hidden,
+    int64_t nodes, const Integers& sources, const Integers& targets, bool shuffle,
+    const Integers& active, int64_t taps, bool store, double eps, const std::string& scores_group,
     const std::string& norms_group, int64_t processes) {
   constexpr const char* op = "search_cell";
   const Tensors states = packed(given_states);
@@ -32,6 +39,7 @@ std::tuple<Tensor, Tensors, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> sear
   flat(op, "alphas", alphas, plan.edges() * cell::kOperations, like);
   if (betas.has_value()) flat(op, "betas", *betas, plan.edges(), like);
   if (norms.has_value()) flat(op, "norms", *norms, plan.norms * cell::kStatistics * selected, like);
+  check_dropout(op, dropout, plan.edges());
   const int64_t scored = z.attends() ? plan.edges() : 0;
   const int64_t pooled = z.attends() ? plan.states_that_edges_leave() : 0;
   Tensor out = empty_tensor(like, {z.blocks, nodes * z.channels, z.height, z.width, kLanes});
@@ -50,7 +58,7 @@ std::tuple<Tensor, Tensors, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> sear
   Tensors stored;
   Device::with_backend(op, like, [&](auto zero, const auto& backend) {
     using T = decltype(zero);
-    CellTensors<T> tensors{plan, states,     out,    weights, alphas, betas,
+    CellTensors<T> tensors{plan, states,     out,    weights, alphas, betas,   dropout,
                            {},   statistics, scores, maps,    pools,  position};
     for (int64_t e = 0; store && e < plan.edges(); ++e)
       tensors.stored.push_back(empty_blocks<T>(like, tensors.stored_elements(e)));
@@ -70,10 +78,10 @@ Tensors search_cell_backward(
     const Tensor& grad, const Tensors& given_states, const Tensor& nodes, const Tensor& weights,
     const Tensor& alphas, const OptionalTensor& betas, const Tensors& stored, const Tensor& norms,
     const Tensor& scores, const Tensor& maps, const Tensor& pools, const Tensor& position,
-    int64_t batch, int64_t stride, int64_t selected, int64_t hidden, const Integers& sources,
-    const Integers& targets, const Integers& active, int64_t taps, bool training, double eps,
-    const std::vector<bool>& needs_states, bool needs_weights, bool needs_alphas, bool needs_betas,
-    const std::string& norms_group, int64_t processes) {
+    const OptionalTensor& dropout, int64_t batch, int64_t stride, int64_t selected, int64_t hidden,
+    const Integers& sources, const Integers& targets, const Integers& active, int64_t taps,
+    bool training, double eps, const std::vector<bool>& needs_states, bool needs_weights,
+    bool needs_alphas, bool needs_betas, const std::string& norms_group, int64_t processes) {
   constexpr const char* op = "search_cell_backward";
   const Tensors states = packed(given_states);
   ADARTS_CHECK(!states.empty() && nodes.dim() == 5 && states[0].dim() == 5 &&
@@ -90,11 +98,12 @@ Tensors search_cell_backward(
   flat(op, "weights", weights, plan.weights, like);
   flat(op, "alphas", alphas, plan.edges() * cell::kOperations, like);
   flat(op, "norms", norms, plan.norms * cell::kStatistics * selected, like);
+  check_dropout(op, dropout, plan.edges());
   Tensors grads;
   Device::with_backend(op, like, [&](auto zero, const auto& backend) {
     using T = decltype(zero);
     backend.check_sizes(z, true);
-    CellTensors<T> tensors{plan,   states, nodes,  weights, alphas, betas,
+    CellTensors<T> tensors{plan,   states, nodes,  weights, alphas, betas,   dropout,
                            stored, norms,  scores, maps,    pools,  position};
     CellGradients<T> gradients{packed(grad)};
     for (size_t i = 0; i < states.size(); ++i)

@@ -103,8 +103,11 @@ struct CellPlan {
     return sizes.pixels() * (i < inputs ? stride * stride : 1);
   }
 
-  std::vector<int64_t> entering(int64_t node) const { return where(targets, node); }
-  std::vector<int64_t> leaving(int64_t state) const { return where(sources, state); }
+  std::vector<int64_t> entering(int64_t node) const { return where(targets, node, node + 1); }
+  std::vector<int64_t> leaving(int64_t state) const { return leaving(state, state + 1); }
+  std::vector<int64_t> leaving(int64_t first, int64_t end) const {  // states first ... end - 1
+    return where(sources, first, end);
+  }
 
   // Calls f with at most kGroup of the edges at a time.
   template <class F>
@@ -115,10 +118,11 @@ struct CellPlan {
   }
 
  private:
-  static std::vector<int64_t> where(const std::vector<int64_t>& values, int64_t value) {
+  static std::vector<int64_t> where(const std::vector<int64_t>& values, int64_t first,
+                                    int64_t end) {
     std::vector<int64_t> found;
     for (size_t e = 0; e < values.size(); ++e)
-      if (values[e] == value) found.push_back(e);
+      if (values[e] >= first && values[e] < end) found.push_back(e);
     return found;
   }
 };
@@ -131,7 +135,7 @@ struct CellTensors {
   const Tensors& states;
   Tensor nodes;  // (blocks, nodes * C, H, W, kLanes)
   Tensor weights, alphas;
-  OptionalTensor betas;
+  OptionalTensor betas, dropout;
   Tensors stored;   // u of each edge, or empty
   Tensor norms;     // (norms, kStatistics, c)
   Tensor scores;    // (edges, blocks, C, kLanes), or no elements
@@ -175,6 +179,7 @@ struct CellTensors {
     made.active = plan.active[e];
     made.state = from.h;
     made.state_block = from.h_block;
+    made.pools = from.average;
     if (scores.numel() > 0) made.scale = data<A>(scores) + e * plane_elements();
     made.selected = data<int32_t>(maps) + e * 2 * (z.selected + z.channels);
     made.output = made.selected + z.selected;
@@ -183,6 +188,7 @@ struct CellTensors {
     made.weights = data<A>(weights) + plan.weights_at[e];
     made.alphas = data<A>(alphas) + e * cell::kOperations;
     if (betas.has_value()) made.beta = data<A>(*betas) + e;
+    if (dropout.has_value()) made.dropout = data<int64_t>(*dropout) + 2 * e;
     if (!stored.empty()) made.u = data<T>(stored[e]);
     made.norms = data<A>(norms) + plan.norms_at[e] * cell::kStatistics * z.selected;
     return made;

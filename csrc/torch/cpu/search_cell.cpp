@@ -60,21 +60,16 @@ struct CpuBackend {
     }
   }
 
-  void pool_state(const cell::State<T>& state) const {
-    run(phases.pool_state, state, state.blocks * state.channels);
+  void pool_states(const cell::States<T>& states) const {
+    for (int i = 0; i < states.count; ++i)
+      run(phases.pool_state, states.state[i], states.state[i].blocks * states.state[i].channels);
   }
-  void score(const cell::State<T>& state, const cell::Group<T>& group) const {
-    if (group.sizes.attends())
-      run(phases.score_channels, cell::Attention<T>{state, group}, tasks(group));
+  int64_t score_parts(const cell::Sizes&) const { return 1; }
+  void score(const cell::Selection<T>& selection) const {
+    run(phases.score_channels, selection.group, tasks(selection.group));
+    if (selection.sums != nullptr) cpu::sum_scores(selection.group, selection.sums);
   }
-  void score_and_sum(const cell::State<T>& state, const cell::Selection<T>& selection) const {
-    score(state, selection.group);
-    cpu::sum_scores(selection.group, selection.sums);
-  }
-  void score_and_select(const cell::State<T>& state, const cell::Selection<T>& selection) const {
-    if (selection.sums == nullptr) score(state, selection.group);
-    cpu::select_channels(selection);
-  }
+  void choose(const cell::Selection<T>& selection) const { cpu::select_channels(selection); }
   void first_half(const cell::Group<T>& group) const {
     run(phases.first_half, group, tasks(group));
   }
@@ -98,8 +93,8 @@ struct CpuBackend {
   void first_half_backward(const cell::Group<T>& group) const {
     run(phases.first_half_backward, group, tasks(group));
   }
-  void attention_backward(const cell::Attention<T>& attention) const {
-    run(phases.attention_backward, attention, tasks(attention.group));
+  void attention_backward(const cell::Group<T>& group) const {
+    run(phases.attention_backward, group, tasks(group));
   }
   void state_backward(const cell::StateBackward<T>& backward) const {
     run(phases.state_backward, backward, backward.state.blocks * backward.state.channels);

@@ -38,14 +38,17 @@ class CudaBackend {
     at_most("channels", sizes.channels, cuda::kMostChoices);
     at_most("selected channels", sizes.selected,
             backward ? cuda::kMostChosen : cuda::kMostSelected);
+    if (!backward) return;  // which counts them with 32 bits
+    at_most("values of 16 images of a node", sizes.channels * sizes.pixels() * kLanes, INT32_MAX);
   }
 
-  void pool_state(const cell::State<T>& state) const { check(cuda::pool_state(state, stream_)); }
-  void score_and_sum(const cell::State<T>& state, const cell::Selection<T>& selection) const {
-    check(cuda::score_and_sum(state, selection, stream_));
+  void pool_states(const cell::States<T>& states) const {
+    check(cuda::pool_states(states, stream_));
   }
-  void score_and_select(const cell::State<T>& state, const cell::Selection<T>& selection) const {
-    check(cuda::score_and_select(state, selection, stream_));
+  int64_t score_parts(const cell::Sizes& sizes) const { return cuda::score_parts(sizes); }
+  void score(const cell::Selection<T>& selection) const { check(cuda::score(selection, stream_)); }
+  void choose(const cell::Selection<T>& selection) const {
+    check(cuda::choose(selection, stream_));
   }
   void first_half(const cell::Group<T>& group) const { check(cuda::first_half(group, stream_)); }
   void second_half(const cell::Group<T>& group) const { check(cuda::second_half(group, stream_)); }
@@ -61,9 +64,7 @@ class CudaBackend {
     check(cuda::finish_sums(finish, stream_));
   }
   void second_half_backward(const cell::Group<T>& group) const {
-    with_scratch(group, [&](const cell::Group<T>& with) {
-      check(cuda::second_half_backward(with, stream_));
-    });
+    check(cuda::second_half_backward(group, stream_));
   }
   void finish_first(const cell::Group<T>&) const {}  // first_half_backward does it
   void first_half_backward(const cell::Group<T>& group) const {
@@ -71,8 +72,8 @@ class CudaBackend {
       check(cuda::first_half_backward(with, stream_));
     });
   }
-  void attention_backward(const cell::Attention<T>& attention) const {
-    check(cuda::attention_backward(attention, stream_));
+  void attention_backward(const cell::Group<T>& group) const {
+    check(cuda::attention_backward(group, stream_));
   }
   void state_backward(const cell::StateBackward<T>& backward) const {
     check(cuda::state_backward(backward, stream_));
@@ -123,7 +124,8 @@ class CudaBackend {
                  " on a GPU");
   }
 
-  // Calls f with the group and memory for what one launch leaves for the next.
+  // Calls f with the group and memory for what first_half_backward's first launch leaves for the
+  // next.
   template <class F>
   void with_scratch(cell::Group<T> group, const F& f) const {
     const cell::Sizes& z = group.sizes;

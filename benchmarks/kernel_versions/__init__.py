@@ -1,0 +1,1 @@
+"""Two kernels in versions, from the obvious one to the library's: docs/kernels.md tells of them."""

@@ -1,0 +1,96 @@
+// Scores of all channels, for all edges that leave a state or the inputs: M = sigmoid(w2 (relu(w1
+// average) + relu(w1 maximum))), or M = sigmoid(taps * average) (ECA, arXiv 1910.03151).
+//
+// Few bytes and few products: the launch and its chain of reads are the time. So a thread block
+// takes only four images of one edge, for which it needs every weight once, and the card as many
+// blocks as it can get; choose.cu makes the choice, which needs the whole batch.
+#include <cmath>
+
+#include "attention.cuh"
+#include "groups.cuh"
+
+namespace adarts::cuda {
+
+namespace {
+
+constexpr int kScoreThreads = 512;
+
+template <class A>
+__device__ __forceinline__ A sigmoid(A logit) {
+  return A(1) / (A(1) + std::exp(-logit));
+}
+
+// A thread block takes an edge (blockIdx.y) and a quad of images (x). Eight lanes share a hidden
+// unit, then a channel: each reads every eighth weight, four at a time, and what goes with it. The
+// units meet in shared memory. Of a channel's scores one thread leaves the sum.
+// Bytes (float32): the weights, 8 * hidden * C, the pools, 32 * C, and the scores, 16 * C.
+template <class T>
+__global__ void __launch_bounds__(kScoreThreads, 1) score_kernel(const Selection<T> selection) {
+  using A = Accumulate<T>;
+  using Vector = Quad<A>;
+  ADARTS_DYNAMIC_SHARED(Vector, units);
+  const Sizes& z = selection.group.sizes;
+  const int64_t e = blockIdx.y, part = blockIdx.x, block = part / kQuads;
+  const Edge<T>& edge = selection.group.edge[e];
+  const int channels = int(z.channels), hidden = int(z.hidden), taps = int(z.taps);
+  const int quad = int(part % kQuads), real = real_images(z.lanes(block), quad);
+  const int64_t first = block * channels * kLanes + quad * kQuad;
+  const A *average = edge.pools + first, *maximum = average + z.blocks * channels * kLanes;
+  const auto put = [&](int i, const Vector& scores) {
+    store_quad(edge.scale + first + i * kLanes, scores);
+    if (selection.sums == nullptr) return;
+    double sum = 0;
+    for (int image = 0; image < kQuad; ++image) sum += image < real ? double(scores[image]) : 0;
+    selection.sums[(e * gridDim.x + part) * channels + i] = sum;
+  };
+  if (taps > 0) {
+    for (int i = threadIdx.x; i < channels; i += kScoreThreads) {
+      Vector scores{};
+      for (int t = 0; t < taps; ++t) {
+        const int from = i + t - taps / 2;
+        if (from >= 0 && from < channels)
+          scores.add(edge.weights[t], load_quad(average + from * kLanes));
+      }
+      for (A& one : scores.value) one = sigmoid(one);
+      put(i, scores);
+    }
+    return;
+  }
+  const EdgeWeights layout = z.weights(edge.active);
+  const A *w1 = edge.weights + layout.w1(), *w2 = edge.weights + layout.w2();
+  each_shared(hidden, [&](int j, bool exists) {
+    A unit = shared_sum<2, A>(channels, [&](int i) {
+      return Product<A, 2>{w1[j * channels + i],
+                           {load_quad(average + i * kLanes), load_quad(maximum + i * kLanes)}};
+    });
+    unit = larger(unit, A(0));                            // keeps not-a-number
+    unit += __shfl_xor_sync(kAllLanes, unit, kWarp / 2);  // of the other pool
+    put_shared<1>(unit, exists, [&](int, const Vector& both) { units[j] = both; });
+  });
+  __syncthreads();
+  each_shared(channels, [&](int i, bool exists) {
+    const A logit = shared_sum<1, A>(hidden, [&](int j) {
+      const Vector unit = units[j];
+      return Product<A, 1>{w2[i * hidden + j], {unit}};
+    });
+    put_shared<1>(sigmoid(logit), exists, [&](int, const Vector& scores) { put(i, scores); });
+  });
+}
+
+}  // namespace
+
+int64_t score_parts(const Sizes& sizes) { return sizes.blocks * kQuads; }
+
+template <class T>
+cudaError_t score(const Selection<T>& selection, cudaStream_t stream) {
+  const Sizes& z = selection.group.sizes;
+  const size_t bytes = z.hidden * sizeof(Quad<Accumulate<T>>);
+  return launch(score_kernel<T>, dim3(score_parts(z), selection.group.edges), dim3(kScoreThreads),
+                bytes, stream, selection);
+}
+
+template cudaError_t score(const Selection<float>&, cudaStream_t);
+template cudaError_t score(const Selection<double>&, cudaStream_t);
+template cudaError_t score(const Selection<c10::BFloat16>&, cudaStream_t);
+
+}  // namespace adarts::cuda

@@ -1,0 +1,232 @@
+// A block's work on a tile of a separable convolution's second half, backward: what
+// second_half_backward_kernel puts together.
+#pragma once
+
+#include <algorithm>
+
+#include "backward.cuh"
+#include "strips.cuh"
+#include "sums.cuh"
+
+namespace adarts::cuda {
+
+// A separable convolution of an edge, pointers to the first block of images and to the first part.
+template <class T>
+struct Separable {
+  using A = Accumulate<T>;
+  const T* g;
+  int64_t g_block;        // from one block of images to the next
+  const int32_t* output;  // the plane of g that a channel has
+  const A *alpha, *beta;
+  const double *sum_g, *sum_product;  // of g, of g * (u - mean)
+  const A *statistics, *input_statistics;
+  const T *u, *input;  // of the norm behind it, and of the one before it
+  T* q;                // null where there is no such convolution
+  const A *taps, *pointwise;
+  A *grad_taps, *grad_pointwise;  // or null
+  int grad_part;                  // from one part to the next
+  double* moments;                // sum q, and c further sum q * (u - mean)
+};
+
+// All that a launch takes: the 3x3 and the 5x5 convolutions of its edges.
+template <class T>
+struct SecondBackward {
+  Separable<T> of[kGroup][2];
+  Tiling tiling;
+  int parts, batch, selected, plane;  // elements of a plane
+  int64_t block;                      // of a block of images of the chosen channels
+  double share;                       // see norm_gradient
+};
+
+// A pointer to which offsets are added as they are: the compiler would rather add them to the
+// offset that it was made of, which takes three times as many instructions.
+template <class T>
+__device__ __forceinline__ T* pinned(T* pointer) {
+#if defined(__CUDA_ARCH__)
+  asm("" : "+l"(pointer));
+  __builtin_assume(__isGlobal(pointer));
+#endif
+  return pointer;
+}
+
+// Outputs of the pointwise convolution whose weights' gradients a block adds up at a time, of which
+// a thread forms du of kSome at once.
+constexpr int kOutputs = 16, kSome = 4, kProducts = kSome * kTileChannels;
+constexpr int kWarps = kCellThreads / kWarp;
+
+// What a block has in shared memory: the tile; for each output of the pointwise convolution the
+// coefficients of du, the weights of the tile's channels, and where its planes of g and u begin;
+// sums of warps and of lanes.
+template <class Planes, class Gradients, class Weights, class Offsets, class Shares>
+struct Kept {
+  Planes planes;
+  Gradients gradients;
+  Weights weights;
+  Offsets g, u;
+  Shares shares, lanes;
+};
+
+// A block's work on a tile, of the channels from `first` on.
+template <int K, class T, class Shared>
+struct Work {
+  using A = Accumulate<T>;
+  const SecondBackward<T>& args;
+  const Separable<T>& of;
+  const Tile<K, A>& tile;
+  int first;
+  Shared kept;
+  int selected = args.selected, plane = args.plane;
+  int64_t block = tile.block * args.block;
+
+  // Channel k of the tile, the last one again in place of those that do not exist.
+  __device__ __forceinline__ int channel(int k) const { return std::min(first + k, selected - 1); }
+
+  // relu(u - mean) of the thread's strip of the input, 0 outside the plane. Lanes beyond the batch
+  // do not matter: their dv is 0.
+  __device__ __forceinline__ void load_strip(Quad<A> (&x)[kTileRows]) const {
+    const int a = channel(tile.team());
+    const T* from = pinned(of.input + block + (a * plane + tile.strip));
+    const A mean = of.input_statistics[kMean * selected + a];
+#pragma unroll
+    for (int row = 0; row < kTileRows; ++row)
+      x[row] = load_quad(from + uint32_t(row < tile.rows ? row * tile.row_step : 0));
+#pragma unroll
+    for (int row = 0; row < kTileRows; ++row)
+      x[row] = row < tile.rows ? relu(x[row] - splat(mean)) : Quad<A>{};
+  }
+
+  // The same of all channels at a pixel, 0 where it is -1.
+  __device__ __forceinline__ void load_inputs(int pixel, Quad<A> (&x)[kTileChannels]) const {
+    const T* from = pinned(of.input + block + (pixel < 0 ? 0 : pixel));
+    A mean[kTileChannels];
+#pragma unroll
+    for (int k = 0; k < kTileChannels; ++k) {
+      x[k] = load_quad(from + uint32_t(channel(k) * plane));
+      mean[k] = of.input_statistics[kMean * selected + channel(k)];
+    }
+#pragma unroll
+    for (int k = 0; k < kTileChannels; ++k)
+      x[k] = pixel < 0 ? Quad<A>{} : relu(x[k] - splat(mean[k]));
+  }
+  // The input of the tile and around it, into shared memory.
+  __device__ __forceinline__ void put_inputs() const {
+    Quad<A> strip[kTileRows], pixel[kTileChannels];
+    load_inputs(tile.around[0], pixel);
+    load_strip(strip);
+    tile.put_strip(kept.planes, strip);
+    if (tile.around_place[0] >= 0) tile.put(kept.planes, tile.around_place[0], pixel);
+    if (tile.around_place[1] < 0) return;
+    if (tile.around[1] >= 0) load_inputs(tile.around[1], pixel);
+    for (int k = 0; k < kTileChannels; ++k)
+      if (tile.around[1] < 0) pixel[k] = Quad<A>{};
+    tile.put(kept.planes, tile.around_place[1], pixel);
+  }
+
+  // du of kSome outputs at a pixel; those beyond the last are 0.
+  __device__ __forceinline__ void load_du(int o, const T* g, const T* u,
+                                          Quad<A> (&du)[kSome]) const {
+    Quad<A> from[kSome];
+#pragma unroll
+    for (int i = 0; i < kSome; ++i) {
+      const uint32_t of_g = kept.g[o + i], of_u = kept.u[o + i];
+      du[i] = load_quad(g + of_g);
+      from[i] = load_quad(u + of_u);
+    }
+#pragma unroll
+    for (int i = 0; i < kSome; ++i) {
+      const Gradient<A> gradient = kept.gradients[o + i];
+      for (int k = 0; k < kQuad; ++k)
+        du[i][k] = gradient.factor * (du[i][k] - gradient.offset) +
+                   gradient.slope * (from[i][k] - gradient.mean);
+    }
+    const int lanes = args.batch - tile.block * kLanes;  // images of the block
+    if (lanes >= kLanes) return;
+#pragma unroll
+    for (int i = 0; i < kSome; ++i) du[i] = real_lanes<A>(lanes, threadIdx.x % kQuads) * du[i];
+  }
+  __device__ __forceinline__ void add_dv(int o, const Quad<A> (&du)[kSome],
+                                         Quad<A> (&dv)[kTileChannels]) const {
+#pragma unroll
+    for (int i = 0; i < kSome; ++i) {
+      const Quad<A> weights = kept.weights[o + i];
+      for (int k = 0; k < kTileChannels; ++k) dv[k].add(weights[k], du[i]);
+    }
+  }
+
+  // dv of all channels of a pixel inside the plane, into shared memory.
+  __device__ __forceinline__ void put_dv(int pixel, int place) const {
+    const T* g = pinned(of.g + tile.block * of.g_block + pixel);
+    const T* u = pinned(of.u + block + pixel);
+    Quad<A> du[kSome], dv[kTileChannels] = {};
+#pragma unroll 1
+    for (int o = 0; o < selected; o += kSome) {
+      load_du(o, g, u, du);
+      add_dv(o, du, dv);
+    }
+    tile.put(kept.planes, place, dv);
+  }
+  __device__ __forceinline__ void put_dv_around() const {
+#pragma unroll 1
+    for (int i = 0; i < 2; ++i) {
+      const int pixel = i == 0 ? tile.around[0] : tile.around[1];
+      const int place = i == 0 ? tile.around_place[0] : tile.around_place[1];
+      if (place >= 0 && pixel >= 0) put_dv(pixel, place);
+    }
+  }
+
+  // dv of the tile in the place of v, and dW = du v^T: added to where `add`.
+  __device__ __forceinline__ void put_dv_and_weights(A* dw, bool add) const {
+    const unsigned thread = threadIdx.x, lane = thread % kWarp;
+    const bool owns = tile.pixel >= 0;
+    const T* g = pinned(of.g + tile.block * of.g_block + tile.pixel);
+    const T* u = pinned(of.u + block + tile.pixel);
+    Quad<A> du[kSome] = {}, v[kTileChannels] = {}, dv[kTileChannels] = {};
+    if (owns) tile.get(kept.planes, tile.pixel_place, v);
+    for (int begin = 0; begin < selected; begin += kOutputs) {
+      const int end = begin + kOutputs < selected ? begin + kOutputs : selected;
+#pragma unroll 1
+      for (int o = begin; o < end; o += kSome) {
+        A products[kProducts] = {};
+        if (owns) {
+          load_du(o, g, u, du);
+          add_dv(o, du, dv);
+#pragma unroll
+          for (int at = 0; at < kProducts; ++at)
+            for (int i = 0; i < kQuad; ++i)
+              products[at] += du[at / kTileChannels][i] * v[at % kTileChannels][i];
+        }
+        const A sum = spread_sums(products);
+        if (lane < kProducts)
+          kept.shares[thread / kWarp * kOutputs * kTileChannels + (o - begin) * kTileChannels +
+                      lane] = sum;
+      }
+      if (end == selected && tile.pixel_place >= 0) tile.put(kept.planes, tile.pixel_place, dv);
+      __syncthreads();
+      const int o = begin + thread / kTileChannels, a = first + thread % kTileChannels;
+      if (o < end && a < selected) {
+        A sum = add ? dw[o * selected + a] : A(0);
+#pragma unroll 4
+        for (int warp = 0; warp < int(blockDim.x) / kWarp; ++warp)
+          sum += A(kept.shares[warp * kOutputs * kTileChannels + thread]);
+        dw[o * selected + a] = sum;
+      }
+      if (end < selected) __syncthreads();
+    }
+  }
+
+  // q = dx where the ReLU's input x is positive, and its sums.
+  __device__ __forceinline__ void put_q(const Quad<A> (&x)[kTileRows], Quad<A> (&dx)[kTileRows],
+                                        A (&sums)[2]) const {
+    T* q = pinned(of.q + block + ((first + tile.team()) * plane + tile.strip));
+#pragma unroll
+    for (int row = 0; row < kTileRows; ++row) {
+      if (row >= tile.rows) break;
+      for (int i = 0; i < kQuad; ++i) dx[row][i] = x[row][i] > 0 ? dx[row][i] : A(0);
+      store_quad(q + uint32_t(row * tile.row_step), dx[row]);
+      sums[0] += dx[row].sum();
+      for (int i = 0; i < kQuad; ++i) sums[1] += dx[row][i] * x[row][i];
+    }
+  }
+};
+
+}  // namespace adarts::cuda
