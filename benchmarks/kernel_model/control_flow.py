@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from .disassembly import BYTES, Instruction
 from .pipes import pipe_of
 
-_ENDS = {"EXIT", "RET", "BRX", "JMP"}  # the next instruction is not reached, but by a guard
+_ENDS = {"EXIT", "RET", "BRX", "BRXU", "JMP"}  # the next instruction is not reached, but by a guard
 
 
 @dataclass

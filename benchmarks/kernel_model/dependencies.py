@@ -6,10 +6,11 @@ from .accesses import size_of
 from .disassembly import Instruction
 from .operands import is_predicate, rows_of
 from .pipes import CONTROL, pipe_of
-from .state import REGISTERS, TRUE, UNIFORMS
+from .state import REGISTERS, TRUE, UNIFORMS, predicate_row
 
 _FIRST_PREDICATE = REGISTERS + UNIFORMS
 _TWO_WRITTEN = {"ISETP", "UISETP", "FSETP", "DSETP", "PLOP3", "UPLOP3", "SHFL"}
+_FROM_PREDICATES = {"P2R", "UP2UR"}
 _DOUBLE = {"DADD", "DMUL", "DFMA", "DSETP"}
 
 
@@ -23,7 +24,9 @@ def _written(instruction: Instruction) -> int:
     if opcode in ("VOTE", "VOTEU"):
         return len(operands) - 1
     count = 1
-    while count < len(operands) and is_predicate(operands[count]) and opcode != "P2R":
+    if opcode in _FROM_PREDICATES:
+        return count
+    while count < len(operands) and is_predicate(operands[count]):
         count += 1
     return count
 
@@ -75,7 +78,8 @@ def rows_read(instruction: Instruction) -> list[int]:
     rows = rows_of(instruction.guard) if instruction.guard else []
     for number in range(_written(instruction), len(instruction.operands)):
         rows += rows_of(instruction.operands[number], _registers_read(instruction, number))
-    if instruction.opcode == "P2R":
+    if instruction.opcode in _FROM_PREDICATES:
         bits = int(instruction.operands[-1], 16)
-        rows += [_FIRST_PREDICATE + n for n in range(TRUE) if bits >> n & 1]
+        first = _FIRST_PREDICATE + (predicate_row("UP0") if instruction.opcode == "UP2UR" else 0)
+        rows += [first + n for n in range(TRUE) if bits >> n & 1]
     return rows

@@ -328,15 +328,16 @@ def permute(instruction: Instruction):
 
 
 def predicates_to_register(instruction: Instruction):
-    """P2R: predicates 0 to 6 into the bits of a mask, the other bits from a register."""
+    """P2R, UP2UR: predicates 0 to 6 into the bits of a mask, the other bits from a register."""
     to, _, a, mask = instruction.operands
     others, row, bits = reader(a), register_row(to), int(mask, 16)
+    first = predicate_row("UP0") if instruction.opcode == "UP2UR" else 0
 
     def run(state, at):
         value = others(state, at) & U32(~bits & 0xFFFFFFFF)
         for number in range(TRUE):
             if bits >> number & 1:
-                value = value | state.predicate[number][at].astype(U32) << U32(number)
+                value = value | state.predicate[first + number][at].astype(U32) << U32(number)
         write(state, row, at, value)
 
     return run
@@ -378,7 +379,7 @@ INTEGER = {
     **dict.fromkeys(("MOV", "UMOV", "R2UR"), move),
     "IABS": absolute,
     **dict.fromkeys(("PRMT", "UPRMT"), permute),
-    "P2R": predicates_to_register,
+    **dict.fromkeys(("P2R", "UP2UR"), predicates_to_register),
     "R2P": register_to_predicates,
     **dict.fromkeys(("S2R", "S2UR", "CS2R"), special),
 }

@@ -189,7 +189,7 @@ class Machine:
             self._check_whole(at, warps)
         elif opcode == "EXIT":
             self._pc[at] = ENDED
-        elif opcode in ("BRA", "CALL", "BRX", "RET"):
+        elif opcode in ("BRA", "CALL", "BRX", "BRXU", "RET"):
             self._pc[at] = self._target(instruction, at)
             self.scoreboard.branch(np.unique(self.state.warp[at]))
         elif opcode == "BSSY":
@@ -215,7 +215,7 @@ class Machine:
         if "ABS" in instruction.modifiers:
             raise RuntimeError(f"{self.state.launch.name}: an assertion fails")
         name, offset = instruction.operands[0].split()
-        start = instruction.address + BYTES if instruction.opcode == "BRX" else 0
+        start = instruction.address + BYTES if instruction.opcode in ("BRX", "BRXU") else 0
         address = self.state.register[register_row(name)][at].astype(np.int64)
         return (address + start + int(offset, 16)) // BYTES
 

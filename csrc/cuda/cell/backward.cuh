@@ -61,39 +61,4 @@ struct TapRows {
   }
 };
 
-// A row of a cell through all outputs that see it: dx[pixel] += w[tap] * dv and, with kWeights,
-// dw[tap] += in[pixel] * dv. `dv` is a plane of outputs, at the thread's lanes.
-//
-// The outputs lie at fixed offsets from the cell. The same loads serve both gradients, at either
-// stride, and nothing is added to memory. A row of taps is loaded before any is used; as in
-// depthwise, what is outside is left out by predicates.
-template <int K, int D, int S, int kBelow, bool kWeights, class T, class A, int kTaps>
-__device__ __forceinline__ void transposed(const T* dv, int height, int width, int y, int x,
-                                           const A* __restrict__ w, const Quad<A> (&in)[S],
-                                           Quad<A> (&dx)[S], A (&dw)[kTaps]) {
-  using Rows = TapRows<K, D, S, kBelow>;
-  constexpr int P = Rows::kPad;
-  bool inside[K];
-#pragma unroll
-  for (int tap = 0; tap < K; ++tap) inside[tap] = unsigned(x + Rows::across(tap)) < unsigned(width);
-#pragma unroll
-  for (int i = 0; i < Rows::kCount; ++i) {
-    const int dy = Rows::kFirst + Rows::kStep * i;
-    const int down = (kBelow + P - dy * D) / S;
-    if (unsigned(y + down) >= unsigned(height)) continue;
-    const T* line = dv + int64_t((y + down) * width + x) * kLanes;
-    Quad<A> values[K] = {};
-#pragma unroll
-    for (int tap = 0; tap < K; ++tap)
-      if (inside[tap]) values[tap] = load_quad(line + Rows::across(tap) * kLanes);
-#pragma unroll
-    for (int tap = 0; tap < K; ++tap)
-      if (inside[tap]) {
-        dx[Rows::right(tap)].add(w[dy * K + tap], values[tap]);
-        for (int k = 0; kWeights && k < kQuad; ++k)
-          dw[i * K + tap] += in[Rows::right(tap)][k] * values[tap][k];
-      }
-  }
-}
-
 }  // namespace adarts::cuda

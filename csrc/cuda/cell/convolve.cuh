@@ -1,44 +1,11 @@
-// Depthwise and pointwise convolutions of image blocks, as the search cell's kernels share them.
+// What the convolutions of image blocks read, and pointwise ones, as the search cell's kernels
+// share them.
 #pragma once
 
 #include "lanes.cuh"
 #include "launchers.cuh"
 
 namespace adarts::cuda {
-
-// One output of a depthwise K x K convolution of dilation D: sum of w[tap] * value(in) over the
-// taps inside the plane, the first of which lies at (top, left). `plane` points to the thread's
-// lanes.
-//
-// A row of taps is loaded before any is used, each at a constant distance from the row's first: a
-// load, no address. The columns are the same for all rows, so whether a tap is inside is known
-// before, and what is outside is left out by predicates. A loop over the rows is smaller than what
-// it would unroll to, and not slower: the rows branch. The zeros end the registers' former life:
-// loads under a predicate do not, and the compiler would keep them from before the first row on.
-template <int K, int D, class T, class Value>
-__device__ __forceinline__ Quad<Accumulate<T>> depthwise(const T* plane, int height, int width,
-                                                         int top, int left,
-                                                         const Accumulate<T>* __restrict__ w,
-                                                         const Value& value) {
-  using A = Accumulate<T>;
-  bool inside[K];
-#pragma unroll
-  for (int dx = 0; dx < K; ++dx) inside[dx] = unsigned(left + dx * D) < unsigned(width);
-  Quad<A> sum{};
-#pragma unroll 1
-  for (int dy = 0; dy < K; ++dy) {
-    if (unsigned(top + dy * D) >= unsigned(height)) continue;
-    const T* row = plane + int64_t((top + dy * D) * width + left) * kLanes;
-    Quad<A> in[K] = {};
-#pragma unroll
-    for (int dx = 0; dx < K; ++dx)
-      if (inside[dx]) in[dx] = load_quad(row + dx * D * kLanes);
-#pragma unroll
-    for (int dx = 0; dx < K; ++dx)
-      if (inside[dx]) sum.add(w[dy * K + dx], value(in[dx]));
-  }
-  return sum;
-}
 
 // The chosen channels of a state, the input of the first halves: relu(M * h). Scores are never
 // negative, so relu(M * h) = M * relu(h), and M is multiplied once to the sum.
@@ -66,21 +33,6 @@ struct ChosenPlanes {
   // M of chosen channel a.
   __device__ __forceinline__ Quad<A> factor(int a) const {
     return scale == nullptr ? splat(A(1)) : load_quad(scale + int64_t(selected[a]) * kLanes);
-  }
-  // The depthwise convolution of channel a at output pixel (y, x), of dilation 1 or 2; w are the
-  // channel's taps.
-  template <int K>
-  __device__ __forceinline__ Quad<A> convolve(int a, int y, int x, int dilation,
-                                              const A* __restrict__ w) const {
-    return factor(a) * (dilation == 1 ? dilated<K, 1>(a, y, x, w) : dilated<K, 2>(a, y, x, w));
-  }
-
- private:
-  template <int K, int D>
-  __device__ __forceinline__ Quad<A> dilated(int a, int y, int x, const A* __restrict__ w) const {
-    constexpr int kPad = D * (K / 2);
-    return depthwise<K, D>(plane(a), height, width, y * stride - kPad, x * stride - kPad, w,
-                           [](const Quad<A>& v) { return relu(v); });
   }
 };
 

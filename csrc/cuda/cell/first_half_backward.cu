@@ -8,8 +8,9 @@
 #include <algorithm>
 
 #include "first_gather.cuh"
+#include "first_pointwise.cuh"
 #include "launchers.cuh"
-#include "pointwise_backward.cuh"
+#include "pairs.cuh"
 #include "pools.cuh"
 
 namespace adarts::cuda {
@@ -17,30 +18,17 @@ namespace adarts::cuda {
 namespace {
 
 // The ways back that need a pass over du of all channels or windows before dx can be gathered.
-enum Way { kWaySep3, kWaySep5, kWayDil3, kWayDil5, kWayPools, kWayEven, kWayOdd };
-__host__ __device__ constexpr Norm norm_of_way(int way) {
-  switch (way) {
-    case kWaySep3:
-      return kNormSep3First;
-    case kWaySep5:
-      return kNormSep5First;
-    case kWayDil3:
-      return kNormDil3;
-    case kWayDil5:
-      return kNormDil5;
-    default:
-      return kNormSkip;
-  }
-}
+enum Way { kWaySeparable, kWayDilated, kWayPools, kWayEven, kWayOdd };
 
 __host__ __device__ __forceinline__ bool is_active(const Active& active, int way) {
-  return way == kWayPools ? active.pools > 0 : active.has_norm(norm_of_way(way));
+  if (way == kWayPools) return active.pools > 0;
+  return way > kWayPools ? active.has_norm(kNormSkip) : kernels_of(active, way == kWayDilated) != 0;
 }
 
 // d L / d u of the first half of a separable convolution, from q and its sums.
 template <class T>
 __device__ __forceinline__ Gradient<Accumulate<T>> first_gradient(const Edge<T>& edge,
-                                                                  const Sizes& z, Norm norm,
+                                                                  const Sizes& z, int norm,
                                                                   int64_t a, double s0, double s1) {
   using A = Accumulate<T>;
   const A* statistic = edge.statistics(norm, z.selected, a);
@@ -66,25 +54,24 @@ __device__ __forceinline__ void put_pools(const Edge<T>& edge, const Sizes& z, i
   const int c = int(z.selected), quad = threadIdx.x % kQuads, width = int(z.width);
   const ChosenPlanes<T> chosen(edge, z, block, quad);
   const Quad<A> real = real_lanes<A>(z.lanes(block), quad);
-  each_quad(run, c, [&](int a, int p, int) {
+  run.each(c, [&](int a, int place, int) {
+    const int p = run.first + place / kQuads;
     const T* h = chosen.plane(a);
     const Quad<A> factor = chosen.factor(a);
     const Gradient<A> maximum = gradients[a], average = gradients[c + a];
-    const int64_t at = int64_t(p) * kLanes + quad * kQuad;
+    const int64_t at = run.offset(place);
     const Quad<A> g =
         load_quad(edge.grad + block * edge.grad_block + edge.output[a] * z.pixels() * kLanes + at);
-    const int y = p / width * edge.stride, x = p % width * edge.stride;
-    const Pools<A> pools =
-        pools_at(h, chosen.height, chosen.width, edge.stride, p / width, p % width);
+    const Window<A> window =
+        window_at(h, chosen.height, chosen.width, p / width * edge.stride, p % width * edge.stride);
+    const Pools<A> pools = window.pools();
     Pack<uint8_t, kQuad> winner;
     for (int i = 0; i < kQuad; ++i) winner[i] = 9;  // nobody, where all is not a number
 #pragma unroll
-    for (int tap = 8; tap >= 0; --tap) {
-      const int row = y + tap / 3 - 1, column = x + tap % 3 - 1;
-      if (row < 0 || row >= chosen.height || column < 0 || column >= chosen.width) continue;
-      const Quad<A> value = load_quad(h + (int64_t(row) * chosen.width + column) * kLanes);
-      for (int i = 0; i < kQuad; ++i) winner[i] = value[i] == pools.maximum[i] ? tap : winner[i];
-    }
+    for (int tap = 8; tap >= 0; --tap)
+      if (window.inside(tap))
+        for (int i = 0; i < kQuad; ++i)
+          winner[i] = window.value[tap][i] == pools.maximum[i] ? tap : winner[i];
     store_quad(
         edge.scratch + chosen_plane(z, edge.active.scratch_place(kScratchAverage), block, a) + at,
         pools.share * combine(average, g, factor * pools.average, real));
@@ -100,13 +87,14 @@ __device__ __forceinline__ void put_pools(const Edge<T>& edge, const Sizes& z, i
 // windows of the pools give back. dv of the separable convolutions takes the place of q.
 //
 // blockIdx.x is a part, blockIdx.y a way, blockIdx.z an edge. A block goes through its pixels run
-// by run: its threads form du of all channels and v, where weights' gradients are asked for, in
-// shared memory; from there each thread makes four channels of dv. The sums of q are added up from
-// their parts by each block that needs them, a few kilobytes, which saves a launch. Bytes: per
-// value of u it reads g or q and u and writes dv, and reads h through the first-level cache; the
-// pools read g and h and write two values and a byte.
+// by run: its threads form du of all channels and, where weights' gradients are asked for, v in
+// shared memory, from where each thread makes a channel of dv at a time. The 3x3 and the 5x5
+// convolution of a kind are one way, since the same loads serve both v. The sums of q are added up
+// from their parts by each block that needs them, a few kilobytes, which saves a launch.
+// Bytes: per value of u it reads g or q and u and writes dv, and reads h through the first-level
+// cache; the pools read g and h and write two values and a byte.
 template <class T>
-__global__ void __launch_bounds__(kCellThreads, kCellResident<T>)
+__global__ void __launch_bounds__(kCellThreads, sizeof(T) == 8 ? 1 : 2)
     first_pointwise_kernel(const Group<T> group) {
   using A = Accumulate<T>;
   using Vector = Quad<A>;
@@ -114,80 +102,79 @@ __global__ void __launch_bounds__(kCellThreads, kCellResident<T>)
   ADARTS_SHARED(Vector, du, kPlaces<A>);
   ADARTS_SHARED(Vector, v, kPlaces<A>);
   ADARTS_SHARED(Coefficients, gradients, 2 * kMostChosen);
-  ADARTS_SHARED(double, sums, 2 * kMostChosen);
+  ADARTS_SHARED(double, sums, kPlaces<A> / 2);
+  ADARTS_SHARED(Back, convolution, 2);
   const Sizes& z = group.sizes;
   const Edge<T>& edge = group.edge[blockIdx.z];
   const int way = blockIdx.y, c = int(z.selected), thread = threadIdx.x;
   if (!is_active(edge.active, way)) return;
+  static_assert(kPlaces<A> / 2 >= 2 * kMostChosen);
   ADARTS_ASSERT(c <= kMostChosen);
   const Part part = part_of(z, blockIdx.x);
-  const Norm norm = norm_of_way(way);
-  const bool from_q = way == kWaySep3 || way == kWaySep5, half = way >= kWayEven;
-
-  if (from_q)
-    total_rows(group.partial + blockIdx.z * group.parts * first_rows(c), group.parts, first_rows(c),
-               2 * way * c, 2 * c, sums);
-  for (int a = thread; a < c; a += kCellThreads) {
-    if (from_q) {
-      gradients[a] = first_gradient(edge, z, norm, a, sums[a], sums[c + a]);
-    } else if (way == kWayPools) {
+  if (way == kWayPools) {
+    for (int a = thread; a < c; a += kCellThreads) {
       gradients[a] = pool_gradient(edge, z, kMaxPool, a);
       gradients[c + a] = pool_gradient(edge, z, kAvgPool, a);
-    } else {
-      gradients[a] = operation_gradient(edge, z, half ? kSkip : way == kWayDil3 ? kDil3 : kDil5, a);
     }
-  }
-  __syncthreads();
-  if (way == kWayPools) {
+    __syncthreads();
     each_run<A>(part, c, [&](const Run& run) { put_pools(edge, z, part.block, run, gradients); });
     return;
   }
 
-  const int quad = thread % kQuads, width = int(z.width);
-  const int outs = half ? c / 2 : c, first_out = way == kWayOdd ? outs : 0;
-  const int64_t pixels = z.pixels(), lanes = quad * kQuad;
   const EdgeWeights at = z.weights(edge.active);
-  const int kernel = way == kWaySep3 || way == kWayDil3 ? 3 : 5;
-  const int64_t pointwise = half ? at.skip() + first_out * c : at.pointwise(norm, kernel);
-  const A* taps = edge.weights + (half ? 0 : at.depthwise(norm));
-  A* dw = edge.grad_weights == nullptr
-              ? nullptr
-              : edge.grad_weights + blockIdx.x * at.count(edge.stride) + pointwise;
-  const Quad<A> real = real_lanes<A>(z.lanes(part.block), quad);
-  const T* u = stored_planes(edge, z, norm, part.block) + lanes;
-  const int q = edge.active.q_place(way);  // if from_q
-  const T* g = from_q ? edge.q + chosen_plane(z, q, part.block, 0) + lanes
-                      : edge.grad + part.block * edge.grad_block + lanes;
-  const int map = half ? kScratchEven + (way - kWayEven) : kScratchDil3 + (way - kWayDil3);
-  const int place = from_q ? q : edge.active.scratch_place(map);
-  T* dv = (from_q ? edge.q : edge.scratch) + chosen_plane(z, place, part.block, 0);
-  const ChosenPlanes<T> chosen(edge, z, part.block, quad);
-  each_run<A>(part, c, [&](const Run& run) {
-    each_quad(run, outs, [&](int o, int p, int place) {
-      const int a = first_out + o;
-      const Coefficients gradient = gradients[a];
-      const int64_t plane = from_q ? a : edge.output[a];
-      du[place] = combine(gradient, load_quad(g + (plane * pixels + p) * kLanes),
-                          load_quad(u + (a * pixels + p) * kLanes), real);
-    });
-    if (dw != nullptr)
-      each_quad(run, c, [&](int a, int p, int place) {
-        const int y = p / width, x = p % width;
-        if (half) {
-          const int64_t from =
-              (2 * y + first_out / outs) * int64_t(chosen.width) + 2 * x + first_out / outs;
-          v[place] = relu(chosen.factor(a) * load_quad(chosen.plane(a) + from * kLanes));
-        } else if (kernel == 3) {
-          v[place] = chosen.template convolve<3>(a, y, x, way == kWaySep3 ? 1 : 2, taps + a * 9);
-        } else {
-          v[place] = chosen.template convolve<5>(a, y, x, way == kWaySep5 ? 1 : 2, taps + a * 25);
-        }
-      });
+  const ChosenPlanes<T> chosen(edge, z, part.block, thread % kQuads);
+  const bool from_q = way == kWaySeparable, half = way > kWayPools;
+  const int odd = way == kWayOdd, outs = half ? c / 2 : c, first_out = odd * outs;
+  const int norm_three = half ? kNormSkip : from_q ? kNormSep3First : kNormDil3;
+  const int norm_five = from_q ? kNormSep5First : kNormDil5;
+  const auto back = [&](bool five) -> Back {
+    const int norm = five ? norm_five : norm_three;
+    const int map = half     ? edge.active.scratch_place(odd ? kScratchOdd : kScratchEven)
+                    : from_q ? edge.active.q_place(five)
+                             : edge.active.scratch_place(five ? kScratchDil5 : kScratchDil3);
+    const int64_t dv = chosen_plane(z, map, part.block, 0);
+    const int64_t w = half ? at.skip() + first_out * c : at.pointwise(norm, five ? 5 : 3);
+    return {from_q ? dv : part.block * edge.grad_block,
+            chosen_plane(z, edge.active.stored_place(norm), part.block, first_out), dv, w,
+            blockIdx.x * at.count(edge.stride) + w};
+  };
+  const auto plane_of = [&](int o) {
+    return from_q ? int64_t(o) : int64_t(edge.output[first_out + o]);
+  };
+
+  for (int left = half ? int(kThree) : kernels_of(edge.active, !from_q); left != 0;) {
+    const int kernels = left == kBoth && 2 * c * kQuads > kPlaces<A> ? int(kFive) : left;
+    const int convolutions = kernels == kBoth ? 2 : 1;
+    left -= kernels;
+    if (from_q)
+      total_rows(group.partial + blockIdx.z * group.parts * first_rows(c), group.parts,
+                 first_rows(c), kernels == kFive ? 2 * c : 0, 2 * c * convolutions, sums);
+    if (thread < 2) convolution[thread] = back(thread == 0 ? kernels != kThree : kernels == kFive);
+    for (int i = thread; i < convolutions * outs; i += kCellThreads) {
+      const int o = i < outs ? i : i - outs;
+      const bool five = kernels != kThree && i < outs;
+      if (from_q) {
+        const int row = kernels == kBoth && five ? 2 * c : 0;  // the sums of 3x3 come first
+        gradients[i] = first_gradient(edge, z, five ? norm_five : norm_three, o, sums[row + o],
+                                      sums[row + c + o]);
+      } else {
+        const int operation = half ? kSkip : five ? kDil5 : kDil3;
+        gradients[i] = operation_gradient(edge, z, operation, first_out + o);
+      }
+    }
     __syncthreads();
-    put_dv(run, edge.weights + pointwise, outs, c, du, dv, pixels);
-    if (dw != nullptr) add_pointwise_weights(run, outs, c, du, v, dw);
-    __syncthreads();
-  });
+    const auto make_v = [&](const Run& run) {
+      const Pairs pairs(run.first, run.count, int(z.width), edge.stride);
+      if (half)
+        pairs.template each<1>(
+            c, v, [&](int a, int y, int x) { return every_second(chosen, a, y, x, odd); });
+      else
+        convolve_pairs(pairs, chosen, !from_q, kernels, c, edge.weights,
+                       int(at.depthwise(norm_five)), int(at.depthwise(norm_three)), v);
+    };
+    pointwise_backward(edge, z, part, from_q, convolution, convolutions, outs, plane_of, make_v,
+                       gradients, du, v);
+  }
 }
 
 }  // namespace
@@ -206,9 +193,11 @@ cudaError_t first_half_backward(const Group<T>& group, cudaStream_t stream) {
                0, stream, group);
     if (error != cudaSuccess) return error;
   }
-  return launch(weights ? first_gather_kernel<true, T> : first_gather_kernel<false, T>,
-                dim3(group.parts, team_groups(z), group.edges), dim3(kTeamThreads), 0, stream,
-                group);
+  const Gathering gathering(z);
+  const dim3 grid(z.blocks * gathering.parts, divide_up(z.selected, gathering.channels()),
+                  group.edges);
+  return launch(weights ? first_gather_kernel<true, T> : first_gather_kernel<false, T>, grid,
+                dim3(kTeamThreads), 0, stream, group, gathering);
 }
 
 template cudaError_t first_half_backward(const Group<float>&, cudaStream_t);

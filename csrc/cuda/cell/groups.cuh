@@ -1,8 +1,7 @@
 // A block whose threads work on several channels at once, and their sums.
 #pragma once
 
-#include "../device/reduce.cuh"
-#include "lanes.cuh"
+#include "sums.cuh"
 
 namespace adarts::cuda {
 
@@ -53,20 +52,29 @@ struct Shifted {
 constexpr int group_sums_size(int n) { return kCellThreads / kQuads * n; }
 
 // Calls put(group, i, sum of values[i] over the group's threads), once for each of them. All
-// threads must take part; `partial` is a shared array of double.
+// threads must take part; `partial` is a shared array of double. A group has kQuads lanes at least:
+// so many values are summed at once, each in the lanes that will own it.
 template <int N, class Partial, class Put>
 __device__ __forceinline__ void group_sums(const Grouping& grouping, const double (&values)[N],
                                            Partial partial, const Put& put) {
+  constexpr int kSome = N < kQuads ? N : kQuads;
+  static_assert(N % kSome == 0 && power_of_two(kSome) == kSome);
   const int width = grouping.slots < kWarp ? grouping.slots : kWarp;
-  const int thread = threadIdx.x, shares = grouping.slots / width;
-  for (int i = 0; i < N; ++i) {
-    const double sum = group_sum(values[i], width);
-    if (thread % width == 0) partial[thread / width * N + i] = sum;
+  const int thread = threadIdx.x, shares = grouping.slots / width, lane = thread % width;
+#pragma unroll
+  for (int first = 0; first < N; first += kSome) {
+    double sums[kSome];
+    for (int i = 0; i < kSome; ++i) sums[i] = values[first + i];
+    halve<kSome, 1>(sums);
+    for (int offset = kSome; offset < width; offset *= 2)
+      sums[0] += __shfl_xor_sync(kAllLanes, sums[0], offset);
+    if (lane < kSome) partial[thread / width * N + first + lane] = sums[0];
   }
   __syncthreads();
   for (int at = thread; at < grouping.groups * N; at += int(blockDim.x)) {
     const int group = at / N, i = at % N;
     double sum = 0;
+#pragma unroll 1
     for (int share = 0; share < shares; ++share) {
       const double part = partial[(group * shares + share) * N + i];
       sum += part;

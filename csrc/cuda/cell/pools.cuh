@@ -41,6 +41,46 @@ __device__ __forceinline__ Pools<Accumulate<T>> pools_at(const T* plane, int hei
   return pools;
 }
 
+// The values that pools_at sees, loaded all at once, for who needs them twice.
+template <class A>
+struct Window {
+  Quad<A> value[9];  // outside the plane that of the centre
+  bool row[3], column[3];
+
+  __device__ __forceinline__ bool inside(int tap) const { return row[tap / 3] && column[tap % 3]; }
+  __device__ __forceinline__ Pools<A> pools() const {
+    const int rows = 1 + row[0] + row[2], columns = 1 + column[0] + column[2];
+    Pools<A> pools{value[4], Quad<A>{}, A(1) / A(rows * columns)};
+#pragma unroll
+    for (int tap = 0; tap < 9; ++tap) {
+      pools.maximum = larger(value[tap], pools.maximum);
+      if (inside(tap)) pools.average += value[tap];
+    }
+    pools.average = pools.share * pools.average;
+    return pools;
+  }
+};
+
+// Around pixel (row, column) of a plane.
+template <class T>
+__device__ __forceinline__ Window<Accumulate<T>> window_at(const T* plane, int height, int width,
+                                                           int row, int column) {
+  using A = Accumulate<T>;
+  const T* centre = plane + int64_t(row * width + column) * kLanes;
+  Window<A> window;
+  for (int i = 0; i < 3; ++i) {
+    window.row[i] = unsigned(row + i - 1) < unsigned(height);
+    window.column[i] = unsigned(column + i - 1) < unsigned(width);
+  }
+#pragma unroll
+  for (int tap = 0; tap < 9; ++tap) {
+    const bool inside = window.inside(tap);
+    window.value[tap] =
+        load_quad(centre + (inside ? (tap / 3 - 1) * width + tap % 3 - 1 : 0) * kLanes);
+  }
+  return window;
+}
+
 // 2x2 maximum at output pixel (y, x) of a plane of `width` columns.
 template <class T>
 __device__ __forceinline__ Quad<Accumulate<T>> maximum_of_four(const T* plane, int width, int y,
