@@ -85,16 +85,15 @@ struct Pairs {
 };
 
 // A pair of outputs of the depthwise convolutions of dilation D that kKernels names, the larger
-// kernel's first: sums of w[tap] * value(in), whose top left tap (of the larger kernel) lies at
-// (top, left) and whose w begin at weights[first], those of the smaller at weights[three]. Outside
-// the plane `in` is `outside`, whose value is 0. `plane` points to the thread's lanes.
+// kernel's first: sums of w[tap] * relu(in), whose top left tap (of the larger kernel) lies at
+// (top, left) and whose w begin at weights[first], those of the smaller at weights[three].
+// `plane` points to the thread's lanes.
 //
 // A row is loaded before any of it is used, at constant distances from its first value.
-template <int kKernels, int D, class T, class A, class Value>
+template <int kKernels, int D, class T, class A>
 __device__ __forceinline__ auto depthwise_pair(const T* plane, int height, int width, int top,
                                                int left, const A* __restrict__ weights, int first,
-                                               int three, const Quad<A>& outside,
-                                               const Value& value) {
+                                               int three) {
   constexpr int K = kKernels == kThree ? 3 : 5, kShift = 2 / D, kColumns = K + kShift;
   constexpr bool kTwo = kKernels == kBoth;
   bool inside[kColumns];
@@ -106,15 +105,13 @@ __device__ __forceinline__ auto depthwise_pair(const T* plane, int height, int w
     if (unsigned(top + dy * D) >= unsigned(height)) continue;
     const A* w = weights + first + dy * K;
     const T* row = plane + int64_t((top + dy * D) * width + left) * kLanes;
-    Quad<A> in[kColumns];
+    Quad<A> in[kColumns] = {};
 #pragma unroll
-    for (int dx = 0; dx < kColumns; ++dx) {
-      in[dx] = outside;
+    for (int dx = 0; dx < kColumns; ++dx)
       if (inside[dx]) in[dx] = load_quad(row + dx * D * kLanes);
-    }
 #pragma unroll
     for (int dx = 0; dx < kColumns; ++dx) {
-      in[dx] = value(in[dx]);
+      in[dx] = relu(in[dx]);
       if (dx < K) sum.quad[0][0].add(w[dx], in[dx]);
       if (dx >= kShift) sum.quad[0][1].add(w[dx - kShift], in[dx]);
     }
@@ -148,8 +145,7 @@ __device__ __forceinline__ auto convolve_pair(const ChosenPlanes<T>& chosen, int
   const int top = y * chosen.stride - kPad, left = x * chosen.stride - kPad;
   return chosen.factor(a) * depthwise_pair<kKernels, D>(chosen.plane(a), chosen.height,
                                                         chosen.width, top, left, weights,
-                                                        first + a * K * K, three + a * 9, Quad<A>{},
-                                                        [](const Quad<A>& v) { return relu(v); });
+                                                        first + a * K * K, three + a * 9);
 }
 
 // The same for all of `pairs` and `channels`.
@@ -185,18 +181,6 @@ __device__ __forceinline__ Pair<1, Accumulate<T>> every_second(const ChosenPlane
   for (int i = 0; i < 2; ++i)
     if (column + 2 * i < chosen.width) in.quad[0][i] = relu(load_quad(from + 2 * i * kLanes));
   return chosen.factor(a) * in;
-}
-
-// The second half's, of the BatchNorm with these statistics. rstd is not negative, and multiplied
-// once to the sum.
-template <int kKernels, class T, class A>
-__device__ __forceinline__ Pair<1, A> convolve_pair(const NormalisedPlanes<T>& planes, int a, int y,
-                                                    int x, const A* __restrict__ w, A rstd,
-                                                    const Quad<A>& mean) {
-  constexpr int K = kKernels == kThree ? 3 : 5;
-  return splat(rstd) * depthwise_pair<kKernels, 1>(
-                           planes.plane(a), planes.height, planes.width, y - K / 2, x - K / 2, w,
-                           a * K * K, 0, mean, [&](const Quad<A>& v) { return relu(v - mean); });
 }
 
 }  // namespace adarts::cuda
