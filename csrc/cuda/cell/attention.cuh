@@ -77,8 +77,8 @@ __device__ __forceinline__ void put_shared(A value, bool exists, const Put& put)
 
 // Asks for the dynamic shared memory of a kernel, as it must be beyond 48 KiB.
 template <class Kernel>
-cudaError_t ask(Kernel kernel, size_t bytes, size_t fixed) {
-  return bytes + fixed > 48 * 1024 ? allow_shared(kernel, bytes) : cudaSuccess;
+cudaError_t ask(Kernel kernel, size_t bytes) {
+  return bytes > 48 * 1024 ? allow_shared(kernel, bytes) : cudaSuccess;
 }
 
 // attention_backward where the attention is a convolution over the channels (ECA).

@@ -195,7 +195,7 @@ cudaError_t attention_backward(const Group<T>& group, cudaStream_t stream) {
     vectors = std::max(vectors, z.channels * kQuads + 3 * kRows * kQuads);
   }
   const size_t bytes = vectors * sizeof(Quad<Accumulate<T>>);
-  const cudaError_t error = ask(attention_backward_kernel<T>, bytes, 0);
+  const cudaError_t error = ask(attention_backward_kernel<T>, bytes);
   if (error != cudaSuccess) return error;
   return launch(attention_backward_kernel<T>, dim3(pools + weights, group.edges),
                 dim3(kCellThreads), bytes, stream, group, int(pools));

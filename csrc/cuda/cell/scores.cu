@@ -85,6 +85,8 @@ template <class T>
 cudaError_t score(const Selection<T>& selection, cudaStream_t stream) {
   const Sizes& z = selection.group.sizes;
   const size_t bytes = z.hidden * sizeof(Quad<Accumulate<T>>);
+  const cudaError_t error = ask(score_kernel<T>, bytes);
+  if (error != cudaSuccess) return error;
   return launch(score_kernel<T>, dim3(score_parts(z), selection.group.edges), dim3(kScoreThreads),
                 bytes, stream, selection);
 }

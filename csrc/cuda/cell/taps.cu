@@ -70,7 +70,7 @@ template <class T>
 cudaError_t taps_backward(const Group<T>& group, cudaStream_t stream) {
   const Sizes& z = group.sizes;
   const size_t bytes = (z.channels + z.taps) * kLanes * sizeof(Accumulate<T>);
-  const cudaError_t error = ask(taps_backward_kernel<T>, bytes, 0);
+  const cudaError_t error = ask(taps_backward_kernel<T>, bytes);
   if (error != cudaSuccess) return error;
   return launch(taps_backward_kernel<T>, dim3(z.blocks, group.edges), dim3(kTapsThreads), bytes,
                 stream, group);
