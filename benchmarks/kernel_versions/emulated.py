@@ -21,9 +21,10 @@ STENCIL = (
     "a number a thread",
     "taps found once",
     "four images a thread",
-    "rows at constant distances (the library's)",
+    "rows at constant distances",
     "a tile in shared memory",
     "four pixels a thread",
+    "two pixels a thread (the library's)",
 )
 REDUCTION = (
     "a channel a thread",
