@@ -94,8 +94,8 @@ __device__ __forceinline__ void tiles_forward(const SecondHalf<T>& args, const S
         for (int k = 0; k < kTileChannels; ++k) u[o].add(row[k], v[k]);
       }
     }
-    const int left = args.batch - tile.block * kLanes - thread % kQuads * kQuad;
-    const int real = tile.pixel < 0 || left < 0 ? 0 : left < kQuad ? left : kQuad;
+    const int lanes = args.batch - tile.block * kLanes;  // images of the block
+    const int real = tile.pixel < 0 ? 0 : real_images(lanes, thread % kQuads);
     T* to = pinned(of.u + block + tile.pixel);
     A sums[2 * kOutputs] = {}, pivots[kOutputs];
 #pragma unroll
@@ -182,14 +182,8 @@ __global__ void __launch_bounds__(kCellThreads, sizeof(T) == 8 ? 1 : 2)
       rstds[a] = of.statistics[kRstd * c + a];
     }
   }
-  // Parts that no block has.
   if (of.moments != nullptr)
-    for (unsigned i = threadIdx.x;; i += blockDim.x) {
-      const int part = int(blockIdx.x + (1 + i / (2 * kOutputs)) * gridDim.x);
-      const int o = first + int(i % kOutputs);
-      if (part >= args.parts) break;
-      if (o < c) of.moments[part * int(moment_rows(c)) + int(i / kOutputs % 2) * c + o] = 0;
-    }
+    clear_other_parts<kOutputs>(of.moments, args.parts, int(moment_rows(c)), c, first);
   __syncthreads();
   if (sep == 0)
     tiles_forward<3, T>(args, of, first, planes, weights, means, rstds, shares);

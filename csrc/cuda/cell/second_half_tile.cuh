@@ -2,8 +2,6 @@
 // second_half_backward_kernel puts together.
 #pragma once
 
-#include <algorithm>
-
 #include "backward.cuh"
 #include "second_half_inputs.cuh"
 #include "sums.cuh"
