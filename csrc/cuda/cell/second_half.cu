@@ -24,12 +24,9 @@ struct Separable {
 
 // All that a launch takes: the 3x3 and the 5x5 convolutions of its edges.
 template <class T>
-struct SecondHalf {
+struct SecondHalf : SecondHalfSizes {
   Separable<T> of[kGroup][2];
-  Tiling tiling;
-  int parts, batch, selected, plane;  // elements of a plane
-  int64_t block;                      // of a block of images of the chosen channels
-  int64_t count;                      // values of a statistic
+  int64_t count;  // values of a statistic
   double eps;
 };
 
@@ -197,15 +194,7 @@ template <class T>
 cudaError_t second_half(const Group<T>& group, cudaStream_t stream) {
   using A = Accumulate<T>;
   const Sizes& z = group.sizes;
-  SecondHalf<T> args{{},
-                     Tiling(z, kTileColumns<A>),
-                     int(group.parts),
-                     int(z.batch),
-                     int(z.selected),
-                     int(z.pixels() * kLanes),
-                     z.selected * z.pixels() * kLanes,
-                     z.count(),
-                     z.eps};
+  SecondHalf<T> args{SecondHalfSizes(group), {}, z.count(), z.eps};
   for (int e = 0; e < group.edges; ++e)
     for (int sep = 0; sep < 2; ++sep) args.of[e][sep] = separable(group, e, sep);
   const size_t bytes = Tile<5, A>::kPlaces * sizeof(Quad<A>);

@@ -180,14 +180,7 @@ template <class T>
 cudaError_t second_half_backward(const Group<T>& group, cudaStream_t stream) {
   using A = Accumulate<T>;
   const Sizes& z = group.sizes;
-  SecondBackward<T> args{{},
-                         Tiling(z, kTileColumns<A>),
-                         int(group.parts),
-                         int(z.batch),
-                         int(z.selected),
-                         int(z.pixels() * kLanes),
-                         z.selected * z.pixels() * kLanes,
-                         z.training ? 1 / double(z.count()) : 0};
+  SecondBackward<T> args{SecondHalfSizes(group), {}, z.training ? 1 / double(z.count()) : 0};
   for (int e = 0; e < group.edges; ++e)
     for (int sep = 0; sep < 2; ++sep) args.of[e][sep] = separable(group, e, sep);
   const bool weights = group.edge[0].grad_weights != nullptr;  // of all edges, or of none
