@@ -243,7 +243,7 @@ struct Edge {
   const T* grad;  // g of the target node, its blocks grad_block elements apart
   int64_t grad_block;
   double* sums;        // (kSums, c)
-  double* first_sums;  // (2, 2, c): sep 3 and 5; sum q, sum q * (u - mean)
+  double* first_sums;  // (2, 2, c), CPU only: sep 3 and 5; sum q, sum q * (u - mean)
   T* q;                // (active.separable(), blocks, c, pixels, kLanes), by q_place
   T* dx;               // (blocks, c, in pixels, kLanes)
   A* grad_scale;       // (blocks, C, kLanes), or null where nobody asks

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ import torch
 
 from adarts_ext.files import read_json
 from adarts_ext.runs.checkpoint import load_checkpoint
+from adarts_ext.runs.epochs import Epochs
 from adarts_ext.runs.folder import CHECKPOINT_FILE, CONFIG_FILE
 
 MEASURED = {"seconds", "step_seconds", "time", "images_per_second", "peak_memory_bytes"}
@@ -29,6 +31,20 @@ def interrupted_in(epoch: int, loop: ModuleType) -> Iterator[None]:
         return whole_epoch(state, config, training, *rest)
 
     with mock.patch.object(loop, "train_epoch", breaking_epoch):
+        yield
+
+
+@contextmanager
+def interrupted_at(epoch: int, step: int) -> Iterator[None]:
+    """Send runs SIGINT after a step of an epoch, so that they keep what they have and break off."""
+    pause = Epochs.pause
+
+    def interrupted(epochs, training, *rest):
+        if (training.epoch, training.steps_done) == (epoch, step):
+            epochs.stop.received = signal.SIGINT
+        pause(epochs, training, *rest)
+
+    with mock.patch.object(Epochs, "pause", interrupted):
         yield
 
 

@@ -30,30 +30,21 @@ class EdgeCandidates(NamedTuple):
 Candidates = Sequence[str] | EdgeCandidates
 
 
-def operations_of(*names: Sequence[str]) -> Names:
+def columns_of(candidates: Candidates) -> Names:
     """Return what the columns of the alphas stand for: PRIMITIVES, then those of one's own.
 
     Args:
-        names: The candidates of some edges.
+        candidates: Those of a network, or of an edge.
 
     Example:
-        >>> operations_of(["noise", "sep_conv_3x3"]) == (*PRIMITIVES, "noise")
+        >>> columns_of(["noise", "sep_conv_3x3"]) == (*PRIMITIVES, "noise")
         True
     """
-    own = [name for one in names for name in one if name not in PRIMITIVES]
-    return (*PRIMITIVES, *dict.fromkeys(own))
-
-
-def columns_of(candidates: Candidates) -> Names:
-    """Return what the columns of the alphas of a network with these candidates stand for.
-
-    Example:
-        >>> columns_of(PRIMITIVES) == PRIMITIVES
-        True
-    """
+    each: Sequence[Sequence[str]] = [candidates]
     if isinstance(candidates, EdgeCandidates):
-        return operations_of(candidates.columns, *candidates.normal, *candidates.reduce)
-    return operations_of(candidates)
+        each = [candidates.columns, *candidates.normal, *candidates.reduce]
+    own = [name for names in each for name in names if name not in PRIMITIVES]
+    return (*PRIMITIVES, *dict.fromkeys(own))
 
 
 def on_every_edge(owner: str, candidates: Candidates, cell: str, edges: int) -> tuple[Names, ...]:
@@ -93,7 +84,7 @@ def choices(candidates: Candidates, cell: str, edges: int) -> list[list[int]]:
     columns = columns_of(candidates)
     return [
         sorted(columns.index(name) for name in names if name != "none")
-        for names in on_every_edge("choices", candidates, cell, edges)
+        for names in on_every_edge("candidates", candidates, cell, edges)
     ]
 
 

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from adarts_ext import reference
 from adarts_ext.genotype import PRIMITIVES
-from adarts_ext.genotype.candidates import check_candidates, operations_of
+from adarts_ext.genotype.candidates import check_candidates, columns_of
 from adarts_ext.genotype.cell_graph import POOLINGS
 from adarts_ext.nn import fused, unnormalized
 from adarts_ext.nn.attention import ATTENTIONS, build_attention
@@ -106,9 +106,9 @@ class PartialMixedOp(nn.Module):
         check_choice("PartialMixedOp", "selection", selection, tuple(SELECTIONS))
         check_backend("PartialMixedOp", backend)
         check_candidates("PartialMixedOp", candidates)
-        columns = operations_of(candidates) if columns is None else tuple(columns)
-        if operations_of(columns) != columns or not set(candidates) <= set(columns):
-            needed = ", ".join(operations_of(candidates))
+        columns = columns_of(candidates) if columns is None else tuple(columns)
+        if columns_of(columns) != columns or not set(candidates) <= set(columns):
+            needed = ", ".join(columns_of(candidates))
             raise ValueError(
                 f"PartialMixedOp: columns: expected {needed}, or more, got {', '.join(columns)}"
             )

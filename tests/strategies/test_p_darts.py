@@ -8,9 +8,8 @@ from dataclasses import replace
 import pytest
 import torch
 from image_folder import write_images
-from run_state import assert_same_run
+from run_state import assert_same_run, interrupted_at
 from small_runs import small_search
-from test_stages import interrupt_at
 
 from adarts_ext.cli import main
 from adarts_ext.files import read_json
@@ -142,13 +141,11 @@ def config(tmp_path, monkeypatch):
     return small_search(images, strategy="p-darts", **sizes)
 
 
-def test_a_run_of_three_stages(config, tmp_path, monkeypatch):
+def test_a_run_of_three_stages(config, tmp_path):
     whole, again = tmp_path / "whole", tmp_path / "again"
     search(config, whole)
-    with monkeypatch.context() as patch:
-        interrupt_at(patch, 2, 1)
-        with pytest.raises(KeyboardInterrupt):
-            search(config, again)
+    with interrupted_at(2, 1), pytest.raises(KeyboardInterrupt):
+        search(config, again)
     torch.manual_seed(99)
     search(config, again, resume=True)
     assert_same_run(again, whole)

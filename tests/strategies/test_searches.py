@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import re
-import signal
 from pathlib import Path
 
 import pytest
 import torch
 from image_folder import write_images
-from run_state import assert_same_run, interrupted_in
+from run_state import assert_same_run, interrupted_at, interrupted_in
 from several import start
 from small_runs import small_search
 from torch import distributed
@@ -20,7 +19,6 @@ from adarts_ext.files import read_json
 from adarts_ext.genotype import PRIMITIVES, Genotype
 from adarts_ext.nn.candidates import parse_space
 from adarts_ext.runs.checkpoint import load_checkpoint
-from adarts_ext.runs.epochs import Epochs
 from adarts_ext.search import PRESETS, SearchConfig, loop, search
 from adarts_ext.strategies import STRATEGIES, Strategy
 
@@ -125,7 +123,7 @@ def test_the_strategy_is_that_of_the_search(images, tmp_path):
     assert losses["gdas"][0] != losses["darts"][0]
 
 
-def test_ones_own_keeps_what_it_has_and_stops_the_search(mine, images, tmp_path, monkeypatch):
+def test_ones_own_keeps_what_it_has_and_stops_the_search(mine, images, tmp_path):
     config = small(images, "darts", strategy=mine, epochs=4)
     whole = search(config, tmp_path / "whole")
     assert whole.stopped == "2 epochs are enough"
@@ -136,17 +134,8 @@ def test_ones_own_keeps_what_it_has_and_stops_the_search(mine, images, tmp_path,
     assert (alphas[0].argmax(-1) == 4).all()  # moved by 2
     assert (alphas[1].argmax(-1) == 5).all()  # moved by 4
 
-    pause = Epochs.pause
-
-    def interrupted(epochs, training, *rest):
-        if (training.epoch, training.steps_done) == (2, 1):
-            epochs.stop.received = signal.SIGINT
-        pause(epochs, training, *rest)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Epochs, "pause", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            search(config, tmp_path / "again")
+    with interrupted_at(2, 1), pytest.raises(KeyboardInterrupt):
+        search(config, tmp_path / "again")
     under_way = load_checkpoint(tmp_path / "again" / "checkpoint.pt")["under_way"]
     assert (under_way["epoch"], under_way["step"]) == (2, 1)
     search(config, tmp_path / "again", resume=True)

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import signal
 
 import pytest
 import torch
 from image_folder import write_images
-from run_state import assert_same_run
+from run_state import assert_same_run, interrupted_at
 from small_runs import small_search
 
 from adarts_ext.files import read_json
 from adarts_ext.genotype import PRIMITIVES
 from adarts_ext.nn.candidates import present
 from adarts_ext.runs.checkpoint import load_checkpoint
-from adarts_ext.runs.epochs import Epochs
 from adarts_ext.search import SearchConfig, loop, search
 from adarts_ext.search.stage_state import next_stage, prepare
 from adarts_ext.search.stages import Stages
@@ -47,25 +45,12 @@ def of_drnas(images, **changes) -> SearchConfig:
     return small_search(images, strategy="drnas", **sizes | {"proportion": 6} | changes)
 
 
-def interrupt_at(monkeypatch, epoch, step):
-    pause = Epochs.pause
-
-    def interrupted(epochs, training, *rest):
-        if (training.epoch, training.steps_done) == (epoch, step):
-            epochs.stop.received = signal.SIGINT
-        pause(epochs, training, *rest)
-
-    monkeypatch.setattr(Epochs, "pause", interrupted)
-
-
 @pytest.mark.parametrize("own", [False, True])
-def test_a_search_goes_on_within_the_second_stage(own, deeper, images, tmp_path, monkeypatch):
+def test_a_search_goes_on_within_the_second_stage(own, deeper, images, tmp_path):
     config = small_search(images, strategy=deeper) if own else of_drnas(images)
     whole = search(config, tmp_path / "whole")
-    with monkeypatch.context() as patch:
-        interrupt_at(patch, 2, 1)
-        with pytest.raises(KeyboardInterrupt):
-            search(config, tmp_path / "again")
+    with interrupted_at(2, 1), pytest.raises(KeyboardInterrupt):
+        search(config, tmp_path / "again")
     state = load_checkpoint(tmp_path / "again" / "checkpoint.pt")
     assert state["under_way"]["step"] == 1
     torch.manual_seed(99)

@@ -1,5 +1,4 @@
-// What the backward kernels of the candidates share: how du is formed, and the depthwise
-// convolutions' gradients.
+// How the backward kernels form du, the gradient of what enters a BatchNorm.
 #pragma once
 
 #include "convolve.cuh"
@@ -35,30 +34,5 @@ __device__ __forceinline__ Quad<A> combine(const Gradient<A>& gradient, const Qu
                 gradient.slope * (u[i] - gradient.mean * real[i]);
   return result;
 }
-
-// An output pixel (y, x) of a depthwise K x K convolution has a cell of S x S input pixels, (S * y
-// + below, S * x + right). Output (oy, ox) sees input (oy * S + dy * D - P, ox * S + dx * D - P), P
-// = D * (K / 2): for a row of taps only the row of the cell with the same remainder modulo S
-// counts. These are the rows of taps of a row of the cell: first, first + step, ...
-template <int K, int D, int S, int kBelow>
-struct TapRows {
-  static constexpr int kPad = D * (K / 2);
-  static constexpr int kStep = S == 2 && D == 1 ? 2 : 1;
-  static constexpr int kFirst = kStep == 2 ? (kPad + kBelow) % 2 : 0;
-  static constexpr int kCount = kStep == 2 ? (K - kFirst + 1) / 2 : kBelow == 0 ? K : 0;
-  static constexpr int kTaps = kCount * K;
-
-  static constexpr __device__ __forceinline__ int tap(int i) {
-    return (kFirst + kStep * (i / K)) * K + i % K;
-  }
-  // The column of the cell that sees outputs through column dx of the taps, and how far to the
-  // right of the cell's own output those lie.
-  static constexpr __device__ __forceinline__ int right(int dx) {
-    return (dx * D - kPad) & (S - 1);
-  }
-  static constexpr __device__ __forceinline__ int across(int dx) {
-    return (right(dx) + kPad - dx * D) / S;
-  }
-};
 
 }  // namespace adarts::cuda

@@ -1,5 +1,5 @@
-// What the convolutions of image blocks read, and pointwise ones, as the search cell's kernels
-// share them.
+// What the search cell's convolutions read: the chosen channels of a state, and runs of pixels in
+// shared memory.
 #pragma once
 
 #include "lanes.cuh"
@@ -36,23 +36,10 @@ struct ChosenPlanes {
   }
 };
 
-// u of a norm of an edge for one block of images: c planes.
-template <class T>
-__device__ __forceinline__ T* stored_planes(const Edge<T>& edge, const Sizes& z, int norm,
-                                            int64_t block) {
-  const int64_t place = edge.active.stored_place(norm);
-  return edge.u + (place * z.blocks + block) * z.selected * z.pixels() * kLanes;
-}
-
 // A thread block holds a run of pixels of all channels in shared memory, as Quad<A>
 // [channel][pixel of the run][quad]: at most kRun quads.
 constexpr int kRun = 1024;
 static_assert(kMostSelected == kRun / kQuads);
-
-// The pixels of a run.
-__host__ __device__ constexpr int run_pixels(int64_t channels) {
-  return int(channels < kMostSelected ? kMostSelected / channels : 1);
-}
 
 // A thread's places in a run, every kCellThreads-th, without a division for each.
 struct Places {
@@ -66,38 +53,14 @@ struct Places {
         quad(int(threadIdx.x) % quads),
         channels_on(kCellThreads / quads),
         quads_on(kCellThreads % quads) {}
-  // True where the pixel has changed. Mostly it does not: a step leads to another channel.
-  __device__ __forceinline__ bool next() {
+  __device__ __forceinline__ void next() {
     channel += channels_on;
-    if (quads_on == 0) return false;
     quad += quads_on;
     if (quad >= quads) {
       quad -= quads;
       ++channel;
     }
-    return true;
   }
 };
-
-// out[k] = sum_i w[k * out_step + i * in_step] * in[i] for kOuts outputs at a place of a run, of
-// which `outs` exist: the others are as the last. `in` is the run in shared memory, `at` the place
-// of channel 0 in it and `channel_step` the quads of a channel.
-template <int kOuts, class A, class Run>
-__device__ __forceinline__ void pointwise(const A* __restrict__ w, int out_step, int in_step,
-                                          int outs, int ins, Run in, int at, int channel_step,
-                                          Quad<A> (&out)[kOuts]) {
-  const A* row[kOuts];
-#pragma unroll
-  for (int k = 0; k < kOuts; ++k) {
-    row[k] = w + (k < outs ? k : outs - 1) * out_step;
-    out[k] = Quad<A>{};
-  }
-#pragma unroll 2
-  for (int i = 0; i < ins; ++i) {
-    const Quad<A> from = in[at + i * channel_step];
-#pragma unroll
-    for (int k = 0; k < kOuts; ++k) out[k].add(row[k][i * in_step], from);
-  }
-}
 
 }  // namespace adarts::cuda

@@ -4,7 +4,6 @@
 // Neighbouring threads take neighbouring sums, several share one, and all loads are independent.
 // Few bytes, at most some MB a cell: the launch and one chain of reads are the time. No atomics, so
 // that the same input always gives the same bits.
-#include <algorithm>
 #include <cmath>
 
 #include "launchers.cuh"
@@ -41,9 +40,9 @@ __global__ void __launch_bounds__(kCellThreads) finish_norms_kernel(const Group<
   }
 }
 
-// An edge's sums of g and g * u and, where they are asked for, d alpha and d beta. A thread block
-// takes one edge: it adds up all rows at once, then a warp makes one operation's share of d alpha
-// over the channels. Bytes: 8 * parts for every row of sums.
+// An edge's sums of g and g * (u - mean) and, where they are asked for, d alpha and d beta. A
+// thread block takes one edge: it adds up all rows at once, then a warp makes one operation's share
+// of d alpha over the channels. Bytes: 8 * parts for every row of sums.
 template <class T>
 __global__ void __launch_bounds__(kSumsThreads, 1) finish_sums_kernel(const FinishSums<T> finish) {
   using A = Accumulate<T>;

@@ -15,6 +15,31 @@ namespace adarts::cuda {
 template <int S>
 constexpr int kCells = S == 1 ? 2 : 1;
 
+// An output pixel (y, x) of a depthwise K x K convolution has a cell of S x S input pixels, (S * y
+// + below, S * x + right). Output (oy, ox) sees input (oy * S + dy * D - P, ox * S + dx * D - P), P
+// = D * (K / 2): for a row of taps only the row of the cell with the same remainder modulo S
+// counts. These are the rows of taps of a row of the cell: first, first + step, ...
+template <int K, int D, int S, int kBelow>
+struct TapRows {
+  static constexpr int kPad = D * (K / 2);
+  static constexpr int kStep = S == 2 && D == 1 ? 2 : 1;
+  static constexpr int kFirst = kStep == 2 ? (kPad + kBelow) % 2 : 0;
+  static constexpr int kCount = kStep == 2 ? (K - kFirst + 1) / 2 : kBelow == 0 ? K : 0;
+  static constexpr int kTaps = kCount * K;
+
+  static constexpr __device__ __forceinline__ int tap(int i) {
+    return (kFirst + kStep * (i / K)) * K + i % K;
+  }
+  // The column of the cell that sees outputs through column dx of the taps, and how far to the
+  // right of the cell's own output those lie.
+  static constexpr __device__ __forceinline__ int right(int dx) {
+    return (dx * D - kPad) & (S - 1);
+  }
+  static constexpr __device__ __forceinline__ int across(int dx) {
+    return (right(dx) + kPad - dx * D) / S;
+  }
+};
+
 // The outputs of a row that see them through a row of taps: kCount of them, kStep apart, the first
 // kLeft to the right of the first cell's own. What the first cell sees through column dx of the
 // taps is number of(dx), a second cell's lies kShift further.

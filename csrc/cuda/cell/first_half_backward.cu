@@ -2,11 +2,9 @@
 // dx = the sum over the operations of W^T du, each du = factor * (g - offset) + slope * (u - mean).
 //
 // first_pointwise_kernel makes, in parts of an edge's pixels, dv = W^T du of the convolutions and
-// their weights' gradients; first_gather_kernel (first_gather.cuh) then makes dx, one thread a quad
-// of images of a pixel, from all operations at once, so that dx is written once and needs no
+// their weights' gradients; first_gather_kernel (first_gather.cuh) then makes dx, a thread a quad
+// of images of two pixels, from all operations at once, so that dx is written once and needs no
 // atomics. Bytes: each kernel says its own.
-#include <algorithm>
-
 #include "first_gather.cuh"
 #include "first_pointwise.cuh"
 #include "launchers.cuh"

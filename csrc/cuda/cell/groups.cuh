@@ -16,12 +16,6 @@ struct Grouping {
   __device__ __forceinline__ int slot() const { return int(threadIdx.x) % slots; }
 };
 
-// Real images of a thread's quad.
-__device__ __forceinline__ int real_images(int64_t lanes, int quad) {
-  const int64_t left = lanes - quad * kQuad;
-  return int(left < 0 ? 0 : left < kQuad ? left : kQuad);
-}
-
 // Sums of u and u^2 of N channels in a thread, kept as sums of the distance from its first value:
 // the variance is their difference, which loses all digits where the mean is large.
 template <class A, int N>

@@ -4,6 +4,8 @@
 // windows.
 #pragma once
 
+#include <type_traits>
+
 #include "../../cell_math.h"
 #include "../../preprocess.h"
 #include "../device/access.cuh"
@@ -92,6 +94,12 @@ __device__ __forceinline__ Quad<A> real_lanes(int64_t lanes, int quad) {
   Quad<A> real;
   for (int i = 0; i < kQuad; ++i) real[i] = quad * kQuad + i < lanes ? A(1) : A(0);
   return real;
+}
+
+// Real images of a thread's quad.
+__device__ __forceinline__ int real_images(int64_t lanes, int quad) {
+  const int64_t left = lanes - quad * kQuad;
+  return int(left < 0 ? 0 : left < kQuad ? left : kQuad);
 }
 
 template <class T>

@@ -43,7 +43,7 @@ template <class T>
 cudaError_t finish_sums(const cell::FinishSums<T>& finish, cudaStream_t stream);
 template <class T>
 cudaError_t second_half_backward(const cell::Group<T>& group, cudaStream_t stream);
-// Adds up the sums of q and q * u itself: there is no finish_first. Three launches.
+// Adds up the sums of q and q * (u - mean) itself: there is no finish_first. Two launches.
 template <class T>
 cudaError_t first_half_backward(const cell::Group<T>& group, cudaStream_t stream);
 template <class T>

@@ -42,6 +42,14 @@ __device__ __forceinline__ void find_factors(const Edge<T>& edge, int64_t c, int
   }
 }
 
+// u of a norm of an edge for one block of images: c planes.
+template <class T>
+__device__ __forceinline__ T* stored_planes(const Edge<T>& edge, const Sizes& z, int norm,
+                                            int64_t block) {
+  const int64_t place = edge.active.stored_place(norm);
+  return edge.u + (place * z.blocks + block) * z.selected * z.pixels() * kLanes;
+}
+
 // sum += what chosen channel a of an edge adds at output pixel (y, x).
 template <class T, class Factors>
 __device__ __forceinline__ void add_chosen(const Edge<T>& edge, const Sizes& z, int64_t block,

@@ -14,6 +14,18 @@ namespace adarts::cuda {
 
 namespace {
 
+// The threads of a team: enough for the quads of a part of one channel, at most a block.
+__host__ __device__ __forceinline__ int team_of(const Sizes& z) {
+  const int64_t quads = divide_up(z.pixels(), tiles_of(z)) * kQuads;
+  const int team = power_of_two(quads, kTeamThreads);
+  return team < kWarp ? kWarp : team;
+}
+
+// How many groups of channels there are, each the work of the teams of one block.
+__host__ __device__ __forceinline__ int64_t team_groups(const Sizes& z) {
+  return divide_up(z.selected, kTeamThreads / team_of(z));
+}
+
 // The sums of g times each operation's input to its norm over one team's pixels of channel a.
 template <int S, class T>
 __device__ __forceinline__ void chosen_sums(const Edge<T>& edge, const Sizes& z, const Part& part,
@@ -91,7 +103,7 @@ __device__ __forceinline__ Quad<Accumulate<T>> passing_sums(const T* g, const T*
 // Bytes: per chosen value g, four or five u and one to four h (nine loads, of which the first-level
 // cache serves most), per passing value g and one to four h.
 template <class T>
-__global__ void __launch_bounds__(kTeamThreads, kTeamResident<T>)
+__global__ void __launch_bounds__(kTeamThreads, sizeof(T) == 8 ? 1 : 3)
     node_backward_kernel(const Group<T> group) {
   using A = Accumulate<T>;
   const Sizes& z = group.sizes;

@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <cmath>
 
-#include "convolve.cuh"
 #include "groups.cuh"
 #include "launchers.cuh"
 

@@ -57,6 +57,26 @@ __device__ __forceinline__ Quad<Accumulate<T>> du_of(const Preprocess<T>& a, int
   return combine(c, g, h, real_lanes<A>(a.lanes(block), quad));
 }
 
+// sum[k] = sum over the output channels o of w[o * ins + k] * du[o] for kInputs inputs, of which
+// `left` exist: the others are as the last. `run` has du, `quads` of a channel, `at` its place.
+template <class A, class Run>
+__device__ __forceinline__ void transposed_pointwise(const A* __restrict__ w, int ins, int left,
+                                                     int outs, Run run, int at, int quads,
+                                                     Quad<A> (&sum)[kInputs]) {
+  const A* column[kInputs];
+#pragma unroll
+  for (int k = 0; k < kInputs; ++k) {
+    column[k] = w + (k < left ? k : left - 1);
+    sum[k] = Quad<A>{};
+  }
+#pragma unroll 2
+  for (int o = 0; o < outs; ++o) {
+    const Quad<A> du = run[at + o * quads];
+#pragma unroll
+    for (int k = 0; k < kInputs; ++k) sum[k].add(column[k][o * ins], du);
+  }
+}
+
 __host__ __device__ constexpr int input_run(int outs) { return outs < 128 ? 128 / outs : 1; }
 
 // d in = W^T du where in > 0.
@@ -93,7 +113,7 @@ __global__ void __launch_bounds__(kCellThreads, sizeof(T) == 8 ? 2 : 4)
 #pragma unroll 1
     for (int at = grouping.slot(); at < quads; at += grouping.slots) {
       Q sum[kInputs];
-      pointwise(w, 1, ins, ins - i, outs, run, at, quads, sum);
+      transposed_pointwise(w, ins, ins - i, outs, run, at, quads, sum);
       const int64_t place =
           i * step + a.source(first + at / kQuads, odd) * kLanes + at % kQuads * kQuad;
       for (int k = 0; k < kInputs && i + k < ins; ++k) {

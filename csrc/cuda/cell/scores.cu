@@ -7,7 +7,6 @@
 #include <cmath>
 
 #include "attention.cuh"
-#include "groups.cuh"
 
 namespace adarts::cuda {
 

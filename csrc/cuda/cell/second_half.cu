@@ -24,12 +24,9 @@ struct Separable {
 
 // All that a launch takes: the 3x3 and the 5x5 convolutions of its edges.
 template <class T>
-struct SecondHalf {
+struct SecondHalf : SecondHalfSizes {
   Separable<T> of[kGroup][2];
-  Tiling tiling;
-  int parts, batch, selected, plane;  // elements of a plane
-  int64_t block;                      // of a block of images of the chosen channels
-  int64_t count;                      // values of a statistic
+  int64_t count;  // values of a statistic
   double eps;
 };
 
@@ -94,8 +91,8 @@ __device__ __forceinline__ void tiles_forward(const SecondHalf<T>& args, const S
         for (int k = 0; k < kTileChannels; ++k) u[o].add(row[k], v[k]);
       }
     }
-    const int left = args.batch - tile.block * kLanes - thread % kQuads * kQuad;
-    const int real = tile.pixel < 0 || left < 0 ? 0 : left < kQuad ? left : kQuad;
+    const int lanes = args.batch - tile.block * kLanes;  // images of the block
+    const int real = tile.pixel < 0 ? 0 : real_images(lanes, thread % kQuads);
     T* to = pinned(of.u + block + tile.pixel);
     A sums[2 * kOutputs] = {}, pivots[kOutputs];
 #pragma unroll
@@ -182,14 +179,8 @@ __global__ void __launch_bounds__(kCellThreads, sizeof(T) == 8 ? 1 : 2)
       rstds[a] = of.statistics[kRstd * c + a];
     }
   }
-  // Parts that no block has.
   if (of.moments != nullptr)
-    for (unsigned i = threadIdx.x;; i += blockDim.x) {
-      const int part = int(blockIdx.x + (1 + i / (2 * kOutputs)) * gridDim.x);
-      const int o = first + int(i % kOutputs);
-      if (part >= args.parts) break;
-      if (o < c) of.moments[part * int(moment_rows(c)) + int(i / kOutputs % 2) * c + o] = 0;
-    }
+    clear_other_parts<kOutputs>(of.moments, args.parts, int(moment_rows(c)), c, first);
   __syncthreads();
   if (sep == 0)
     tiles_forward<3, T>(args, of, first, planes, weights, means, rstds, shares);
@@ -203,15 +194,7 @@ template <class T>
 cudaError_t second_half(const Group<T>& group, cudaStream_t stream) {
   using A = Accumulate<T>;
   const Sizes& z = group.sizes;
-  SecondHalf<T> args{{},
-                     Tiling(z, kTileColumns<A>),
-                     int(group.parts),
-                     int(z.batch),
-                     int(z.selected),
-                     int(z.pixels() * kLanes),
-                     z.selected * z.pixels() * kLanes,
-                     z.count(),
-                     z.eps};
+  SecondHalf<T> args{SecondHalfSizes(group), {}, z.count(), z.eps};
   for (int e = 0; e < group.edges; ++e)
     for (int sep = 0; sep < 2; ++sep) args.of[e][sep] = separable(group, e, sep);
   const size_t bytes = Tile<5, A>::kPlaces * sizeof(Quad<A>);

@@ -167,14 +167,7 @@ __global__ void __launch_bounds__(kCellThreads, sizeof(T) == 8 ? 1 : 2)
     g[o] = of_g;
     u[o] = last * args.plane;
   };
-  // Parts that no block has.
-#pragma unroll 1
-  for (unsigned i = threadIdx.x;; i += blockDim.x) {
-    const int part = int(blockIdx.x + (1 + i / (2 * kTileChannels)) * gridDim.x);
-    const int a = first + int(i % kTileChannels);
-    if (part >= args.parts) break;
-    if (a < c) of.moments[part * int(first_rows(c)) + int(i / kTileChannels % 2) * c + a] = 0;
-  }
+  clear_other_parts<kTileChannels>(of.moments, args.parts, int(first_rows(c)), c, first);
   if (sep == 0)
     tiles_backward<3, kWeights>(args, of, first, kept, prepare);
   else
@@ -187,14 +180,7 @@ template <class T>
 cudaError_t second_half_backward(const Group<T>& group, cudaStream_t stream) {
   using A = Accumulate<T>;
   const Sizes& z = group.sizes;
-  SecondBackward<T> args{{},
-                         Tiling(z, kTileColumns<A>),
-                         int(group.parts),
-                         int(z.batch),
-                         int(z.selected),
-                         int(z.pixels() * kLanes),
-                         z.selected * z.pixels() * kLanes,
-                         z.training ? 1 / double(z.count()) : 0};
+  SecondBackward<T> args{SecondHalfSizes(group), {}, z.training ? 1 / double(z.count()) : 0};
   for (int e = 0; e < group.edges; ++e)
     for (int sep = 0; sep < 2; ++sep) args.of[e][sep] = separable(group, e, sep);
   const bool weights = group.edge[0].grad_weights != nullptr;  // of all edges, or of none

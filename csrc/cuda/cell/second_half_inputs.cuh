@@ -1,5 +1,6 @@
-// The input of a separable convolution's second half, relu(u - mean) of the first half's norm, as
-// tiles in shared memory. 1 / sqrt(variance) is not negative, and multiplied to what is made of it.
+// What the second halves of separable convolutions take in both directions: sizes, and their input,
+// relu(u - mean) of the first half's norm, as tiles in shared memory. 1 / sqrt(variance) is not
+// negative, and multiplied to what is made of it.
 #pragma once
 
 #include <algorithm>
@@ -7,6 +8,22 @@
 #include "strips.cuh"
 
 namespace adarts::cuda {
+
+// What a launch of either direction takes beside its convolutions.
+struct SecondHalfSizes {
+  Tiling tiling;
+  int parts, batch, selected, plane;  // elements of a plane
+  int64_t block;                      // of a block of images of the chosen channels
+
+  template <class T>
+  explicit SecondHalfSizes(const Group<T>& group)
+      : tiling(group.sizes, kTileColumns<Accumulate<T>>),
+        parts(int(group.parts)),
+        batch(int(group.sizes.batch)),
+        selected(int(group.sizes.selected)),
+        plane(int(group.sizes.pixels() * kLanes)),
+        block(group.sizes.selected * group.sizes.pixels() * kLanes) {}
+};
 
 // A pointer to which offsets are added as they are: the compiler would rather add them to the
 // offset that it was made of, which takes three times as many instructions.

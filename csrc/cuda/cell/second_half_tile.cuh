@@ -2,8 +2,6 @@
 // second_half_backward_kernel puts together.
 #pragma once
 
-#include <algorithm>
-
 #include "backward.cuh"
 #include "second_half_inputs.cuh"
 #include "sums.cuh"
@@ -30,12 +28,9 @@ struct SeparableBackward {
 
 // All that a launch takes: the 3x3 and the 5x5 convolutions of its edges.
 template <class T>
-struct SecondBackward {
+struct SecondBackward : SecondHalfSizes {
   SeparableBackward<T> of[kGroup][2];
-  Tiling tiling;
-  int parts, batch, selected, plane;  // elements of a plane
-  int64_t block;                      // of a block of images of the chosen channels
-  double share;                       // see norm_gradient
+  double share;  // see norm_gradient
 };
 
 // Outputs of the pointwise convolution whose weights' gradients a block adds up at a time, of which

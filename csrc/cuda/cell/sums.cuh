@@ -12,23 +12,6 @@ namespace adarts::cuda {
 
 constexpr int kTeamThreads = 128;  // of a block of teams
 
-// Blocks on a multiprocessor, as __launch_bounds__ takes it: 168 registers for a thread that holds
-// the sums of 25 taps and what it loads, 255 where the numbers are twice as large.
-template <class T>
-constexpr int kTeamResident = std::is_same_v<T, double> ? 1 : 3;
-
-// The threads of a team: enough for the quads of a part of one channel, at most a block.
-__host__ __device__ __forceinline__ int team_of(const Sizes& z) {
-  const int64_t quads = divide_up(z.pixels(), tiles_of(z)) * kQuads;
-  const int team = power_of_two(quads, kTeamThreads);
-  return team < kWarp ? kWarp : team;
-}
-
-// How many groups of channels there are, each the work of the teams of one block.
-__host__ __device__ __forceinline__ int64_t team_groups(const Sizes& z) {
-  return divide_up(z.selected, kTeamThreads / team_of(z));
-}
-
 // Every lane gives half of its `kSize` sums away, until it holds one.
 template <int kSize, int kStep, int N, class A>
 __device__ __forceinline__ void halve(A (&sums)[N]) {
@@ -101,6 +84,21 @@ __device__ __forceinline__ double sum_apart(const double* from, int step, int co
 #pragma unroll
   for (int k = 0; k < kAtOnce; ++k) sum += first + k < count ? values[k] : 0;
   return sum;
+}
+
+// Sets both sums of kChannels channels, from `first` on, to 0 in the parts that no block has: those
+// of gridDim.x and more. `sums` is (parts, rows), its first rows those of one sum of all `channels`
+// and then of the other.
+template <int kChannels>
+__device__ __forceinline__ void clear_other_parts(double* sums, int parts, int rows, int channels,
+                                                  int first) {
+#pragma unroll 1
+  for (unsigned i = threadIdx.x;; i += blockDim.x) {
+    const int part = int(blockIdx.x + (1 + i / (2 * kChannels)) * gridDim.x);
+    const int a = first + int(i % kChannels);
+    if (part >= parts) break;
+    if (a < channels) sums[part * rows + int(i / kChannels % 2) * channels + a] = 0;
+  }
 }
 
 // totals[i] = the sum of row first + i over an edge's parts, for `count` rows; made by all threads

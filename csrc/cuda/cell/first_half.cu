@@ -19,6 +19,11 @@ namespace {
 constexpr int kMoments = 4;                    // that group_sums makes at once
 constexpr int kMostTwins = kMostSelected / 2;  // channels of two convolutions in shared memory
 
+// The pixels of a run.
+__host__ __device__ constexpr int run_pixels(int64_t channels) {
+  return int(channels < kMostSelected ? kMostSelected / channels : 1);
+}
+
 // Where one pointwise convolution has its weights (outs, selected), its first plane of outputs, and
 // the first row of its sums. In shared memory these cost a thread no registers, and places, other
 // than pointers, are known to be global.
