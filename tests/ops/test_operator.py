@@ -45,7 +45,8 @@ def test_every_public_operator_has_a_case():
 @pytest.mark.parametrize("by_keyword", [True, False])
 def test_what_is_no_tensor_is_named(name, argument, annotation, kind, by_keyword):
     arguments = ARGUMENTS[name]() | {argument: WRONG[kind]}
-    positional = [] if by_keyword else list(arguments.values())
+    known = inspect.signature(getattr(ops, name)).parameters.values()
+    positional = [] if by_keyword else [arguments.get(one.name, one.default) for one in known]
     sequence = annotation.startswith("Sequence")
     place = rf"{argument}\[0\]" if sequence and kind in ("list", "ndarray") else argument
     expected = "a sequence of torch.Tensor" if sequence and place == argument else "torch.Tensor"

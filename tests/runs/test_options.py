@@ -15,7 +15,8 @@ CONFIGS = [(SearchConfig, SearchNetwork), (RetrainConfig, DerivedNetwork)]
 @pytest.mark.parametrize(("config", "network"), CONFIGS)
 def test_the_defaults_are_those_of_the_network(config, network):
     ours = dataclasses.asdict(config())
-    by_data, by_strategy = {"num_classes", "in_channels"}, {"weights", "skip_zeros"}
+    by_data = {"num_classes", "in_channels"}
+    by_strategy = {"weights", "skip_zeros", "skip_dropout"}
     given_otherwise = by_data | by_strategy | {"candidates"}  # the last by the space
     for name, value in defaults_of(network).items():
         assert name in given_otherwise or ours[name] == value
