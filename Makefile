@@ -42,8 +42,9 @@ GPU_PYTHON := mkdir -p $(OUT) && PYTHONPATH=. PYTHONUNBUFFERED=1 \
 GPU_PYTEST := $(GPU_PYTHON) -m pytest -v --tb=short -p no:cacheprovider --device cuda -k cuda
 GPU_BENCH := $(GPU_PYTHON) -m adarts_ext bench --device cuda --out $(OUT)
 
-# One worker for each processor; tensors in tests are too small for threads.
-JOBS ?= $(shell nproc)
+# A worker more than there are processors: tests of commands wait for the processes that they start.
+# Tensors in tests are too small for threads.
+JOBS ?= $(shell expr $$(nproc) + 1)
 PYTEST := $(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal
 
 SHELL := bash
