@@ -62,6 +62,7 @@ void Block::run(dim3 index) {
   const dim3& size = launch_.block;
   index_ = index;
   threads_.resize(size.x * size.y * size.z);
+  meetings_.assign((threads_.size() + 31) / 32, {});
   for (unsigned i = 0; i < threads_.size(); ++i) {
     threads_[i].number = i;
     threads_[i].index = {i % size.x, i / size.x % size.y, i / size.x / size.y};
@@ -165,6 +166,7 @@ void Block::end_thread() {
       report("divergence: ends while " + name(i) + " waits for it in " + text(other.request));
   }
   if (!first_ended_) first_ended_ = thread_;
+  meetings_[warp / 32].ended |= 1u << lane;
 }
 
 int Block::barrier(Kind kind, int value, Where where) {

@@ -57,6 +57,13 @@ struct Thread {
   std::array<unsigned, 32> clock = {};  // of every lane: how many of its __syncwarp it knows of
 };
 
+// The lanes of a warp that wait for each other.
+struct Meeting {
+  const Thread* first = nullptr;  // of those that wait
+  unsigned waiting = 0, ended = 0;
+  bool alike = true;  // all wait with the same mask, in the same instruction
+};
+
 struct Random {
   uint64_t state;
   unsigned below(unsigned bound);
@@ -103,13 +110,14 @@ class Block {
   Thread* take();
   void fail(std::exception_ptr failure);
   std::string describe_deadlock() const;
-  void check_request(const Request& request, const Thread* warp) const;
+  void check_request(const Request& request, const Thread* warp, bool alike) const;
   void complete(Thread* warp, const Request& request);
   void order_lanes(Thread* warp, unsigned mask);
 
   Launch& launch_;
   dim3 index_;
   std::vector<Thread> threads_;
+  std::vector<Meeting> meetings_;  // of every warp
   std::vector<Thread*> ready_;
   Thread* thread_ = nullptr;  // the running one
   Fiber* host_ = nullptr;

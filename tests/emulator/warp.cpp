@@ -29,6 +29,10 @@ unsigned source_lane(const Request& request, unsigned lane) {
   }
 }
 
+bool same_meeting(const Request& request, const Thread& other) {
+  return request.mask == other.request.mask && same_instruction(request, other.request);
+}
+
 }  // namespace
 
 uint64_t Block::collective(Request request) {
@@ -38,7 +42,11 @@ uint64_t Block::collective(Request request) {
     report("wrong width: calls " + text(request) + " with width " + std::to_string(request.width) +
            ", expected a power of 2 up to 32");
   request.source = source_lane(request, lane);
-  check_request(request, warp);
+  Meeting& meeting = meetings_[thread_->number / 32];
+  if (!meeting.waiting) meeting = {thread_, 0, meeting.ended, true};
+  meeting.alike = meeting.alike && (!meeting.waiting || same_meeting(request, *meeting.first));
+  check_request(request, warp, meeting.alike);
+  meeting.waiting |= 1u << lane;
   thread_->request = request;
   thread_->state = State::in_warp;
   for (unsigned other = 0; other < 32; ++other) {
@@ -53,8 +61,8 @@ uint64_t Block::collective(Request request) {
   return thread_->result;
 }
 
-// What can be known to be wrong when the running thread arrives.
-void Block::check_request(const Request& request, const Thread* warp) const {
+// What can be known to be wrong when the running thread arrives; `alike` is of all that meet.
+void Block::check_request(const Request& request, const Thread* warp, bool alike) const {
   const unsigned lane = thread_->number % 32;
   const unsigned lanes = std::min<size_t>(32, threads_.size() - (thread_->number - lane));
   const auto named = [](unsigned mask, unsigned l) { return mask >> l & 1; };
@@ -67,6 +75,7 @@ void Block::check_request(const Request& request, const Thread* warp) const {
   if (lanes < 32 && request.mask >> lanes)
     report("wrong mask: calls " + text(request) + ", but its warp has only " +
            std::to_string(lanes) + " lanes");
+  if (alike && !(meetings_[thread_->number / 32].ended & request.mask)) return;
   for (unsigned l = 0; l < lanes; ++l) {
     const Thread& other = warp[l];
     const bool needed = named(request.mask, l);
@@ -84,6 +93,9 @@ void Block::check_request(const Request& request, const Thread* warp) const {
 }
 
 void Block::complete(Thread* warp, const Request& request) {
+  Meeting& meeting = meetings_[thread_->number / 32];
+  meeting.waiting &= ~request.mask;
+  meeting.alike = false;  // where others wait still, the first may be gone
   unsigned ballot = 0;
   for (unsigned lane = 0; lane < 32; ++lane)
     if ((request.mask >> lane & 1) && warp[lane].request.value) ballot |= 1u << lane;
