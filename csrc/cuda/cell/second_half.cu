@@ -34,21 +34,19 @@ template <class T>
 Separable<T> separable(const Group<T>& group, int e, int sep) {
   const Sizes& z = group.sizes;
   const Edge<T>& edge = group.edge[e];
-  const Norm norm = sep == 0 ? kNormSep3 : kNormSep5;
-  const Norm before = sep == 0 ? kNormSep3First : kNormSep5First;
-  if (!edge.active.has_norm(norm)) return {};
-  const int64_t c = z.selected, planes = z.blocks * c * z.pixels() * kLanes;
-  const EdgeWeights at = z.weights(edge.active);
+  const SeparablePlaces at(z, edge, sep);
+  if (!edge.active.has_norm(at.norm)) return {};
+  const int64_t c = z.selected;
   double* moments =
       group.partial == nullptr ? nullptr : group.partial + e * group.parts * moment_rows(c);
   const bool of_batch = z.training && moments != nullptr;
-  return {edge.u + edge.active.stored_place(before) * planes,
-          edge.u + edge.active.stored_place(norm) * planes,
-          edge.weights + at.depthwise(norm),
-          edge.weights + at.pointwise(norm, sep == 0 ? 3 : 5),
-          edge.statistics(before, c, 0),
-          of_batch ? moments + before * 2 * c : nullptr,
-          moments == nullptr ? nullptr : moments + norm * 2 * c};
+  return {edge.u + at.input,
+          edge.u + at.u,
+          edge.weights + at.taps,
+          edge.weights + at.pointwise,
+          edge.statistics(at.before, c, 0),
+          of_batch ? moments + at.before * 2 * c : nullptr,
+          moments == nullptr ? nullptr : moments + at.norm * 2 * c};
 }
 
 constexpr int kOutputs = 8;  // channels that a block makes

@@ -14,30 +14,27 @@ template <class T>
 SeparableBackward<T> separable(const Group<T>& group, int e, int sep) {
   const Sizes& z = group.sizes;
   const Edge<T>& edge = group.edge[e];
-  const Norm norm = sep == 0 ? kNormSep3 : kNormSep5;
-  const Norm before = sep == 0 ? kNormSep3First : kNormSep5First;
-  if (!edge.active.has_norm(norm)) return {};
-  const int64_t c = z.selected, planes = z.blocks * c * z.pixels() * kLanes;
-  const EdgeWeights at = z.weights(edge.active);
-  const int64_t taps = at.depthwise(norm), pointwise = at.pointwise(norm, sep == 0 ? 3 : 5);
+  const SeparablePlaces at(z, edge, sep);
+  if (!edge.active.has_norm(at.norm)) return {};
+  const int64_t c = z.selected;
   const bool weights = edge.grad_weights != nullptr;
   return {edge.grad,
           edge.grad_block,
           edge.output,
-          edge.alphas + operation_of(norm),
+          edge.alphas + operation_of(at.norm),
           edge.beta,
           edge.sums,
-          edge.sums + operation_of(norm) * c,
-          edge.statistics(norm, c, 0),
-          edge.statistics(before, c, 0),
-          edge.u + edge.active.stored_place(norm) * planes,
-          edge.u + edge.active.stored_place(before) * planes,
-          edge.q + edge.active.q_place(sep) * planes,
-          edge.weights + taps,
-          edge.weights + pointwise,
-          weights ? edge.grad_weights + taps : nullptr,
-          weights ? edge.grad_weights + pointwise : nullptr,
-          int(at.count(edge.stride)),
+          edge.sums + operation_of(at.norm) * c,
+          edge.statistics(at.norm, c, 0),
+          edge.statistics(at.before, c, 0),
+          edge.u + at.u,
+          edge.u + at.input,
+          edge.q + edge.active.q_place(sep) * at.planes,
+          edge.weights + at.taps,
+          edge.weights + at.pointwise,
+          weights ? edge.grad_weights + at.taps : nullptr,
+          weights ? edge.grad_weights + at.pointwise : nullptr,
+          int(z.weights(edge.active).count(edge.stride)),
           group.partial + e * group.parts * first_rows(c) + 2 * sep * c};
 }
 

@@ -25,6 +25,25 @@ struct SecondHalfSizes {
         block(group.sizes.selected * group.sizes.pixels() * kLanes) {}
 };
 
+// The 3x3 separable convolution of an edge (sep 0), or its 5x5: the norms behind its halves, where
+// the second half's weights begin among the edge's, and where the norms' planes are among its u.
+struct SeparablePlaces {
+  Norm norm, before;
+  int64_t taps, pointwise;
+  int64_t planes;  // elements of a norm's
+  int64_t u, input;
+
+  template <class T>
+  SeparablePlaces(const Sizes& z, const Edge<T>& edge, int sep)
+      : norm(sep == 0 ? kNormSep3 : kNormSep5),
+        before(sep == 0 ? kNormSep3First : kNormSep5First),
+        taps(z.weights(edge.active).depthwise(norm)),
+        pointwise(z.weights(edge.active).pointwise(norm, sep == 0 ? 3 : 5)),
+        planes(z.blocks * z.selected * z.pixels() * kLanes),
+        u(edge.active.stored_place(norm) * planes),
+        input(edge.active.stored_place(before) * planes) {}
+};
+
 // A pointer to which offsets are added as they are: the compiler would rather add them to the
 // offset that it was made of, which takes three times as many instructions.
 template <class T>

@@ -118,10 +118,9 @@ struct Tile {
   }
 };
 
-// out[row] = sum over the taps of w[tap] * planes[...], for the rows of a strip.
-template <int K, class A, class Planes>
-__device__ __forceinline__ void convolve(const Tile<K, A>& tile, Planes planes,
-                                         const A* __restrict__ w, Quad<A> (&out)[kTileRows]) {
+// Calls f(row, tap, value) for every tap of the rows of a strip; each value is read once.
+template <int K, class A, class Planes, class F>
+__device__ __forceinline__ void each_tap(const Tile<K, A>& tile, Planes planes, const F& f) {
   using Places = Tile<K, A>;
   const int begin = tile.strip_place - (Places::kPad * Places::kColumns + Places::kPad) * kQuads;
 #pragma unroll
@@ -131,8 +130,16 @@ __device__ __forceinline__ void convolve(const Tile<K, A>& tile, Planes planes,
       const Quad<A> value = planes[begin + (i * Places::kColumns + dx) * kQuads];
 #pragma unroll
       for (int row = 0; row < kTileRows; ++row)
-        if (i - row >= 0 && i - row < K) out[row].add(w[(i - row) * K + dx], value);
+        if (i - row >= 0 && i - row < K) f(row, (i - row) * K + dx, value);
     }
+}
+
+// out[row] = sum over the taps of w[tap] * planes[...], for the rows of a strip.
+template <int K, class A, class Planes>
+__device__ __forceinline__ void convolve(const Tile<K, A>& tile, Planes planes,
+                                         const A* __restrict__ w, Quad<A> (&out)[kTileRows]) {
+  each_tap(tile, planes,
+           [&](int row, int tap, const Quad<A>& value) { out[row].add(w[tap], value); });
 }
 
 // The same convolution backward: out[row] = sum of w[tap] * planes[...] through the reversed taps
@@ -141,22 +148,12 @@ template <bool kWeights, int K, class A, class Planes>
 __device__ __forceinline__ void transposed(const Tile<K, A>& tile, Planes planes,
                                            const A* __restrict__ w, const Quad<A> (&in)[kTileRows],
                                            Quad<A> (&out)[kTileRows], A (&dw)[K * K]) {
-  using Places = Tile<K, A>;
-  const int begin = tile.strip_place - (Places::kPad * Places::kColumns + Places::kPad) * kQuads;
-#pragma unroll
-  for (int i = 0; i < Places::kRows; ++i)
-#pragma unroll
-    for (int dx = 0; dx < K; ++dx) {
-      const Quad<A> value = planes[begin + (i * Places::kColumns + dx) * kQuads];
-#pragma unroll
-      for (int row = 0; row < kTileRows; ++row) {
-        if (i - row < 0 || i - row >= K) continue;
-        const int tap = (K - 1 - (i - row)) * K + K - 1 - dx;
-        out[row].add(w[tap], value);
-        if (kWeights)
-          for (int k = 0; k < kQuad; ++k) dw[tap] += in[row][k] * value[k];
-      }
-    }
+  each_tap(tile, planes, [&](int row, int tap, const Quad<A>& value) {
+    const int reversed = K * K - 1 - tap;
+    out[row].add(w[reversed], value);
+    if (kWeights)
+      for (int k = 0; k < kQuad; ++k) dw[reversed] += in[row][k] * value[k];
+  });
 }
 
 }  // namespace adarts::cuda
