@@ -19,7 +19,7 @@ from adarts_ext.runs.device import resolve_device
 from adarts_ext.search.build import build_network, build_strategy
 from adarts_ext.search.config import SearchConfig
 from adarts_ext.search.stage_state import stage_in
-from adarts_ext.search.stages import Stages
+from adarts_ext.search.stages import Stages, epoch_of
 from adarts_ext.strategies.choice import is_own, parse_strategy
 
 
@@ -100,8 +100,8 @@ def load_searched(
         if is_out_of_memory(error):
             raise
         raise ValueError(f"{path}: does not fit the options and the data set of the run") from error
-    epoch = len(checkpoint["history"]) + bool(checkpoint["under_way"])
-    strategy.begin_epoch(*stages.schedule(max(epoch, 1)))
+    epoch = epoch_of(checkpoint["history"], checkpoint["under_way"])
+    strategy.begin_epoch(*stages.schedule(epoch))
     return Searched(config, data, chosen_device, network, checkpoint)
 
 

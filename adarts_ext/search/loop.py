@@ -32,7 +32,7 @@ from adarts_ext.search.hessian import largest_hessian_eigenvalue
 from adarts_ext.search.passes import Passes
 from adarts_ext.search.result import SearchResult
 from adarts_ext.search.stage_state import next_stage, prepare, stage_of_checkpoint
-from adarts_ext.search.stages import Stages
+from adarts_ext.search.stages import Stages, epoch_of
 from adarts_ext.search.state import SearchState
 from adarts_ext.strategies import Strategy
 
@@ -142,7 +142,7 @@ def _search(
         (folder / GENOTYPES_FOLDER).mkdir(exist_ok=True)
         say_kernels(state.network)
     steps, passes = len(state.train_loader), Passes(state, config, device)
-    stage = stages.of(max(len(history) + bool(under_way), 1))
+    stage = stages.of(epoch_of(history, under_way))
     hessian_loader = make_hessian_loader(config, dataset, device) if config.hessian_every else None
     monitor = CollapseMonitor(config.collapse_skips, config.warmup_epochs, history)
     with (

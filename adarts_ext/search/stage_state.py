@@ -17,7 +17,7 @@ from adarts_ext.runs.precision import set_precision
 from adarts_ext.search.build import build_network, build_strategy, make_loaders, make_optimizers
 from adarts_ext.search.carry_over import carry_over
 from adarts_ext.search.config import SearchConfig
-from adarts_ext.search.stages import Stages
+from adarts_ext.search.stages import Stages, epoch_of
 from adarts_ext.search.state import SearchState
 from adarts_ext.strategies import Strategy
 
@@ -91,11 +91,11 @@ def stage_of_checkpoint(
 
 def stage_in(checkpoint: dict[str, Any], stages: Stages) -> tuple[int, EdgeCandidates]:
     """Return of which stage a search's checkpoint is, and the candidates of its network."""
-    epoch = len(checkpoint["history"]) + bool(checkpoint["under_way"])
+    epoch = epoch_of(checkpoint["history"], checkpoint["under_way"])
     columns = columns_of(parse_space(stages.config(0).space))
     kinds = (checkpoint["network"][f"alphas_{kind}"] for kind in ("normal", "reduce"))
     kept = (names_of(present(one), columns) for one in kinds)
-    return stages.of(max(epoch, 1)), EdgeCandidates(*kept, columns)
+    return stages.of(epoch), EdgeCandidates(*kept, columns)
 
 
 def _loaders(state: SearchState) -> list[BatchLoader]:

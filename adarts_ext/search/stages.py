@@ -4,10 +4,21 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 from adarts_ext.arguments import naming
 from adarts_ext.search.config import SearchConfig
 from adarts_ext.strategies import Strategy
+
+
+def epoch_of(history: list[dict[str, Any]], under_way: dict[str, Any] | None) -> int:
+    """Return the epoch that a run is in, from 1 on: the one under way, or the last that ended.
+
+    Example:
+        >>> epoch_of([], None), epoch_of([{}, {}], None), epoch_of([{}, {}], {"step": 3})
+        (1, 2, 3)
+    """
+    return max(len(history) + bool(under_way), 1)
 
 
 class Stages:
