@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -127,8 +128,13 @@ def reason_against_device(tensors: Sequence[Tensor]) -> str | None:
 
 
 def warm_up(function: Callable[..., Any], tensors: Sequence[Tensor]) -> Any:
-    """Run a function in the stream in which it will be captured."""
-    with torch.cuda.device_of(tensors[0]):
+    """Run a function in the stream in which it will be captured.
+
+    Args:
+        function: What is run.
+        tensors: What it takes, on the device where it runs; without any, that is the present one.
+    """
+    with _device_of(tensors):
         here, aside = torch.cuda.current_stream(), _capture_stream()
         aside.wait_stream(here)
         with torch.cuda.stream(aside):
@@ -142,21 +148,26 @@ def warm_up(function: Callable[..., Any], tensors: Sequence[Tensor]) -> Any:
 
 
 def capture(
-    function: Callable[..., Any], inputs: Sequence[Tensor], pool: Any
+    function: Callable[..., Any], inputs: Sequence[Tensor], pool: Any = None
 ) -> tuple[Callable[[], None], Any]:
     """Record a call, without making it.
+
+    Args:
+        function: What is called.
+        inputs: What it takes, as in :func:`warm_up`.
+        pool: As in :func:`graphed`.
 
     Returns:
         What makes the call, and what the function gave, which the call fills.
     """
-    with torch.cuda.device_of(inputs[0]):
+    with _device_of(inputs):
         graph, stream = torch.cuda.CUDAGraph(), _capture_stream()
         # Other threads may go on, such as one that copies the images of the next batch.
         with torch.cuda.graph(graph, pool, stream, capture_error_mode="thread_local"):
             outputs = function(*inputs)
 
     def replay() -> None:
-        with torch.cuda.device_of(inputs[0]):
+        with _device_of(inputs):
             graph.replay()
 
     return replay, outputs
@@ -165,6 +176,10 @@ def capture(
 def shared_memory(device: torch.device) -> Any:
     """Return a ``pool`` for :func:`graphed` functions that run one after another on a device."""
     return torch.cuda.graph_pool_handle() if device.type == "cuda" else None
+
+
+def _device_of(tensors: Sequence[Tensor]) -> AbstractContextManager[Any]:
+    return torch.cuda.device_of(tensors[0]) if tensors else nullcontext()
 
 
 @functools.cache

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import torch
-
+from adarts_ext import cuda_graph
 from adarts_ext.bench.timing import Call
 
 
@@ -22,18 +21,14 @@ class GraphedCalls:
     """
 
     def __init__(self, make: Callable[[], Call], count: int) -> None:
-        stream = torch.cuda.Stream()
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
+        def warm_up() -> None:
             self.call = make()  # whose arguments must stay where they are
             for _ in range(count):
                 self.call()
-        torch.cuda.current_stream().wait_stream(stream)
-        self.graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self.graph, stream=stream):
-            results = [self.call() for _ in range(count)]
-        del results
+
+        cuda_graph.warm_up(warm_up, ())
+        self.replay, _ = cuda_graph.capture(lambda: [self.call() for _ in range(count)], ())
 
     def __call__(self) -> None:
         """Replay the calls."""
-        self.graph.replay()
+        self.replay()
