@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from adarts_ext.arguments import naming
-from adarts_ext.nn.own_candidates import LOADED, load_candidates
-from adarts_ext.runs.data import run_data
+from adarts_ext.files import write_atomic
 from adarts_ext.runs.experiment import Experiment, SeedRun
-from adarts_ext.runs.folder import holds_checkpoint
+from adarts_ext.runs.share import describe_share, make_share
 from adarts_ext.runs.stop import stop_on_request
 
 SLURM_FOLDER = "slurm"
@@ -27,23 +26,17 @@ DEFAULTS = {"job_name": "adarts", "time": 24 * 60}
 class SeedJob:
     """The run of one seed as a job, which begins it or, wherever it was stopped, goes on with it.
 
+    submitit hands it over as a pickle, so it holds nothing but a name.
+
     Args:
-        experiment: What is run.
-        run: The run.
-        candidates: Files of candidates of one's own that it needs.
+        share: The file that says what to run.
     """
 
-    experiment: Experiment
-    run: SeedRun
-    candidates: tuple[str, ...] = ()
+    share: str
 
     def __call__(self) -> None:
         """Make the run."""
-        for file in self.candidates:
-            load_candidates(file)
-        config, folder = self.run.config, self.run.folder
-        data = run_data(config, None)
-        self.experiment.run(data, config, folder, holds_checkpoint(folder), (0, 0))
+        make_share(Path(self.share).read_text())
 
     def checkpoint(self) -> Any:
         """Return what submitit queues again when the job's time is up: the same."""
@@ -104,9 +97,11 @@ def run_on_slurm(
         ValueError: If Slurm does not take the jobs, or a run did not come to its end.
         KeyboardInterrupt, SystemExit: On Ctrl-C and on SIGTERM.
     """
+    (folder / SLURM_FOLDER).mkdir(exist_ok=True)
+    shares = [_write_share(experiment, run, folder / SLURM_FOLDER) for run in runs]
     try:
         with executor.batch():
-            jobs = [executor.submit(SeedJob(experiment, run, tuple(LOADED))) for run in runs]
+            jobs = [executor.submit(SeedJob(str(share))) for share in shares]
     except RuntimeError as error:  # what sbatch said, as submitit tells it
         message = f"slurm: the jobs were not taken: {' '.join(str(error).split())}"
         raise naming(ValueError(message), "slurm") from error
@@ -125,3 +120,10 @@ def run_on_slurm(
             f"{folder / SLURM_FOLDER}; go on by resume=True"
         )
         raise naming(ValueError(message), "resume=True")
+
+
+def _write_share(experiment: Experiment, run: SeedRun, folder: Path) -> Path:
+    text = describe_share(experiment, [run])
+    path = folder / f"{run.folder.name}.json"
+    write_atomic(path, lambda file: file.write(text.encode()))
+    return path

@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import contextlib
 import os
+import pickletools
 import signal
 import threading
 import time
@@ -21,6 +22,7 @@ from adarts_ext.genotype import ADARTS_V1
 from adarts_ext.retrain import RetrainConfig, retrain_seeds
 from adarts_ext.runs import devices, slurm
 from adarts_ext.runs.devices import open_devices
+from adarts_ext.runs.share import describe_share
 from adarts_ext.runs.slurm import parse_slurm
 from adarts_ext.search import SearchConfig, search_seeds
 
@@ -142,8 +144,24 @@ def test_a_job_that_fails_is_told(images, tmp_path, fake_slurm):
     with pytest.raises(ValueError, match=r"no result from seeds 3, 4; what their jobs said is in"):
         retrain_seeds(ADARTS_V1, config, tmp_path / "runs", [3, 4], slurm={})
     said = "".join(path.read_text() for path in (tmp_path / "runs" / "slurm").glob("*.err"))
-    assert said.count("DivergedError: the training diverged in epoch 1") == 2
+    for seed in (3, 4):
+        assert f"seed {seed}: the training diverged in epoch 1" in said
     assert "gpus-per-node" not in (fake_slurm / "submitted.sh").read_text()
+
+
+def test_what_is_pickled_for_a_job_names_a_file_only(config, tmp_path, fake_slurm):
+    """Options, genotype and all else that is ours are in that file, as JSON."""
+    search_seeds(config, tmp_path / "runs", [0, 1], slurm={})
+    pickles = sorted((tmp_path / "runs" / "slurm").glob("*_submitted.pkl"))
+    assert len(pickles) == 2
+    for seed, path in enumerate(pickles):
+        ours = {
+            text for _, text, _ in pickletools.genops(path.read_bytes()) if isinstance(text, str)
+        }
+        modules = {text for text in ours if text.startswith("adarts_ext")}
+        assert modules == {"adarts_ext.runs.slurm"}
+        assert str(tmp_path / "runs" / "slurm" / f"seed-{seed}.json") in ours
+        assert config.data_dir not in ours
 
 
 def test_ctrl_c_cancels_the_jobs(config, tmp_path, fake_slurm, capfd):
@@ -160,7 +178,9 @@ def test_a_job_goes_on_where_its_time_was_up(config, tmp_path, fake_slurm):
     from adarts_ext.search import loop
     from adarts_ext.search.seeds import SEARCH
 
-    job = slurm.SeedJob(SEARCH, SeedRun(config, tmp_path / "run", resume=False))
+    share = tmp_path / "share.json"
+    share.write_text(describe_share(SEARCH, [SeedRun(config, tmp_path / "run", resume=False)]))
+    job = slurm.SeedJob(str(share))
     job()
     before = read_json(tmp_path / "run" / "history.json")
     called = []
