@@ -177,7 +177,7 @@ def first_on_machine_first() -> Iterator[None]:
 def graphed(function: Callable[..., Any], pool: Any = None) -> Callable[..., Any]:
     """Do what :func:`adarts_ext.graphed` does, unless there are several processes.
 
-    Their sums over each other were never tried in a CUDA graph.
+    Their sums in a CUDA graph can hang a run: docs/processes.md says how, and what it costs.
     """
     return cuda_graph.graphed(function, pool) if count() == 1 else function
 
