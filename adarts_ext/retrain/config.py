@@ -47,8 +47,8 @@ class RetrainConfig(RunConfig):
             step, which is then what is tested; 0 for none.
         memory_format: how feature maps lie in memory: contiguous (NCHW) or channels_last, in which
             torch's sums in float32 on a CPU are less exact.
-        compile: compile the network by torch.compile, which takes minutes first and needs a C++
-            compiler (on a GPU Triton).
+        compile: compile the cells by torch.compile for the passes that train them, which takes
+            minutes first and needs a C++ compiler (on a GPU Triton).
 
     Raises:
         ValueError: If a value is out of its range.

@@ -23,7 +23,7 @@ from adarts_ext.retrain.build import (
     make_train_loader,
     place_network,
 )
-from adarts_ext.retrain.compiled import compile_network
+from adarts_ext.retrain.compiled import compile_cells
 from adarts_ext.retrain.config import RetrainConfig
 from adarts_ext.retrain.cost import network_cost
 from adarts_ext.retrain.result import RetrainResult
@@ -169,7 +169,7 @@ def prepare(
     network = place_network(build_network(genotype, config, data), config, device)
     average = make_average(config, network)
     if config.compile:
-        compile_network(network)
+        compile_cells(network)
     state = RetrainState(network, make_optimizer(config, network), train_loader, average)
     return state, test_loader, cost
 

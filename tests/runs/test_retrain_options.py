@@ -20,7 +20,7 @@ from adarts_ext.genotype import ADARTS_V1, ADARTS_V2
 from adarts_ext.nn import DerivedNetwork
 from adarts_ext.retrain import RetrainConfig, compiled, evaluate, loop, retrain
 from adarts_ext.retrain.build import place_network
-from adarts_ext.retrain.compiled import compile_network
+from adarts_ext.retrain.compiled import compile_cells
 from adarts_ext.retrain.config import MEMORY_FORMATS
 from adarts_ext.runs.checkpoint import load_checkpoint
 
@@ -128,8 +128,9 @@ def test_the_memory_format_changes_nothing_but_rounding():
     assert_exact(*found.values())
 
 
-def test_the_network_is_compiled(config, tmp_path, monkeypatch):
-    """By a backend that runs what was traced as it is, so that the numbers stay."""
+@pytest.fixture
+def graphs(monkeypatch):
+    """Have torch.compile run what it traced as it is, so that the numbers stay; what it traced."""
     graphs, compile_by = [], torch.compile
 
     def traced(graph, inputs):
@@ -137,11 +138,26 @@ def test_the_network_is_compiled(config, tmp_path, monkeypatch):
         return graph
 
     monkeypatch.setattr(compiled.torch, "compile", lambda f: compile_by(f, backend=traced))
+    return graphs
+
+
+def test_the_cells_are_compiled(config, tmp_path, graphs):
     short = replace(config, epochs=1, layers=1, drop_path_prob=0.0, augment=False)
     retrain(ADARTS_V1, replace(short, compile=True), tmp_path / "compiled")
     assert graphs
     retrain(ADARTS_V1, short, tmp_path / "plain")
     assert_same_run(tmp_path / "compiled", tmp_path / "plain")
+
+
+def test_cells_that_are_alike_are_compiled_once_for_all_probabilities(graphs):
+    network = DerivedNetwork(ADARTS_V1, init_channels=4, layers=12)  # as many kinds as 20 have
+    compile_cells(network)
+    images, counts = torch.randn(2, 3, 16, 16), []
+    for network.drop_path_prob in (0.0, 0.1, 0.2, 0.3):
+        network(images)
+        counts.append(len(graphs))
+    network.eval()(images)
+    assert [*counts, len(graphs)] == [9, 18, 18, 18, 18]
 
 
 def test_what_cannot_be_compiled_goes_on_with_one_line_that_says_why(monkeypatch):
@@ -151,10 +167,10 @@ def test_what_cannot_be_compiled_goes_on_with_one_line_that_says_why(monkeypatch
         raise RuntimeError("No working C++ compiler found\nin many lines")
 
     monkeypatch.setattr(compiled.torch, "compile", lambda f: compile_by(f, backend=failing))
-    network = nn.Linear(3, 2)
-    images = torch.randn(4, 3)
+    network = DerivedNetwork(ADARTS_V1, init_channels=4, layers=1, auxiliary=False)
+    images = torch.randn(4, 3, 16, 16)
     expected = network(images)
-    compile_network(network)
+    compile_cells(network)
     with pytest.warns(UserWarning, match=r"^compile: .*No working C\+\+ compiler") as caught:
         assert torch.equal(network(images), expected)
     assert "\n" not in str(caught[0].message)
