@@ -1,6 +1,7 @@
 """A search on real images: do the fused cells learn as plain torch does?
 
     python benchmarks/scripts/compare_convergence.py [--out FOLDER] [--steps 200] [--seeds 0 1]
+        [--runs "fused" "fused, bf16" ...]
 
 The search runs on the digits of scikit-learn (enlarged to 16x16) with alphas and betas trained from
 the first step, in float32 but where it is said, from the same weights and on the same batches:
@@ -46,6 +47,7 @@ RUNS = {
     "reference, bf16": ("reference", 1, "bf16"),
 }
 BASE = "reference"
+STYLES = dict(zip(RUNS, ("-", "--", ":", "-.", "-"), strict=True))  # of their lines in the plot
 LOSSES = ("training", "validation")
 SMOOTH = 10  # steps, in the plot of the differences
 FAR = 1e-3  # a difference that can be seen, in nats
@@ -110,13 +112,16 @@ def smooth(values: Sequence[float]) -> list[float]:
     ]
 
 
+def compared(found: dict[int, dict[str, dict]]) -> list[str]:
+    """The names of the runs that are compared with the reference."""
+    return [name for name in next(iter(found.values())) if name != BASE]
+
+
 def rows(found: dict[int, dict[str, dict]]) -> list[list[object]]:
     """A row for each seed and compared run."""
     made = []
     for seed, runs in found.items():
-        for name in RUNS:
-            if name == BASE:
-                continue
+        for name in compared(found):
             numbers = compare(runs[name], runs[BASE])
             row: list[object] = [f"{name} and {BASE}", seed]
             for loss in LOSSES:
@@ -134,8 +139,7 @@ def verdict(found: dict[int, dict[str, dict]]) -> str:
             name: statistics.mean(
                 compare(runs[name], runs[BASE])[f"{loss} mean"] for runs in found.values()
             )
-            for name in RUNS
-            if name != BASE
+            for name in compared(found)
         }
         parts.append(
             f"in the {loss} loss "
@@ -153,12 +157,10 @@ def plot(found: dict[int, dict[str, dict]], out: Path) -> None:
     panels = figure.subplots(2, len(LOSSES), sharex=True, sharey="row")
     for column, loss in enumerate(LOSSES):
         above, below = panels[:, column]
-        for name, style in zip(RUNS, ("-", "--", ":", "-.", "-"), strict=True):
-            above.plot(runs[name][loss], style, label=name, linewidth=1.2)
+        for name, run in runs.items():
+            above.plot(run[loss], STYLES[name], label=name, linewidth=1.2)
         above.set_title(f"{loss} loss, seed {seed}")
-        for color, name in enumerate(RUNS):
-            if name == BASE:
-                continue
+        for color, name in enumerate(compared(found), 1):
             for number, each in enumerate(found.values()):
                 label = f"{name} and {BASE}" if number == 0 else None
                 apart = smooth(differences(each[name][loss], each[BASE][loss]))
@@ -183,6 +185,14 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
+    parser.add_argument(
+        "--runs",
+        nargs="+",
+        default=[name for name in RUNS if name != BASE],
+        choices=[name for name in RUNS if name != BASE],
+        metavar="RUN",
+        help="which are compared with the reference (default: all)",
+    )
     parser.add_argument("--batch", type=int, default=32, metavar="N")
     parser.add_argument("--init-channels", type=int, default=8, metavar="C")
     parser.add_argument("--layers", type=int, default=3)
@@ -190,7 +200,8 @@ def main(arguments: list[str] | None = None) -> None:
     found = {}
     for seed in options.seeds:
         found[seed] = {}
-        for name, (backend, threads, precision) in RUNS.items():
+        for name in (BASE, *options.runs):
+            backend, threads, precision = RUNS[name]
             config = SearchConfig(
                 seed=seed,
                 backend=backend,

@@ -113,6 +113,9 @@ def test_convergence(script, tmp_path):
     rows = table_rows((tmp_path / "convergence.md").read_text())
     assert [row[0] for row in rows[1:]] == [f"{run} and reference" for run in runs]
     assert (tmp_path / "convergence.png").stat().st_size > 0
+    script("compare_convergence").main(["--out", str(tmp_path), *tiny, "--runs", "fused, bf16"])
+    again = read_rows(tmp_path / "convergence.jsonl")
+    assert again == [row for row in found if row["run"] in ("reference", "fused, bf16")]
 
 
 def test_foreach_launches(script):
