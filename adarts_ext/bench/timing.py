@@ -25,6 +25,14 @@ def cpu_seconds(call: Call, calls: int) -> float:
     return time.perf_counter() - started
 
 
+def processor_seconds(call: Call, calls: int) -> float:
+    """Processor seconds of some calls, of all threads together."""
+    started = time.process_time()
+    for _ in range(calls):
+        call()
+    return time.process_time() - started
+
+
 def cuda_seconds(call: Call, calls: int) -> float:
     """Seconds of some calls, between two CUDA events."""
     start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import date
@@ -28,7 +27,7 @@ from adarts_ext.bench.arms import ARMS, random_batches
 from adarts_ext.bench.groups import Size
 from adarts_ext.bench.parts.memory import kept_bytes
 from adarts_ext.bench.report.markdown import mebibytes, spread, table, write
-from adarts_ext.bench.timing import Call, take_turns
+from adarts_ext.bench.timing import processor_seconds, take_turns
 from adarts_ext.nn import SearchNetwork
 from adarts_ext.search import SearchConfig
 from adarts_ext.search.build import make_optimizers
@@ -85,14 +84,6 @@ class Step:
         known = [*network.parameters(), *network.buffers(), *network.arch_parameters(), images]
         known += network.flat_parameters()
         return kept_bytes(lambda: network(images), known)
-
-
-def processor_seconds(call: Call, calls: int) -> float:
-    """Processor seconds of some calls."""
-    started = time.process_time()
-    for _ in range(calls):
-        call()
-    return time.process_time() - started
 
 
 def main(arguments: list[str] | None = None) -> None:
