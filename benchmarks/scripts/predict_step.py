@@ -51,7 +51,9 @@ def predict_step(size: Size, bfloat16: bool, kernels: Kernels) -> Step:
     step = SearchStep(ARMS[ARM], size, bfloat16=bfloat16, batches=1)
     cpu = [ProfilerActivity.CPU]
     with profile(activities=cpu) as profiler, TorchKernels() as torchs:
-        predicted = predict_launches(step, kernels, library_path("adarts_emulated"))
+        predicted = predict_launches(
+            step, kernels, library_path("adarts_emulated"), torchs.counts.total
+        )
     return predicted, (torchs.counts + called_by_ours(profiler.events())).total()
 
 

@@ -1,5 +1,6 @@
 // The phases of the search cell (csrc/cell.h) on the GPU, one launch each unless it says
-// otherwise. Nothing is allocated and nobody waits; sums are made in a fixed order.
+// otherwise, all by launch_dependent. Nothing is allocated and the host waits for nothing; sums are
+// made in a fixed order.
 #pragma once
 
 #include "../../cell_math.h"

@@ -119,6 +119,7 @@ __device__ __forceinline__ void add_passing(const Edge<T>& edge, const Sizes& z,
 template <class T>
 __global__ void __launch_bounds__(kCellThreads, sizeof(T) == 8 ? 1 : 3)
     node_kernel(const Node<T> node) {
+  wait_for_preceding_grid();
   using A = Accumulate<T>;
   ADARTS_SHARED(A, factors, kGroup * kFactors);
   const Group<T>& group = node.group;
@@ -153,7 +154,7 @@ template <class T>
 cudaError_t node(const Node<T>& node, cudaStream_t stream) {
   const Sizes& z = node.group.sizes;
   const dim3 grid(divide_up(z.pixels(), kCellThreads / kQuads), z.channels, z.blocks);
-  return launch(node_kernel<T>, grid, dim3(kCellThreads), 0, stream, node);
+  return launch_dependent(node_kernel<T>, grid, dim3(kCellThreads), 0, stream, node);
 }
 
 template cudaError_t node(const Node<float>&, cudaStream_t);

@@ -25,6 +25,7 @@ __device__ __forceinline__ A sigmoid(A logit) {
 // Bytes (float32): the weights, 8 * hidden * C, the pools, 32 * C, and the scores, 16 * C.
 template <class T>
 __global__ void __launch_bounds__(kScoreThreads, 1) score_kernel(const Selection<T> selection) {
+  wait_for_preceding_grid();
   using A = Accumulate<T>;
   using Vector = Quad<A>;
   ADARTS_DYNAMIC_SHARED(Vector, units);
@@ -86,8 +87,8 @@ cudaError_t score(const Selection<T>& selection, cudaStream_t stream) {
   const size_t bytes = z.hidden * sizeof(Quad<Accumulate<T>>);
   const cudaError_t error = ask(score_kernel<T>, bytes);
   if (error != cudaSuccess) return error;
-  return launch(score_kernel<T>, dim3(score_parts(z), selection.group.edges), dim3(kScoreThreads),
-                bytes, stream, selection);
+  return launch_dependent(score_kernel<T>, dim3(score_parts(z), selection.group.edges),
+                          dim3(kScoreThreads), bytes, stream, selection);
 }
 
 template cudaError_t score(const Selection<float>&, cudaStream_t);

@@ -26,6 +26,7 @@ constexpr int kPoolImages = kPoolQuads * kQuad;
 // between warps. Bytes: reads the states once, writes 12 bytes for every image and channel.
 template <class T>
 __global__ void __launch_bounds__(kCellThreads, 3) pool_states_kernel(const States<T> states) {
+  wait_for_preceding_grid();
   using A = Accumulate<T>;
   constexpr int kWarps = kCellThreads / kWarp;
   ADARTS_SHARED(A, sums, kWarps * kPoolImages);
@@ -115,6 +116,7 @@ __device__ __forceinline__ Quad<Accumulate<T>> unpooled(const T* h, int width, i
 template <class T>
 __global__ void __launch_bounds__(kCellThreads, sizeof(T) == 8 ? 2 : 3)
     state_backward_kernel(const StateBackward<T> backward) {
+  wait_for_preceding_grid();
   using A = Accumulate<T>;
   ADARTS_SHARED(int, targets, kGroup);  // of the edges: the channel's
   const State<T>& state = backward.state;
@@ -180,7 +182,7 @@ template <class T>
 cudaError_t pool_states(const States<T>& states, cudaStream_t stream) {
   const State<T>& first = states.state[0];
   const dim3 grid(first.blocks * first.channels, kQuads / kPoolQuads, states.count);
-  return launch(pool_states_kernel<T>, grid, dim3(kCellThreads), 0, stream, states);
+  return launch_dependent(pool_states_kernel<T>, grid, dim3(kCellThreads), 0, stream, states);
 }
 
 template <class T>
@@ -188,7 +190,7 @@ cudaError_t state_backward(const StateBackward<T>& backward, cudaStream_t stream
   const State<T>& state = backward.state;
   const dim3 grid(divide_up(state.height * state.width, kCellThreads / kQuads), state.channels,
                   state.blocks);
-  return launch(state_backward_kernel<T>, grid, dim3(kCellThreads), 0, stream, backward);
+  return launch_dependent(state_backward_kernel<T>, grid, dim3(kCellThreads), 0, stream, backward);
 }
 
 #define ADARTS_INSTANTIATE(T)                                       \
