@@ -65,7 +65,8 @@ __device__ __forceinline__ void chosen_sums(const Edge<T>& edge, const Sizes& z,
                : stored(kSkip);
     sums[kNone] += gradient.sum();
     if (edge.active.pools > 0) {
-      const Pools<A> pools = pools_at(h, height * S, width * S, S, p / width, p % width);
+      const Pools<A> pools =
+          window_at(h, height * S, width * S, p / width * S, p % width * S).pools();
       if (has(kMaxPool)) add(kMaxPool, factor * pools.maximum);
       if (has(kAvgPool)) add(kAvgPool, factor * pools.average);
     }
