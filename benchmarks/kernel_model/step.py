@@ -88,7 +88,8 @@ def predict_launches(
 
     def listen(launch: Launch) -> bool:
         nonlocal before
-        follows, before = before == others(), others()
+        now = others()
+        follows, before = before == now, now
         kind = kind_of(launch)
         for architecture, so_far in predicted.items():
             card, kinds = CARDS[architecture], so_far.kinds
