@@ -11,9 +11,10 @@
 //                   for their batch statistics and those of the two pools
 //   finish_norms    mean, rstd and variance from those sums
 //   second_half     u of the second halves of the separable convolutions, and their sums
-//   node            sum_e beta_e * (BatchNorms, weighted sum; the other channels M * h, pooled)
-// The state that a node is, and before all nodes the inputs together, get their pools (pool_states)
-// and, for all edges that leave them, scores and selection (score, choose).
+//   node            sum_e beta_e * (BatchNorms, weighted sum; the other channels M * h, pooled),
+//                   and the pools of what it makes, where edges leave it
+// The inputs get their pools together before all nodes (pool_states). Once a state has them all
+// edges that leave it get scores and selection (score, choose).
 // Backward, nodes from last to first:
 //   node_backward         S0 = sum g, S1_o = sum g * (u_o - mean_o) for each operation; d beta;
 //                         d M of the other channels
@@ -279,15 +280,6 @@ ADARTS_BOTH constexpr int64_t moment_rows(int64_t c) { return kNorms * 2 * c; }
 ADARTS_BOTH constexpr int64_t sum_rows(int64_t c) { return kSums * c + 1; }
 ADARTS_BOTH constexpr int64_t first_rows(int64_t c) { return 4 * c; }
 
-// The node of a group's edges, (blocks, C, pixels, kLanes).
-template <class T>
-struct Node {
-  Group<T> group;
-  T* out;
-  int64_t out_block;
-  bool add;  // to what `out` holds: a second group of edges
-};
-
 // Pools of a state: (blocks, channels, kLanes) each; the position of the first maximum.
 template <class T>
 struct State {
@@ -298,6 +290,23 @@ struct State {
   A* average;  // maximum follows
   A* maximum;
   int32_t* position;
+
+  // CUDA only: what `node` leaves for `score`, sums and maxima and their positions in parts of the
+  // plane, (parts, blocks, channels, kLanes) each; or null.
+  A* part_sums;  // part_maxima follow
+  A* part_maxima;
+  int32_t* part_positions;
+};
+
+// The node of a group's edges, (blocks, C, pixels, kLanes).
+template <class T>
+struct Node {
+  Group<T> group;
+  T* out;
+  int64_t out_block;
+  bool add;       // to what `out` holds: a second group of edges
+  bool pool;      // the node is complete, and its pools are asked for
+  State<T> made;  // the node
 };
 
 // Several states that are there at the same time, all of one size.
@@ -312,6 +321,7 @@ struct States {
 template <class T>
 struct Selection {
   Group<T> group;
+  State<T> state;          // that all the edges leave, where its pools are still in parts
   int64_t* index[kGroup];  // (c) each
   double* sums;            // (edges, parts, C), of the scores over the batch; null where `given`
   bool given;

@@ -45,8 +45,11 @@ def feature_map(x: Tensor | ImageBlocks) -> Tensor:
 def global_average(x: ImageBlocks) -> Tensor:
     """Return the average of every plane: (N, C), in the dtype sums are made in."""
     average = x.blocks.mean(dim=(2, 3), dtype=accumulate_dtype(x.blocks.dtype))  # (blocks, C, 16)
+    average = average.transpose(1, 2).flatten(0, 1)
+    if average.size(0) > x.batch:  # else the gradient would be filled with zeros and copied
+        average = average[: x.batch]
     # Contiguous, as matrix products of transposed inputs are up to 1.4 times as wrong.
-    return average.transpose(1, 2).flatten(0, 1)[: x.batch].contiguous()
+    return average.contiguous()
 
 
 def compute_dtype(x: Tensor) -> torch.dtype:

@@ -190,7 +190,7 @@ class SearchNetwork(StemmedNetwork):
         )
         if weights is None:
             normal, reduce = self.weights(normal), self.weights(reduce)
-        betas_n, betas_r = [self._edge_weights(one) for one in betas]
+        betas_n, betas_r = self._edge_weights(betas)
         reductions = [cell.reduction for cell in self.cells]
         of_cells = OperationWeights(normal, reduce).of_cells(reductions)
         if self.backend == "fused" and not reason_against_input(states[-1]):
@@ -232,12 +232,13 @@ class SearchNetwork(StemmedNetwork):
         """
         return OperationWeights(self.weights(self.alphas_normal), self.weights(self.alphas_reduce))
 
-    def _edge_weights(self, betas: Tensor | None) -> Tensor | None:
-        if betas is None:
-            return None
+    def _edge_weights(self, betas: Sequence[Tensor | None]) -> Sequence[Tensor | None]:
+        if not self.edge_normalization:
+            return betas
         # Row e is the softmax over the edges that enter the node of edge e: fewer kernels than node
-        # by node.
-        return (betas + self._apart).softmax(dim=1).diagonal().contiguous()
+        # by node, and both kinds of cells at once.
+        rows = (torch.stack(betas)[:, None] + self._apart).softmax(dim=2)
+        return rows.diagonal(dim1=1, dim2=2).contiguous().unbind()
 
     def arch_parameters(self) -> list[Tensor]:
         """Return the alphas of normal and reduction cells, then the betas if there are any."""

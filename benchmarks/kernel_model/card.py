@@ -43,6 +43,7 @@ class Card:
     l2_bytes_clock: float  # that L2 gives all multiprocessors in a clock
     dram_bytes: float  # a second
     launch_gap: float  # seconds between two kernels of a graph that depend on each other
+    dependent_gap: float  # the same where both are ours: programmatic dependent launch
 
 
 BRANCH = 8  # clocks that a warp loses by a branch that is taken [guess]
@@ -84,6 +85,7 @@ A100 = Card(
     l2_bytes_clock=5120,  # [A100]
     dram_bytes=1.555e12,  # [A100]
     launch_gap=1.3e-6,  # [guess]
+    dependent_gap=1.3e-6,  # there are none before sm_90 [guide]
 )
 
 H100 = Card(
@@ -106,6 +108,7 @@ H100 = Card(
     l2_bytes_clock=5120,  # as A100's; 5.5 to 7 TB/s were measured [guess]
     dram_bytes=3.35e12,  # [H100]
     launch_gap=1.3e-6,  # [guess]
+    dependent_gap=0.7e-6,  # unconfirmed: half of it, for blocks are there and wait [guess]
 )
 
 CARDS = {card.architecture: card for card in (A100, H100)}

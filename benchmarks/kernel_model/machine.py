@@ -206,7 +206,7 @@ class Machine:
             self._park(at)
             self._in_barrier[at] = True
             self._release_blocks()
-        elif opcode not in ("NOP", "LEPC"):
+        elif opcode not in ("NOP", "LEPC", "ACQBULK", "PREEXIT"):
             raise NotImplementedError(f"no kernel has used {instruction.text!r} before")
 
     def _target(self, instruction: Instruction, at: np.ndarray) -> object:

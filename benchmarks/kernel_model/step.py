@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -28,14 +28,15 @@ RUN = ("choose_kernel", "select_kernel")
 class Predicted:
     """Predictions of all kinds of launches, and how many there are of each."""
 
-    kinds: dict[object, Prediction] = field(default_factory=dict)
-    counts: Counter[object] = field(default_factory=Counter)
+    kinds: dict[tuple[object, bool], Prediction] = field(default_factory=dict)  # behind one of ours
+    counts: Counter[tuple[object, bool]] = field(default_factory=Counter)
 
     def by_kernel(self) -> dict[str, list[tuple[int, Prediction]]]:
         """Give each kernel's kinds of launches with their counts, the longest kernel first."""
         kernels: dict[str, list[tuple[int, Prediction]]] = {}
         for kind, prediction in self.kinds.items():
-            kernels.setdefault(prediction.launch.name, []).append((self.counts[kind], prediction))
+            if count := self.counts[kind]:
+                kernels.setdefault(prediction.launch.name, []).append((count, prediction))
         return dict(sorted(kernels.items(), key=lambda item: -total(item[1])))
 
     @property
@@ -68,7 +69,10 @@ def kind_of(launch: Launch) -> object:
 
 
 def predict_launches(
-    make: Callable[[], object], kernels: dict[str, dict[str, Kernel]], library: Path
+    make: Callable[[], object],
+    kernels: dict[str, dict[str, Kernel]],
+    library: Path,
+    others: Callable[[], int],
 ) -> dict[str, Predicted]:
     """Predict every launch that a call makes, on the cards of some architectures.
 
@@ -76,16 +80,24 @@ def predict_launches(
         make: the call, of emulated operators.
         kernels: by architecture and name.
         library: the emulator's.
+        others: how many kernels of torch were launched so far: one of ours that follows another of
+            ours has the card's shorter gap.
     """
+    before = None  # others, when one of ours was launched last
     predicted = {architecture: Predicted() for architecture in kernels}
 
     def listen(launch: Launch) -> bool:
+        nonlocal before
+        now = others()
+        follows, before = before == now, now
         kind = kind_of(launch)
         for architecture, so_far in predicted.items():
-            if kind not in so_far.kinds:
-                kernel = kernels[architecture][launch.name]
-                so_far.kinds[kind] = predict(kernel, launch, CARDS[architecture], own_memory)
-            so_far.counts[kind] += 1
+            card, kinds = CARDS[architecture], so_far.kinds
+            if (kind, False) not in kinds:
+                one = predict(kernels[architecture][launch.name], launch, card, own_memory)
+                kinds[kind, False] = one
+                kinds[kind, True] = replace(one, gap=card.dependent_gap)
+            so_far.counts[kind, follows] += 1
         return launch.name.split("<")[0] in RUN
 
     with observed(listen, library):

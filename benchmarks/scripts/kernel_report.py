@@ -6,7 +6,8 @@ For each kernel of csrc/cuda: registers, spills, static shared memory, the occup
 and the widest global load and store in the machine code; for each operator the bytes it must move
 at the supernet's shapes and the time that takes at 3.0 TB/s. (What a search step should take is in
 predict_step.py.) Ends with an error if a kernel spills, or if a float32 kernel that works on packs
-of four, or on the feature maps of a fused cell, has no 128-bit access.
+of four, or on the feature maps of a fused cell, has no 128-bit access, or if one of a fused cell
+touches global memory before it has waited for the preceding grid (dependent_launch.cuh).
 """
 
 from __future__ import annotations
@@ -63,6 +64,7 @@ class Kernel:
     threads: int
     load: int = 0
     store: int = 0
+    waits: bool = False
 
     @property
     def plain_name(self) -> str:
@@ -94,12 +96,13 @@ def compile_kernels(source: Path, architecture: str, folder: Path) -> list[Kerne
 
 def parse(source: str, report: str, code: str, elf: str) -> list[Kernel]:
     """Bring ptxas's report, the machine code and the launch bounds of each kernel together."""
-    widest = {}
+    widest, waiting = {}, {}
     for name, body in re.findall(r"Function : (\S+)\n(.*?)(?=Function : |\Z)", code, re.DOTALL):
         widest[name] = [
             max((width_of(access) for access in re.findall(rf"\b{kind}\S*", body)), default=0)
             for kind in ("LDG", "STG")
         ]
+        waiting[name] = waits_first(body)
     bounds = launch_bounds(elf)
     kernels = []
     pattern = (
@@ -119,6 +122,7 @@ def parse(source: str, report: str, code: str, elf: str) -> list[Kernel]:
                 threads=bounds.get(name, 1024),
                 load=widest[name][0],
                 store=widest[name][1],
+                waits=waiting[name],
             )
         )
     return kernels
@@ -135,6 +139,17 @@ def launch_bounds(elf: str) -> dict[str, int]:
         if found:
             bounds[name] = int(found[1], 16)
     return bounds
+
+
+def waits_first(body: str) -> bool:
+    """Say whether a kernel's code waits for the preceding grid before it touches global memory.
+
+    Example:
+        >>> waits_first("PREEXIT ; ACQBULK ; LDG.E R4 ;"), waits_first("LDG.E R4 ; ACQBULK ;")
+        (True, False)
+    """
+    first = re.search(r"\b(ACQBULK|LD|ST|LDG|STG|LDGSTS|ATOM|ATOMG|RED|UBLKCP|UTMALDG)\b", body)
+    return first is not None and first[1] == "ACQBULK"
 
 
 def width_of(access: str) -> int:
@@ -191,6 +206,8 @@ def faults_of(kernel: Kernel, architecture: str) -> list[str]:
         faults.append(f"{architecture} {kernel.name}: spills {kernel.spills} bytes")
     if "<float, 4" in kernel.name and max(kernel.load, kernel.store) < 128:
         faults.append(f"{architecture} {kernel.name}: no access of 128 bits")
+    if kernel.source.startswith("cell/") and not kernel.waits and int(architecture[3:]) >= 90:
+        faults.append(f"{architecture} {kernel.name}: does not wait for the preceding grid first")
     for kind, width in (("load", kernel.load), ("store", kernel.store)):
         if kind in wide_accesses(kernel) and width < 128:
             faults.append(f"{architecture} {kernel.name}: no {kind} of 128 bits")

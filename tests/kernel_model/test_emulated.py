@@ -15,6 +15,7 @@ from kernel_model.library import KERNELS
 from kernel_model.machine import Machine
 from kernel_model.memory import SECTOR, own_memory
 from kernel_model.record import observed
+from kernel_model.step import predict_launches
 
 pytestmark = [
     pytest.mark.slow,
@@ -79,6 +80,24 @@ def test_same_numbers(architecture, tmp_path):
     assert results
     for what in ("gather_planes<float", "gather_pixels_backward<BFloat16", "gather_planes<Half"):
         assert any(what in name for name in compared), compared
+
+
+def test_a_launch_behind_one_of_ours_has_the_shorter_gap(tmp_path):
+    ours, card, of_torch = library.load(), CARDS["sm_90"], [0]
+    x, index = torch.randn(1, 4, 4, 4), torch.tensor([2, 0])
+
+    def launch_thrice() -> None:
+        ours.gather_channels(x, index, None)
+        ours.gather_channels(x, index, None)
+        of_torch[0] += 1
+        ours.gather_channels(x, index, None)
+
+    kernels = {"sm_90": kernels_for("sm_90", tmp_path)}
+    emulated = library_path("adarts_emulated")
+    predicted = predict_launches(launch_thrice, kernels, emulated, lambda: of_torch[0])["sm_90"]
+    assert predicted.launches == 3
+    assert predicted.seconds("gap") == 2 * card.launch_gap + card.dependent_gap
+    assert sum(count for some in predicted.by_kernel().values() for count, _ in some) == 3
 
 
 def test_an_error_of_the_listener_is_raised():

@@ -35,6 +35,14 @@ CASES = {
     "one tap": {"hidden": 0, "taps": 1, "stride": 2},
     "more taps than channels": {"hidden": 0, "taps": 19, "batch": 17},
     "a wide plane": {"size": (3, 33), "stride": 2, "steps": 1, "batch": 2},
+    "pools in ten parts": {
+        "inputs": 1,
+        "steps": 2,
+        "channels": 4,
+        "hidden": 1,
+        "size": (20, 29),
+        "batch": 2,
+    },
     "no betas": {"normalized": False, "stride": 2},
     "more than eight edges into a node": {
         "steps": 8,

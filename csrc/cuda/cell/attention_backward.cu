@@ -165,6 +165,7 @@ __device__ __forceinline__ void weight_gradients(const Inputs<T>& in, const Edge
 template <class T>
 __global__ void __launch_bounds__(kCellThreads, 2)
     attention_backward_kernel(const Group<T> group, const int pools) {
+  wait_for_preceding_grid();
   using Vector = Quad<Accumulate<T>>;
   ADARTS_DYNAMIC_SHARED(Vector, vectors);
   const Sizes& z = group.sizes;
@@ -197,8 +198,8 @@ cudaError_t attention_backward(const Group<T>& group, cudaStream_t stream) {
   const size_t bytes = vectors * sizeof(Quad<Accumulate<T>>);
   const cudaError_t error = ask(attention_backward_kernel<T>, bytes);
   if (error != cudaSuccess) return error;
-  return launch(attention_backward_kernel<T>, dim3(pools + weights, group.edges),
-                dim3(kCellThreads), bytes, stream, group, int(pools));
+  return launch_dependent(attention_backward_kernel<T>, dim3(pools + weights, group.edges),
+                          dim3(kCellThreads), bytes, stream, group, int(pools));
 }
 
 template cudaError_t attention_backward(const Group<float>&, cudaStream_t);

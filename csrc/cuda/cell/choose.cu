@@ -58,6 +58,7 @@ __device__ __forceinline__ void check(const Sizes& z, const int64_t* index, Plac
 template <class T>
 __global__ void __launch_bounds__(kCellThreads)
     choose_kernel(const Selection<T> selection, const int64_t parts) {
+  wait_for_preceding_grid();
   ADARTS_SHARED(double, sums, kMostChoices);
   ADARTS_SHARED(int, places, kMostChoices);
   const Sizes& z = selection.group.sizes;
@@ -89,8 +90,8 @@ __global__ void __launch_bounds__(kCellThreads)
 
 template <class T>
 cudaError_t choose(const Selection<T>& selection, cudaStream_t stream) {
-  return launch(choose_kernel<T>, dim3(selection.group.edges), dim3(kCellThreads), 0, stream,
-                selection, score_parts(selection.group.sizes));
+  return launch_dependent(choose_kernel<T>, dim3(selection.group.edges), dim3(kCellThreads), 0,
+                          stream, selection, score_parts(selection.group.sizes));
 }
 
 template cudaError_t choose(const Selection<float>&, cudaStream_t);

@@ -20,6 +20,7 @@ constexpr int kSumsThreads = 1024;
 // norm.
 template <class T>
 __global__ void __launch_bounds__(kCellThreads) finish_norms_kernel(const Group<T> group) {
+  wait_for_preceding_grid();
   using A = Accumulate<T>;
   ADARTS_SHARED(double, totals, 2 * kMostSelected);
   const Sizes& z = group.sizes;
@@ -45,6 +46,7 @@ __global__ void __launch_bounds__(kCellThreads) finish_norms_kernel(const Group<
 // of d alpha over the channels. Bytes: 8 * parts for every row of sums.
 template <class T>
 __global__ void __launch_bounds__(kSumsThreads, 1) finish_sums_kernel(const FinishSums<T> finish) {
+  wait_for_preceding_grid();
   using A = Accumulate<T>;
   ADARTS_SHARED(double, totals, sum_rows(kMostChosen));
   ADARTS_SHARED(double, to_beta, kOperations);  // in kNone's place: of the channels that pass by
@@ -87,6 +89,7 @@ constexpr int kColumns = 32;  // of a thread block
 // each of a block's eight warps every eighth part. Bytes: all parts once.
 template <class A>
 __global__ void __launch_bounds__(kCellThreads, 3) add_parts_kernel(const AddParts<A> args) {
+  wait_for_preceding_grid();
   ADARTS_SHARED(double, sums, kCellThreads);
   const int thread = threadIdx.x, warp = thread / kColumns;
   const int64_t column = int64_t(blockIdx.x) * kColumns + thread % kColumns;
@@ -119,20 +122,20 @@ cudaError_t finish_norms(const Group<T>& group, cudaStream_t stream) {
     for (int norm = most; norm < kNorms; ++norm)
       if (group.edge[e].active.has_norm(norm)) most = norm + 1;
   if (most == 0) return cudaSuccess;
-  return launch(finish_norms_kernel<T>, dim3(most, group.edges), dim3(kCellThreads), 0, stream,
-                group);
+  return launch_dependent(finish_norms_kernel<T>, dim3(most, group.edges), dim3(kCellThreads), 0,
+                          stream, group);
 }
 
 template <class T>
 cudaError_t finish_sums(const FinishSums<T>& finish, cudaStream_t stream) {
-  return launch(finish_sums_kernel<T>, dim3(finish.group.edges), dim3(kSumsThreads), 0, stream,
-                finish);
+  return launch_dependent(finish_sums_kernel<T>, dim3(finish.group.edges), dim3(kSumsThreads), 0,
+                          stream, finish);
 }
 
 template <class A>
 cudaError_t add_parts(const AddParts<A>& args, cudaStream_t stream) {
-  return launch(add_parts_kernel<A>, dim3(divide_up(args.begin[args.tables], kColumns)),
-                dim3(kCellThreads), 0, stream, args);
+  return launch_dependent(add_parts_kernel<A>, dim3(divide_up(args.begin[args.tables], kColumns)),
+                          dim3(kCellThreads), 0, stream, args);
 }
 
 #define ADARTS_INSTANTIATE(T)                                       \

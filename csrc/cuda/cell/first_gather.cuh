@@ -333,6 +333,7 @@ __device__ __forceinline__ void gather(const Edge<T>& edge, const Sizes& z, cons
 template <bool kWeights, class T>
 __global__ void __launch_bounds__(kTeamThreads, sizeof(T) == 8 ? 1 : 4)
     first_gather_kernel(const Group<T> group, const Gathering gathering) {
+  wait_for_preceding_grid();
   const Sizes& z = group.sizes;
   const Edge<T>& edge = group.edge[blockIdx.z];
   const Part part = part_of(z, blockIdx.x, gathering.parts);

@@ -158,6 +158,7 @@ __host__ __device__ __forceinline__ bool is_active(const Active& active, int wor
 template <class T>
 __global__ void __launch_bounds__(kCellThreads, sizeof(T) == 8 ? 1 : 2)
     first_half_kernel(const Group<T> group) {
+  wait_for_preceding_grid();
   using A = Accumulate<T>;
   using Q = Quad<A>;
   ADARTS_SHARED(Q, run, kRun);
@@ -218,7 +219,7 @@ cudaError_t first_half(const Group<T>& group, cudaStream_t stream) {
       if (is_active(group.edge[e].active, work)) works = work + 1;
   if (works == 0) return cudaSuccess;
   const dim3 grid(group.parts, group.edges, works);
-  return launch(first_half_kernel<T>, grid, dim3(kCellThreads), 0, stream, group);
+  return launch_dependent(first_half_kernel<T>, grid, dim3(kCellThreads), 0, stream, group);
 }
 
 template cudaError_t first_half(const Group<float>&, cudaStream_t);

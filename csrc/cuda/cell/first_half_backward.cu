@@ -94,6 +94,7 @@ __device__ __forceinline__ void put_pools(const Edge<T>& edge, const Sizes& z, i
 template <class T>
 __global__ void __launch_bounds__(kCellThreads, sizeof(T) == 8 ? 1 : 2)
     first_pointwise_kernel(const Group<T> group) {
+  wait_for_preceding_grid();
   using A = Accumulate<T>;
   using Vector = Quad<A>;
   using Coefficients = Gradient<A>;
@@ -187,15 +188,15 @@ cudaError_t first_half_backward(const Group<T>& group, cudaStream_t stream) {
   const bool weights = group.edge[0].grad_weights != nullptr;  // of all edges, or of none
   if (ways > 0) {
     const cudaError_t error =
-        launch(first_pointwise_kernel<T>, dim3(group.parts, ways, group.edges), dim3(kCellThreads),
-               0, stream, group);
+        launch_dependent(first_pointwise_kernel<T>, dim3(group.parts, ways, group.edges),
+                         dim3(kCellThreads), 0, stream, group);
     if (error != cudaSuccess) return error;
   }
   const Gathering gathering(z);
   const dim3 grid(z.blocks * gathering.parts, divide_up(z.selected, gathering.channels()),
                   group.edges);
-  return launch(weights ? first_gather_kernel<true, T> : first_gather_kernel<false, T>, grid,
-                dim3(kTeamThreads), 0, stream, group, gathering);
+  return launch_dependent(weights ? first_gather_kernel<true, T> : first_gather_kernel<false, T>,
+                          grid, dim3(kTeamThreads), 0, stream, group, gathering);
 }
 
 template cudaError_t first_half_backward(const Group<float>&, cudaStream_t);

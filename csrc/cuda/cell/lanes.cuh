@@ -9,6 +9,7 @@
 #include "../../cell_math.h"
 #include "../../preprocess.h"
 #include "../device/access.cuh"
+#include "../device/dependent_launch.cuh"
 
 namespace adarts::cuda {
 

@@ -1,6 +1,9 @@
 // The phases of the search cell (csrc/cell.h) on the GPU, one launch each unless it says
-// otherwise. Nothing is allocated and nobody waits; sums are made in a fixed order.
+// otherwise, all by launch_dependent. Nothing is allocated and the host waits for nothing; sums are
+// made in a fixed order.
 #pragma once
+
+#include <algorithm>
 
 #include "../../cell_math.h"
 #include "../../preprocess.h"
@@ -19,6 +22,8 @@ int64_t parts(const cell::Sizes& sizes);
 
 template <class T>
 cudaError_t pool_states(const cell::States<T>& states, cudaStream_t stream);
+// In how many parts of the plane `node` leaves the pools of what it makes.
+int64_t pool_parts(const cell::Sizes& sizes);
 // Scores and, where they choose, their sums, in score_parts parts.
 template <class T>
 cudaError_t score(const cell::Selection<T>& selection, cudaStream_t stream);
@@ -48,8 +53,39 @@ template <class T>
 cudaError_t first_half_backward(const cell::Group<T>& group, cudaStream_t stream);
 template <class T>
 cudaError_t attention_backward(const cell::Group<T>& group, cudaStream_t stream);
+
+constexpr int kStatesAtOnce = 2;
+
+// The gradients of states of one size, with the edges that leave all of them.
 template <class T>
-cudaError_t state_backward(const cell::StateBackward<T>& backward, cudaStream_t stream);
+struct StatesBackward {
+  cell::Group<T> group;
+  int count;
+  struct One {
+    cell::State<T> state;
+    int first, end;  // its edges
+    const T* grad_out;
+    int64_t grad_out_block;
+    bool add;
+    T* dh;
+    int64_t dh_block;
+  } one[kStatesAtOnce];
+
+  bool has_room_for(const cell::StateBackward<T>& other) const {
+    return count < kStatesAtOnce && group.edges + other.group.edges <= cell::kGroup;
+  }
+  void take(const cell::StateBackward<T>& other) {
+    const int first = group.edges;
+    if (count == 0) group = other.group;
+    std::copy_n(other.group.edge, other.group.edges, group.edge + first);
+    group.edges = first + other.group.edges;
+    one[count++] = {other.state,          first,     group.edges, other.grad_out,
+                    other.grad_out_block, other.add, other.dh,    other.dh_block};
+  }
+};
+
+template <class T>
+cudaError_t state_backward(const StatesBackward<T>& states, cudaStream_t stream);
 
 constexpr int kMostTables = 32;
 

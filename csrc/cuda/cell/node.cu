@@ -6,6 +6,7 @@
 // output or weighted term ever reaches memory. Bytes: as the kernel says.
 #include "convolve.cuh"
 #include "launchers.cuh"
+#include "plane_pools.cuh"
 #include "pools.cuh"
 #include "skip_dropout.cuh"
 
@@ -114,11 +115,14 @@ __device__ __forceinline__ void add_passing(const Edge<T>& edge, const Sizes& z,
 // A thread block makes 64 pixels (blockIdx.x) of one output channel (y) of one block of images (z),
 // a thread a pixel's four images over all edges. One thread for each edge finds its factors first.
 // Whether the channel is one of the chosen is the same for the whole block.
+// Where the node's own pools are asked for, the block leaves those of its pixels in a part, through
+// shuffles in a warp and shared memory between warps: the node is not read again for them.
 // Bytes: an edge reads 5 planes for a chosen channel (6 at stride 2, the state's fourfold) and one
-// for the others; the pools' windows overlap in L1. `out` is written once.
+// for the others; the pools' windows overlap in L1. `out` is written once, and 192 of a part.
 template <class T>
 __global__ void __launch_bounds__(kCellThreads, sizeof(T) == 8 ? 1 : 3)
     node_kernel(const Node<T> node) {
+  wait_for_preceding_grid();
   using A = Accumulate<T>;
   ADARTS_SHARED(A, factors, kGroup * kFactors);
   const Group<T>& group = node.group;
@@ -130,8 +134,9 @@ __global__ void __launch_bounds__(kCellThreads, sizeof(T) == 8 ? 1 : 3)
     if (a >= 0) find_factors(group.edge[thread], z.selected, a, factors, thread * kFactors);
   }
   __syncthreads();
-  const int pixel = int(blockIdx.x) * (kCellThreads / kQuads) + thread / kQuads;
-  if (pixel >= z.pixels()) return;
+  // threads beyond the plane make its last pixel once more, for nobody
+  const int pixels = int(z.pixels()), own = int(blockIdx.x) * kPartPixels + thread / kQuads;
+  const int pixel = own < pixels ? own : pixels - 1;
   const int y = pixel / int(z.width), x = pixel % int(z.width);
   T* out = node.out + block * node.out_block + (q * z.pixels() + pixel) * kLanes + quad * kQuad;
   Quad<A> sum = node.add ? load_quad(out) : Quad<A>{};
@@ -144,16 +149,34 @@ __global__ void __launch_bounds__(kCellThreads, sizeof(T) == 8 ? 1 : 3)
     else
       add_chosen(edge, z, block, a, y, x, quad, factors, e * kFactors, sum);
   }
-  store_quad(out, sum);
+  const bool inside = own < pixels;
+  if (inside) store_quad(out, sum);
+  if (!node.pool) return;
+  Peak<A> peaks[kQuad];
+  for (int i = 0; i < kQuad; ++i) {
+    sum[i] = inside ? A(T(sum[i])) : A(0);  // as it is stored
+    peaks[i] = inside ? Peak<A>{sum[i], pixel} : no_peak<A>();
+  }
+  const State<T>& made = node.made;
+  join_pools<kLanes>(spread_sums<kQuads>(sum.value), spread_peaks<kQuads>(peaks),
+                     [&](int image, double total, const Peak<A>& peak) {
+                       const int64_t part = blockIdx.x * z.blocks + block;
+                       const int64_t at = (part * z.channels + q) * kLanes + image;
+                       made.part_sums[at] = A(total);
+                       made.part_maxima[at] = peak.value;
+                       made.part_positions[at] = peak.position;
+                     });
 }
 
 }  // namespace
 
+int64_t pool_parts(const Sizes& sizes) { return parts_of_plane(sizes); }
+
 template <class T>
 cudaError_t node(const Node<T>& node, cudaStream_t stream) {
   const Sizes& z = node.group.sizes;
-  const dim3 grid(divide_up(z.pixels(), kCellThreads / kQuads), z.channels, z.blocks);
-  return launch(node_kernel<T>, grid, dim3(kCellThreads), 0, stream, node);
+  const dim3 grid(parts_of_plane(z), z.channels, z.blocks);
+  return launch_dependent(node_kernel<T>, grid, dim3(kCellThreads), 0, stream, node);
 }
 
 template cudaError_t node(const Node<float>&, cudaStream_t);

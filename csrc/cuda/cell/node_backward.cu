@@ -65,7 +65,8 @@ __device__ __forceinline__ void chosen_sums(const Edge<T>& edge, const Sizes& z,
                : stored(kSkip);
     sums[kNone] += gradient.sum();
     if (edge.active.pools > 0) {
-      const Pools<A> pools = pools_at(h, height * S, width * S, S, p / width, p % width);
+      const Pools<A> pools =
+          window_at(h, height * S, width * S, p / width * S, p % width * S).pools();
       if (has(kMaxPool)) add(kMaxPool, factor * pools.maximum);
       if (has(kAvgPool)) add(kAvgPool, factor * pools.average);
     }
@@ -105,6 +106,7 @@ __device__ __forceinline__ Quad<Accumulate<T>> passing_sums(const T* g, const T*
 template <class T>
 __global__ void __launch_bounds__(kTeamThreads, sizeof(T) == 8 ? 1 : 3)
     node_backward_kernel(const Group<T> group) {
+  wait_for_preceding_grid();
   using A = Accumulate<T>;
   const Sizes& z = group.sizes;
   const Edge<T>& edge = group.edge[blockIdx.z];
@@ -155,8 +157,9 @@ __global__ void __launch_bounds__(kTeamThreads, sizeof(T) == 8 ? 1 : 3)
 template <class T>
 cudaError_t node_backward(const Group<T>& group, cudaStream_t stream) {
   const Sizes& z = group.sizes;
-  return launch(node_backward_kernel<T>, dim3(group.parts, 1 + team_groups(z), group.edges),
-                dim3(kTeamThreads), 0, stream, group);
+  return launch_dependent(node_backward_kernel<T>,
+                          dim3(group.parts, 1 + team_groups(z), group.edges), dim3(kTeamThreads), 0,
+                          stream, group);
 }
 
 template cudaError_t node_backward(const Group<float>&, cudaStream_t);

@@ -41,7 +41,8 @@ __device__ __forceinline__ Pools<Accumulate<T>> pools_at(const T* plane, int hei
   return pools;
 }
 
-// The values that pools_at sees, loaded all at once, for who needs them twice.
+// The values that pools_at sees, loaded all at once, for who needs them twice or has the registers
+// (first_pointwise_kernel, node_backward_kernel; in node_kernel a block less would fit).
 template <class A>
 struct Window {
   Quad<A> value[9];  // outside the plane that of the centre

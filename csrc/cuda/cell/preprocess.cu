@@ -44,6 +44,7 @@ __device__ __forceinline__ const T* in_plane(const Preprocess<T>& a, int64_t blo
 template <class T>
 __global__ void __launch_bounds__(kForwardThreads, sizeof(T) == 8 ? 2 : 4)
     preprocess_kernel(const Preprocess<T> a) {
+  wait_for_preceding_grid();
   using A = Accumulate<T>;
   using Q = Quad<A>;
   [[maybe_unused]] constexpr int kAtOnce = sizeof(A) == 8 ? 4 : 8;  // inputs that are waited for
@@ -100,6 +101,7 @@ constexpr int kNormalised = 256;  // pixels of a thread block
 template <class T>
 __global__ void __launch_bounds__(kCellThreads, 4)
     preprocess_normalise_kernel(const Preprocess<T> a, const int64_t parts, const double eps) {
+  wait_for_preceding_grid();
   using A = Accumulate<T>;
   ADARTS_SHARED(double, moments, 2);
   const int thread = threadIdx.x;
@@ -139,6 +141,7 @@ __global__ void __launch_bounds__(kCellThreads, 4)
 // Bytes: g and h once.
 template <class T>
 __global__ void __launch_bounds__(kCellThreads, 4) preprocess_sums_kernel(const Preprocess<T> a) {
+  wait_for_preceding_grid();
   const int64_t block = blockIdx.x / kBands, band = blockIdx.x % kBands, channel = blockIdx.y;
   const int quad = int(threadIdx.x) % kQuads;
   const T* h = a.h + (block * a.channels + channel) * a.pixels() * kLanes + quad * kQuad;
@@ -165,21 +168,21 @@ int64_t preprocess_parts(const Preprocess<T>& a) {
 
 template <class T>
 cudaError_t preprocess(const Preprocess<T>& a, cudaStream_t stream) {
-  return launch(preprocess_kernel<T>, dim3(preprocess_parts(a), a.stride), dim3(kForwardThreads), 0,
-                stream, a);
+  return launch_dependent(preprocess_kernel<T>, dim3(preprocess_parts(a), a.stride),
+                          dim3(kForwardThreads), 0, stream, a);
 }
 
 template <class T>
 cudaError_t preprocess_normalise(const Preprocess<T>& a, double eps, cudaStream_t stream) {
   const dim3 grid(divide_up(a.pixels(), kNormalised), a.channels, a.blocks);
-  return launch(preprocess_normalise_kernel<T>, grid, dim3(kCellThreads), 0, stream, a,
-                preprocess_parts(a), eps);
+  return launch_dependent(preprocess_normalise_kernel<T>, grid, dim3(kCellThreads), 0, stream, a,
+                          preprocess_parts(a), eps);
 }
 
 template <class T>
 cudaError_t preprocess_sums(const Preprocess<T>& a, cudaStream_t stream) {
-  return launch(preprocess_sums_kernel<T>, dim3(a.blocks * kBands, a.channels), dim3(kCellThreads),
-                0, stream, a);
+  return launch_dependent(preprocess_sums_kernel<T>, dim3(a.blocks * kBands, a.channels),
+                          dim3(kCellThreads), 0, stream, a);
 }
 
 #define ADARTS_INSTANTIATE(T)                                                            \

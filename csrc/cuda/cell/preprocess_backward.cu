@@ -88,6 +88,7 @@ __host__ __device__ constexpr int input_run(int outs) { return outs < 128 ? 128 
 template <class T>
 __global__ void __launch_bounds__(kCellThreads, sizeof(T) == 8 ? 2 : 4)
     preprocess_input_kernel(const Preprocess<T> a) {
+  wait_for_preceding_grid();
   using A = Accumulate<T>;
   using Q = Quad<A>;
   using C = Gradient<A>;
@@ -157,6 +158,7 @@ int64_t weight_tiles(const Preprocess<T>& a) {
 template <class T>
 __global__ void __launch_bounds__(kCellThreads, sizeof(T) == 8 ? 1 : 2)
     preprocess_weights_kernel(const Preprocess<T> a) {
+  wait_for_preceding_grid();
   using A = Accumulate<T>;
   using Q = Quad<A>;
   using C = Gradient<A>;
@@ -231,13 +233,13 @@ cudaError_t preprocess_backward(const Preprocess<T>& a, cudaStream_t stream) {
   if (a.grad_in != nullptr) {
     const dim3 grid(divide_up(a.pixels(), input_run(outputs_of(a))), a.blocks, a.stride);
     const cudaError_t error =
-        launch(preprocess_input_kernel<T>, grid, dim3(kCellThreads), 0, stream, a);
+        launch_dependent(preprocess_input_kernel<T>, grid, dim3(kCellThreads), 0, stream, a);
     if (error != cudaSuccess) return error;
   }
   if (a.grad_weights == nullptr) return cudaSuccess;
   const dim3 grid(preprocess_weight_parts(a), divide_up(a.in_channels, kTileIns),
                   out_tiles(a) * a.stride);
-  return launch(preprocess_weights_kernel<T>, grid, dim3(kCellThreads), 0, stream, a);
+  return launch_dependent(preprocess_weights_kernel<T>, grid, dim3(kCellThreads), 0, stream, a);
 }
 
 #define ADARTS_INSTANTIATE(T)                                     \

@@ -146,6 +146,7 @@ __device__ __forceinline__ void tiles_forward(const SecondHalf<T>& args, const S
 template <class T>
 __global__ void __launch_bounds__(kCellThreads, sizeof(T) == 8 ? 1 : 2)
     second_half_kernel(const SecondHalf<T> args) {
+  wait_for_preceding_grid();
   using A = Accumulate<T>;
   using Vector = Quad<A>;
   ADARTS_DYNAMIC_SHARED(Vector, planes);
@@ -200,8 +201,8 @@ cudaError_t second_half(const Group<T>& group, cudaStream_t stream) {
   if (error != cudaSuccess) return error;
   const dim3 grid(std::min(args.parts, args.tiling.count), 2 * divide_up(z.selected, kOutputs),
                   group.edges);
-  return launch(second_half_kernel<T>, grid, dim3(kTileChannels << args.tiling.team_bits), bytes,
-                stream, args);
+  return launch_dependent(second_half_kernel<T>, grid, dim3(kTileChannels << args.tiling.team_bits),
+                          bytes, stream, args);
 }
 
 template cudaError_t second_half(const Group<float>&, cudaStream_t);

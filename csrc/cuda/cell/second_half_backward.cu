@@ -130,6 +130,7 @@ __device__ __forceinline__ void tiles_backward(const SecondBackward<T>& args,
 template <bool kWeights, class T>
 __global__ void __launch_bounds__(kCellThreads, sizeof(T) == 8 ? 1 : 2)
     second_half_backward_kernel(const SecondBackward<T> args) {
+  wait_for_preceding_grid();
   using A = Accumulate<T>;
   using Vector = Quad<A>;
   using Coefficients = Gradient<A>;
@@ -188,7 +189,8 @@ cudaError_t second_half_backward(const Group<T>& group, cudaStream_t stream) {
   if (error != cudaSuccess) return error;
   const dim3 grid(std::min(args.parts, args.tiling.count), 2 * divide_up(z.selected, kTileChannels),
                   group.edges);
-  return launch(kernel, grid, dim3(kTileChannels << args.tiling.team_bits), bytes, stream, args);
+  return launch_dependent(kernel, grid, dim3(kTileChannels << args.tiling.team_bits), bytes, stream,
+                          args);
 }
 
 template cudaError_t second_half_backward(const Group<float>&, cudaStream_t);

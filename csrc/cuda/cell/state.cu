@@ -1,15 +1,12 @@
-// The pools of a state, average and maximum by channel and image, and the gradient that comes back
-// to it: d state = the sum over the edges that leave it of score * dx (chosen channels) or
-// beta * score * g (those that pass by), and of the pools' own shares.
+// The pools of the inputs, average and maximum by channel and image, and the gradient that comes
+// back to a state: d state = the sum over the edges that leave it of score * dx (chosen channels)
+// or beta * score * g (those that pass by), and of the pools' own shares.
 //
 // A thread holds a quad of images of some pixels of one channel. One reading of the state serves
 // the attention of all its edges, and the gradient is written once, whatever the number of edges.
-#include <climits>
-#include <limits>
-
 #include "../device/reduce.cuh"
 #include "launchers.cuh"
-#include "pools.cuh"
+#include "plane_pools.cuh"
 
 namespace adarts::cuda {
 
@@ -26,11 +23,8 @@ constexpr int kPoolImages = kPoolQuads * kQuad;
 // between warps. Bytes: reads the states once, writes 12 bytes for every image and channel.
 template <class T>
 __global__ void __launch_bounds__(kCellThreads, 3) pool_states_kernel(const States<T> states) {
+  wait_for_preceding_grid();
   using A = Accumulate<T>;
-  constexpr int kWarps = kCellThreads / kWarp;
-  ADARTS_SHARED(A, sums, kWarps * kPoolImages);
-  ADARTS_SHARED(A, maxima, kWarps * kPoolImages);
-  ADARTS_SHARED(int, positions, kWarps* kPoolImages);
   const State<T>& state = states.state[blockIdx.z];
   const int64_t plane = blockIdx.x, block = plane / state.channels, r = plane % state.channels;
   const int pixels = int(state.height * state.width);
@@ -39,7 +33,7 @@ __global__ void __launch_bounds__(kCellThreads, 3) pool_states_kernel(const Stat
   const T* h = state.h + block * state.h_block + r * pixels * kLanes + quad * kQuad;
   Quad<A> sum{};
   Peak<A> peak[kQuad];
-  for (Peak<A>& one : peak) one = {-std::numeric_limits<A>::infinity(), INT_MAX};
+  for (Peak<A>& one : peak) one = no_peak<A>();
   constexpr int kStep = kCellThreads / kPoolQuads, kAtOnce = 4;
 #pragma unroll 1
   for (int first = thread / kPoolQuads; first < pixels; first += kAtOnce * kStep) {
@@ -60,33 +54,13 @@ __global__ void __launch_bounds__(kCellThreads, 3) pool_states_kernel(const Stat
       }
     }
   }
-  for (int offset = kWarp / 2; offset >= kPoolQuads; offset /= 2) {
-    Peak<A> others[kQuad];
-    for (int i = 0; i < kQuad; ++i) {
-      sum[i] += __shfl_xor_sync(kAllLanes, sum[i], offset);
-      others[i] = {__shfl_xor_sync(kAllLanes, peak[i].value, offset),
-                   __shfl_xor_sync(kAllLanes, peak[i].position, offset)};
-    }
-    for (int i = 0; i < kQuad; ++i) peak[i].take(others[i]);
-  }
-  for (int i = 0; i < kQuad && thread % kWarp < kPoolQuads; ++i) {
-    const int at = thread / kWarp * kPoolImages + local * kQuad + i;
-    sums[at] = sum[i];
-    maxima[at] = peak[i].value;
-    positions[at] = peak[i].position;
-  }
-  __syncthreads();
-  if (thread >= kWarps * kPoolImages) return;
-  const int at = thread % kWarps * kPoolImages + thread / kWarps;
-  const A part = sums[at], value = maxima[at];
-  const int position = positions[at];
-  const double total = group_sum(double(part), kWarps);
-  const Peak<A> best = group_peak(Peak<A>{value, position}, kWarps);
-  if (thread % kWarps > 0) return;
-  const int64_t out = plane * kLanes + blockIdx.y * kPoolImages + thread / kWarps;
-  state.average[out] = A(total / double(pixels));
-  state.maximum[out] = best.value;
-  state.position[out] = best.position;
+  const auto put = [&](int image, double total, const Peak<A>& best) {
+    const int64_t out = plane * kLanes + blockIdx.y * kPoolImages + image;
+    state.average[out] = A(total / double(pixels));
+    state.maximum[out] = best.value;
+    state.position[out] = best.position;
+  };
+  join_pools<kPoolImages>(spread_sums<kPoolQuads>(sum.value), spread_peaks<kPoolQuads>(peak), put);
 }
 
 // What an edge brings back to pixel (y, x) of a channel that it lets pass by at stride 2: the
@@ -109,22 +83,26 @@ __device__ __forceinline__ Quad<Accumulate<T>> unpooled(const T* h, int width, i
 // dh = start + d average / pixels, + d maximum at its position, + for each edge M * dx of a chosen
 // channel or beta * M * g of one that passes by.
 //
-// A thread block makes 64 pixels (blockIdx.x) of one channel (y) of one block of images (z), a
-// thread a pixel's four images over all edges. Bytes: reads a plane of `start` and one of every
-// edge (and at stride 2 one of h), writes dh once.
+// A thread block makes 64 pixels (blockIdx.x) of one channel (y) of one block of images of one
+// state (z), a thread a pixel's four images over all edges. Bytes: reads a plane of `start` and one
+// of every edge (and at stride 2 one of h), writes dh once.
 template <class T>
 __global__ void __launch_bounds__(kCellThreads, sizeof(T) == 8 ? 2 : 3)
-    state_backward_kernel(const StateBackward<T> backward) {
+    state_backward_kernel(const StatesBackward<T> states) {
+  wait_for_preceding_grid();
   using A = Accumulate<T>;
   ADARTS_SHARED(int, targets, kGroup);  // of the edges: the channel's
+  const unsigned blocks = unsigned(states.group.sizes.blocks);
+  const auto& backward = states.one[blockIdx.z / blocks];
   const State<T>& state = backward.state;
-  const Group<T>& group = backward.group;
+  const Group<T>& group = states.group;
+  const int first = backward.first, edges = backward.end - first;
   const Sizes& z = group.sizes;
   const int width = int(state.width), quad = int(threadIdx.x) % kQuads;
-  const int64_t pixels = state.height * state.width, block = blockIdx.z, r = blockIdx.y;
+  const int64_t pixels = state.height * state.width, block = blockIdx.z % blocks, r = blockIdx.y;
   const int pixel = int(blockIdx.x) * (kCellThreads / kQuads) + int(threadIdx.x) / kQuads;
   // before the first of them is waited for
-  if (int(threadIdx.x) < group.edges) targets[threadIdx.x] = group.edge[threadIdx.x].target[r];
+  if (int(threadIdx.x) < edges) targets[threadIdx.x] = group.edge[first + threadIdx.x].target[r];
   __syncthreads();
   if (pixel >= pixels) return;
   const int64_t at = (r * pixels + pixel) * kLanes + quad * kQuad;  // in the block of images
@@ -135,13 +113,13 @@ __global__ void __launch_bounds__(kCellThreads, sizeof(T) == 8 ? 2 : 3)
     sum = load_quad(dh);
   else if (backward.grad_out != nullptr)
     sum = load_quad(backward.grad_out + block * backward.grad_out_block + at);
-  const bool pooled = group.edges > 0 && group.edge[0].grad_pools != nullptr;  // all, or none
+  const bool pooled = edges > 0 && group.edge[first].grad_pools != nullptr;  // all, or none
   Quad<A> to_average{}, to_maximum{};
   Pack<int32_t, kQuad> position;
   if (pooled) position = load<kQuad>(state.position + plane);
 #pragma unroll 1
-  for (int e = 0; e < group.edges; ++e) {
-    const Edge<T>& edge = group.edge[e];
+  for (int e = 0; e < edges; ++e) {
+    const Edge<T>& edge = group.edge[first + e];
     Quad<A> average{}, maximum{};
     if (pooled) {
       average = load_quad(edge.grad_pools + plane);
@@ -180,20 +158,20 @@ template <class T>
 cudaError_t pool_states(const States<T>& states, cudaStream_t stream) {
   const State<T>& first = states.state[0];
   const dim3 grid(first.blocks * first.channels, kQuads / kPoolQuads, states.count);
-  return launch(pool_states_kernel<T>, grid, dim3(kCellThreads), 0, stream, states);
+  return launch_dependent(pool_states_kernel<T>, grid, dim3(kCellThreads), 0, stream, states);
 }
 
 template <class T>
-cudaError_t state_backward(const StateBackward<T>& backward, cudaStream_t stream) {
-  const State<T>& state = backward.state;
+cudaError_t state_backward(const StatesBackward<T>& states, cudaStream_t stream) {
+  const State<T>& state = states.one[0].state;
   const dim3 grid(divide_up(state.height * state.width, kCellThreads / kQuads), state.channels,
-                  state.blocks);
-  return launch(state_backward_kernel<T>, grid, dim3(kCellThreads), 0, stream, backward);
+                  state.blocks * states.count);
+  return launch_dependent(state_backward_kernel<T>, grid, dim3(kCellThreads), 0, stream, states);
 }
 
 #define ADARTS_INSTANTIATE(T)                                       \
   template cudaError_t pool_states(const States<T>&, cudaStream_t); \
-  template cudaError_t state_backward(const StateBackward<T>&, cudaStream_t);
+  template cudaError_t state_backward(const StatesBackward<T>&, cudaStream_t);
 
 ADARTS_INSTANTIATE(float)
 ADARTS_INSTANTIATE(double)

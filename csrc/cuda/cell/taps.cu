@@ -16,6 +16,7 @@ constexpr int kTapsThreads = 256;
 // two vectors.
 template <class T>
 __global__ void __launch_bounds__(kTapsThreads) taps_backward_kernel(const Group<T> group) {
+  wait_for_preceding_grid();
   using A = Accumulate<T>;
   ADARTS_DYNAMIC_SHARED(A, vectors);  // logits, then taps of each lane
   const Sizes& z = group.sizes;
@@ -72,8 +73,8 @@ cudaError_t taps_backward(const Group<T>& group, cudaStream_t stream) {
   const size_t bytes = (z.channels + z.taps) * kLanes * sizeof(Accumulate<T>);
   const cudaError_t error = ask(taps_backward_kernel<T>, bytes);
   if (error != cudaSuccess) return error;
-  return launch(taps_backward_kernel<T>, dim3(z.blocks, group.edges), dim3(kTapsThreads), bytes,
-                stream, group);
+  return launch_dependent(taps_backward_kernel<T>, dim3(z.blocks, group.edges), dim3(kTapsThreads),
+                          bytes, stream, group);
 }
 
 template cudaError_t taps_backward(const Group<float>&, cudaStream_t);

@@ -53,7 +53,7 @@ class CellBackward {
       if (!edges.empty()) {
         node_grads_[node] = empty_blocks<T>(tensors_.nodes, node_elements());
         attend(edges);
-        return_to_state(plan_.inputs + node, edges, data<T>(node_grads_[node]));
+        return_to_states({{plan_.inputs + node, data<T>(node_grads_[node])}});
       }
       CellPlan::each_group(plan_.entering(node),
                            [&](const std::vector<int64_t>& some) { enter(some); });
@@ -62,8 +62,10 @@ class CellBackward {
     for (const int64_t e : plan_.leaving(0, plan_.inputs))
       if (gradients_.weights.has_value() || needs_input(e)) attended.push_back(e);
     attend(attended);
+    std::vector<std::pair<int64_t, T*>> inputs;
     for (int64_t i = 0; i < plan_.inputs; ++i)
-      if (T* to = data<T>(gradients_.states[i])) return_to_state(i, plan_.leaving(i), to);
+      if (T* to = data<T>(gradients_.states[i])) inputs.emplace_back(i, to);
+    return_to_states(inputs);
     if (gradients_.weights.has_value())
       backend_.finish_weights(plan_, data<A>(*weight_parts_), data<A>(*gradients_.weights));
   }
@@ -117,23 +119,26 @@ class CellBackward {
         edges, [&](const std::vector<int64_t>& some) { backend_.attention_backward(group(some)); });
   }
 
-  // d L / d h of a state from the edges that leave it.
-  void return_to_state(int64_t i, const std::vector<int64_t>& edges, T* to) {
-    const cell::State<T> state = tensors_.state(i);
-    const int64_t node = i - plan_.inputs;
-    const int64_t plane = plan_.state_pixels(i) * plan_.sizes.channels * kLanes;
-    bool add = false;
-    CellPlan::each_group(edges, [&](const std::vector<int64_t>& some) {
-      const cell::Group<T> leaving = group(some);
-      backend_.state_backward({state, leaving,
-                               node < 0 ? nullptr : data<T>(gradients_.grad) + node * plane,
-                               plan_.nodes * plane, add, to, plane});
-      add = true;
-    });
-    if (!edges.empty()) return;
-    cell::Group<T> none{};
-    none.sizes = plan_.sizes;
-    backend_.state_backward({state, none, nullptr, 0, false, to, plane});
+  // d L / d h of states of one size from the edges that leave them, and where it goes: of all
+  // states together, a group of each one's edges at a time.
+  void return_to_states(const std::vector<std::pair<int64_t, T*>>& states) {
+    bool left = !states.empty();
+    for (size_t first = 0; left; first += cell::kGroup) {
+      std::vector<cell::StateBackward<T>> together;
+      left = false;
+      for (const auto& [i, to] : states) {
+        const std::vector<int64_t> edges = plan_.leaving(i);
+        if (first > 0 && first >= edges.size()) continue;
+        const size_t end = std::min(first + cell::kGroup, edges.size());
+        left |= end < edges.size();
+        const int64_t node = i - plan_.inputs;
+        const int64_t plane = plan_.state_pixels(i) * plan_.sizes.channels * kLanes;
+        const T* own = node < 0 ? nullptr : data<T>(gradients_.grad) + node * plane;
+        together.push_back({tensors_.state(i), group({edges.begin() + first, edges.begin() + end}),
+                            own, plan_.nodes * plane, first > 0, to, plane});
+      }
+      backend_.state_backward(together);
+    }
   }
 
   // Backward through the edges that enter a node, whose gradient is known.

@@ -78,16 +78,13 @@ void search_cell_forward(CellTensors<T>& tensors, const Tensor& index, bool give
   const int64_t channels = plan.sizes.channels;
   const bool scored = plan.sizes.attends(), chooses = scored && !given;
   const int64_t parts = backend.score_parts(plan.sizes);
-  // Of states first ... end - 1, which are there: pools, scores and selection.
-  const auto leave = [&](int64_t first, int64_t end) {
-    const std::vector<int64_t> edges = plan.leaving(first, end);
+  const int64_t pool_parts = scored ? backend.pool_parts(plan.sizes) * tensors.plane_elements() : 0;
+  const Tensor part_pools =
+      empty_tensor(tensors.nodes, {2 * pool_parts}, accumulate_dtype(tensors.nodes.scalar_type()));
+  const Tensor part_positions = empty_tensor(tensors.nodes, {pool_parts}, ScalarType::Int);
+  // Scores and selection of edges whose states have their pools; those of `state` may be in parts.
+  const auto leave = [&](const std::vector<int64_t>& edges, const cell::State<T>& state) {
     if (edges.empty()) return;
-    for (int64_t i = first; scored && i < end; i += cell::kGroup) {
-      cell::States<T> states{};
-      for (int64_t k = i; k < std::min(i + cell::kGroup, end); ++k)
-        if (k < plan.states_that_edges_leave()) states.state[states.count++] = tensors.state(k);
-      backend.pool_states(states);
-    }
     // Where processes choose together, one sum over them serves all these edges.
     const int64_t leaving = edges.size();
     OptionalTensor sums;
@@ -95,7 +92,7 @@ void search_cell_forward(CellTensors<T>& tensors, const Tensor& index, bool give
     const auto each_selection = [&](const auto& f) {
       double* next = data<double>(sums);
       CellPlan::each_group(edges, [&](const std::vector<int64_t>& some) {
-        cell::Selection<T> selection{tensors.group(some, backend), {}, next, given, shuffle};
+        cell::Selection<T> selection{tensors.group(some, backend), state, {}, next, given, shuffle};
         for (size_t k = 0; k < some.size(); ++k)
           selection.index[k] = data<int64_t>(index) + some[k] * plan.sizes.selected;
         f(selection);
@@ -106,12 +103,25 @@ void search_cell_forward(CellTensors<T>& tensors, const Tensor& index, bool give
     if (chooses && scoring.several()) scoring.sum_parts(*sums, 0, channels);
     each_selection([&](const cell::Selection<T>& one) { backend.choose(one); });
   };
-  leave(0, plan.inputs);
+  for (int64_t i = 0; scored && i < plan.inputs; i += cell::kGroup) {
+    cell::States<T> states{};
+    for (int64_t k = i; k < std::min(i + cell::kGroup, plan.inputs); ++k)
+      if (k < plan.states_that_edges_leave()) states.state[states.count++] = tensors.state(k);
+    if (states.count > 0) backend.pool_states(states);
+  }
+  leave(plan.leaving(0, plan.inputs), {});
   Tensors reused;  // for u, where it is not kept
   for (int64_t node = 0; node < plan.nodes; ++node) {
-    const cell::State<T> made = tensors.state(plan.inputs + node);
+    const std::vector<int64_t> entering = plan.entering(node);
+    const std::vector<int64_t> leaving = plan.leaving(plan.inputs + node);
+    cell::State<T> made = tensors.state(plan.inputs + node);
+    if (pool_parts > 0) {
+      made.part_sums = data<typename cell::State<T>::A>(part_pools);
+      made.part_maxima = made.part_sums + pool_parts;
+      made.part_positions = data<int32_t>(part_positions);
+    }
     bool add = false;
-    CellPlan::each_group(plan.entering(node), [&](const std::vector<int64_t>& some) {
+    CellPlan::each_group(entering, [&](const std::vector<int64_t>& some) {
       cell::Group<T> group = tensors.group(some, backend);
       for (size_t k = 0; tensors.stored.empty() && k < some.size(); ++k) {
         if (reused.size() <= k || reused[k].numel() < tensors.stored_elements(some[k])) {
@@ -121,10 +131,11 @@ void search_cell_forward(CellTensors<T>& tensors, const Tensor& index, bool give
         group.edge[k].u = data<T>(reused[k]);
       }
       candidates(group, partial, plan.processes, backend);
-      backend.node({group, const_cast<T*>(made.h), made.h_block, add});
+      const bool pool = scored && !leaving.empty() && some.back() == entering.back();
+      backend.node({group, const_cast<T*>(made.h), made.h_block, add, pool, made});
       add = true;
     });
-    leave(plan.inputs + node, plan.inputs + node + 1);
+    leave(leaving, made);
   }
 }
 

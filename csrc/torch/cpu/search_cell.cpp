@@ -60,10 +60,13 @@ struct CpuBackend {
     }
   }
 
-  void pool_states(const cell::States<T>& states) const {
-    for (int i = 0; i < states.count; ++i)
-      run(phases.pool_state, states.state[i], states.state[i].blocks * states.state[i].channels);
+  void pool_state(const cell::State<T>& state) const {
+    run(phases.pool_state, state, state.blocks * state.channels);
   }
+  void pool_states(const cell::States<T>& states) const {
+    for (int i = 0; i < states.count; ++i) pool_state(states.state[i]);
+  }
+  int64_t pool_parts(const cell::Sizes&) const { return 0; }
   int64_t score_parts(const cell::Sizes&) const { return 1; }
   void score(const cell::Selection<T>& selection) const {
     run(phases.score_channels, selection.group, tasks(selection.group));
@@ -81,6 +84,7 @@ struct CpuBackend {
   }
   void node(const cell::Node<T>& node) const {
     run(phases.node, node, node.group.sizes.blocks * node.group.sizes.channels);
+    if (node.pool) pool_state(node.made);
   }
   void node_backward(const cell::Group<T>& group) const {
     run(phases.node_backward, group, tasks(group));
@@ -96,8 +100,9 @@ struct CpuBackend {
   void attention_backward(const cell::Group<T>& group) const {
     run(phases.attention_backward, group, tasks(group));
   }
-  void state_backward(const cell::StateBackward<T>& backward) const {
-    run(phases.state_backward, backward, backward.state.blocks * backward.state.channels);
+  void state_backward(const std::vector<cell::StateBackward<T>>& states) const {
+    for (const cell::StateBackward<T>& one : states)
+      run(phases.state_backward, one, one.state.blocks * one.state.channels);
   }
   void finish_weights(const CellPlan& plan, const A* parts, A* out) const {
     for (int64_t e = 0; e < plan.edges(); ++e)

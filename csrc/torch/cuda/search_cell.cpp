@@ -44,6 +44,7 @@ class CudaBackend {
   void pool_states(const cell::States<T>& states) const {
     check(cuda::pool_states(states, stream_));
   }
+  int64_t pool_parts(const cell::Sizes& sizes) const { return cuda::pool_parts(sizes); }
   int64_t score_parts(const cell::Sizes& sizes) const { return cuda::score_parts(sizes); }
   void score(const cell::Selection<T>& selection) const { check(cuda::score(selection, stream_)); }
   void choose(const cell::Selection<T>& selection) const {
@@ -74,8 +75,16 @@ class CudaBackend {
   void attention_backward(const cell::Group<T>& group) const {
     check(cuda::attention_backward(group, stream_));
   }
-  void state_backward(const cell::StateBackward<T>& backward) const {
-    check(cuda::state_backward(backward, stream_));
+  void state_backward(const std::vector<cell::StateBackward<T>>& states) const {
+    cuda::StatesBackward<T> some{};
+    for (const cell::StateBackward<T>& one : states) {
+      if (!some.has_room_for(one)) {
+        check(cuda::state_backward(some, stream_));
+        some = {};
+      }
+      some.take(one);
+    }
+    if (some.count > 0) check(cuda::state_backward(some, stream_));
   }
   void finish_weights(const CellPlan& plan, const A* parts, A* out) const {
     for (int64_t first = 0; first < plan.edges(); first += cuda::kMostTables) {
