@@ -123,10 +123,14 @@ def pytest_generate_tests(metafunc):
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection():
-    """Have the garbage collector leave out what is imported and collected; it stays anyway."""
+    """Have the garbage collector leave out what is here by then, and rarely go through the rest.
+
+    What is imported is never garbage, but was gone through every few tests.
+    """
     gc.disable()
     collected = yield
     gc.freeze()
+    gc.set_threshold(700, 10, 50)  # the last is 10 otherwise
     gc.enable()
     return collected
 

@@ -78,6 +78,5 @@ def test_without_a_gpu_nothing_is_measured(monkeypatch, capsys):
 
 def test_the_tests_of_kernels_and_networks(run):
     """All are found; some of them run."""
-    pytest_of = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "--device", "cpu")
-    run(*pytest_of, "--collect-only", "tests/ops", "tests/nn/test_cuda_network.py")
-    run(*pytest_of, "tests/ops/test_own_kernels.py")
+    found = ("tests/ops", "tests/nn/test_cuda_network.py", "-k", "test_own_kernels")
+    run("-m", "pytest", "-q", "-p", "no:cacheprovider", "--device", "cpu", *found)
