@@ -24,6 +24,8 @@ from adarts_ext.genotype import (
     incoming_edges,
     random_genotype,
 )
+from adarts_ext.genotype.candidates import on_every_edge
+from adarts_ext.nn.candidates import parse_space
 
 CELL = (("sep_conv_3x3", 0), ("skip_connect", 1))
 FIELDS = ("normal", "normal_concat", "reduce", "reduce_concat")
@@ -260,6 +262,33 @@ def test_random_genotype_draws_every_operation_and_source_but_none():
         2,
         3,
     }
+
+
+@pytest.mark.parametrize("space", ["s1", "s2", "s3", "s4"])
+def test_random_genotype_draws_what_each_edge_may_have(space):
+    candidates = parse_space(space)
+    for cell in ("normal", "reduce"):
+        of_edges = on_every_edge("test", candidates, cell, edges=14)
+        drawn = set()
+        for seed in range(200):
+            operations = getattr(random_genotype(seed, 4, candidates), cell)
+            for place, (name, source) in enumerate(operations):
+                drawn.add((incoming_edges(4)[place // 2].start + source, name))
+        expected = {(edge, name) for edge, names in enumerate(of_edges) for name in names}
+        assert drawn == {(edge, name) for edge, name in expected if name != "none"}
+
+
+def test_random_genotype_is_what_it_was_in_the_space_of_darts():
+    normal = (("max_pool_3x3", 1), ("skip_connect", 0))
+    reduce = (("dil_conv_5x5", 1), ("dil_conv_5x5", 0))
+    assert random_genotype(0, steps=1) == Genotype(normal, (2,), reduce, (2,))
+
+
+def test_random_genotype_refuses_candidates_that_do_not_fit():
+    with pytest.raises(ValueError, match=r"random_genotype: .* got 'pool'"):
+        random_genotype(0, candidates=["pool"])
+    with pytest.raises(ValueError, match="for each of 5 edges, got those of 14"):
+        random_genotype(0, steps=2, candidates=parse_space("s1"))
 
 
 def test_random_genotype_needs_a_node():

@@ -6,11 +6,14 @@ from pathlib import Path
 
 from adarts_ext.genotype import KNOWN, Genotype, random_genotype
 from adarts_ext.genotype_text import MOST_CHARACTERS, parse_genotype
+from adarts_ext.nn.candidates import parse_space
 from adarts_ext.runs.folder import GENOTYPE_FILE, GENOTYPES_FOLDER, check_holds_run
+from adarts_ext.search.config import SearchConfig
 
 GENOTYPE_HELP = (
-    f"a genotype: one of {', '.join(KNOWN)}, random:SEED for one drawn at random, the folder of a "
-    "run, a file (JSON, also that of a NAS-Bench-301 configuration, or any text that ends with a "
+    f"a genotype: one of {', '.join(KNOWN)}, random:SEED for one drawn at random, random:SEED:RUN "
+    "for one of the candidates and nodes of a search, the folder of a run, a file (JSON, also that "
+    "of a NAS-Bench-301 configuration, or any text that ends with a "
     "genotype as DARTS prints it, such as the log of a search), or such a text itself: "
     "'Genotype(normal=...)'"
 )
@@ -20,8 +23,9 @@ def find_genotype(name: str) -> Genotype:
     """Return the genotype that an argument names.
 
     Args:
-        name: One of :data:`adarts_ext.genotype.KNOWN`, ``random:SEED``, the folder of a run, the
-            path of a file, or what :func:`adarts_ext.genotype_text.parse_genotype` reads.
+        name: One of :data:`adarts_ext.genotype.KNOWN`, ``random:SEED``, ``random:SEED:RUN`` (at
+            random of what the search in that folder chose from), the folder of a run, the path of a
+            file, or what :func:`adarts_ext.genotype_text.parse_genotype` reads.
 
     Raises:
         ValueError: If there is no such genotype, the file is damaged, or the folder holds the runs
@@ -35,10 +39,13 @@ def find_genotype(name: str) -> Genotype:
     if name in KNOWN:
         return KNOWN[name]
     if name.startswith("random:"):
-        seed = name.removeprefix("random:")
+        seed, of_search, folder = name.removeprefix("random:").partition(":")
         if not seed.isdecimal():
             raise ValueError(f"expected a seed, a whole number, after random:, got {seed!r}")
-        return random_genotype(int(seed))
+        if not of_search:
+            return random_genotype(int(seed))
+        search = SearchConfig.load(Path(folder))
+        return random_genotype(int(seed), search.steps, parse_space(search.space))
     if "Genotype(" in name:
         return parse_genotype(name)
     path = Path(name)
@@ -50,6 +57,16 @@ def find_genotype(name: str) -> Genotype:
             f"{', '.join(KNOWN)}, random:SEED"
         )
     return _load(path)
+
+
+def run_folder(name: str) -> Path:
+    """Return the folder of the run in such an argument; no folder lies there where it names none.
+
+    Example:
+        >>> str(run_folder("random:3:runs/search"))
+        'runs/search'
+    """
+    return Path(name.split(":", 2)[-1] if name.startswith("random:") else name)
 
 
 def _load(path: Path) -> Genotype:

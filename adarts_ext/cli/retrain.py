@@ -6,7 +6,7 @@ import shlex
 from dataclasses import replace
 from pathlib import Path
 
-from adarts_ext.cli.genotypes import GENOTYPE_HELP, find_genotype
+from adarts_ext.cli.genotypes import GENOTYPE_HELP, find_genotype, run_folder
 from adarts_ext.cli.numbers import describe_cost, describe_time
 from adarts_ext.cli.options import OptionParser
 from adarts_ext.cli.runs import (
@@ -70,7 +70,7 @@ def run(arguments: list[str]) -> None:
     genotype = find_genotype(name)
     if not resume:
         recipe = recipe or RECIPES["published"]
-        base = dataset_options(Path(name), given.get("dataset"), recipe)
+        base = dataset_options(run_folder(name), given.get("dataset"), recipe)
     config = replace_options(parser, base, given)
     if config.dataset == GIVEN and not resume:
         raise ValueError(

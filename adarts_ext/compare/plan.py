@@ -31,8 +31,8 @@ class Plan:
             compared with the first one.
         seeds: The seeds, the same for every arm: one search each, and one training.
         retrain: How the network of every genotype is trained and tested; None to search only.
-        random_genotypes: How many genotypes at random, those of the seeds 0, 1 and so on, are
-            trained too: what a search has to beat.
+        random_genotypes: How many genotypes at random of the first arm's space, those of the seeds
+            0, 1 and so on, are trained too: what a search has to beat.
 
     Raises:
         ValueError: If there is no arm, a name cannot be that of a folder, the seeds cannot be used,

@@ -16,7 +16,8 @@ from adarts_ext.compare.plan import PLAN_FILE, Plan
 from adarts_ext.compare.report import write_report
 from adarts_ext.compare.rows import ROWS_FILE, Row, read_runs
 from adarts_ext.data import ImageDataset
-from adarts_ext.genotype import random_genotype
+from adarts_ext.genotype import Genotype, random_genotype
+from adarts_ext.nn.candidates import parse_space
 from adarts_ext.retrain.seeds import training_of
 from adarts_ext.runs import processes
 from adarts_ext.runs.data import run_data
@@ -110,8 +111,13 @@ def _try_all(plan: Plan, data: Data) -> None:
     for config in plan.arms.values():
         SEARCH.prepare(config, data.of(config))
     if plan.retrain is not None:
-        steps = next(iter(plan.arms.values())).steps
-        training_of(random_genotype(0, steps)).prepare(plan.retrain, data.of(plan.retrain))
+        training_of(genotype_at_random(plan, 0)).prepare(plan.retrain, data.of(plan.retrain))
+
+
+def genotype_at_random(plan: Plan, seed: int) -> Genotype:
+    """Draw one of what the first arm chooses from."""
+    first = next(iter(plan.arms.values()))
+    return random_genotype(seed, first.steps, parse_space(first.space))
 
 
 def make_run(
@@ -130,7 +136,7 @@ def make_run(
     before, after = others
     search, config = None, plan.arms.get(arm)
     if config is None:
-        genotype = random_genotype(seed, next(iter(plan.arms.values())).steps)
+        genotype = genotype_at_random(plan, seed)
     else:
         config = replace(config, seed=seed)
         images, training = data.of(config), plan.epochs(arm) - config.epochs

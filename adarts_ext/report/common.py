@@ -6,7 +6,6 @@ import shlex
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from adarts_ext.arguments import as_option
 from adarts_ext.cli.numbers import describe_time
 from adarts_ext.draw.cell import single_cell_figure
 from adarts_ext.draw.lines import FIRST, SECOND, Look, source_look
@@ -161,22 +160,6 @@ def going_on(config: RunConfig, folder: Path) -> tuple[str, str]:
     own = isinstance(config, SearchConfig) and any(map(is_own, parse_strategy(config.strategy)))
     named = ["--strategy", config.strategy] if own else []  # a program runs only if it is named
     return command(config.kind, *named, "--resume", "--out", folder), "go on with it"
-
-
-def data_options(config: RunConfig) -> list[str]:
-    """Return the options of a command that name the data set of a run, and its images' treatment.
-
-    Example:
-        >>> from adarts_ext.retrain import RetrainConfig
-        >>> data_options(RetrainConfig(dataset="folder", data_dir="photos"))
-        ['--dataset', 'folder', '--data-dir', 'photos']
-    """
-    words = ["--dataset", config.dataset]
-    for name in ("data_dir", "image_size", "augmentation", "stem"):
-        value = getattr(config, name)
-        if value != getattr(RunConfig, name):
-            words += [as_option(name), str(value)]
-    return words
 
 
 def minutes(seconds: float) -> str:

@@ -15,7 +15,6 @@ from adarts_ext.report.common import (
     cell_pictures,
     command,
     curves,
-    data_options,
     going_on,
     minutes,
     options_section,
@@ -104,7 +103,7 @@ def next_section(record: RunRecord) -> Section:
         lines = [
             (command("retrain", folder), "train the network that was found, and test it"),
             (
-                command("retrain", "random:0", *data_options(record.config)),
+                command("retrain", f"random:0:{folder}"),
                 "train a genotype at random the same way: what the search has to beat",
             ),
             profile,

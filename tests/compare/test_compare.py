@@ -15,6 +15,7 @@ from adarts_ext.cli import main
 from adarts_ext.compare import Plan, compare
 from adarts_ext.compare.plan import RANDOM
 from adarts_ext.compare.rows import read_runs
+from adarts_ext.compare.runs import genotype_at_random
 from adarts_ext.genotype import Genotype, random_genotype
 from adarts_ext.retrain import loop as retrain_loop
 from adarts_ext.search import SearchConfig
@@ -65,6 +66,12 @@ def test_every_arm_searches_from_every_seed_and_what_it_finds_is_trained(plan, w
     for arm in (*plan.arms, RANDOM):
         assert text.count(f"| {arm} ") == 2  # a line in each table
     ElementTree.parse(whole / "comparison.svg")
+
+
+def test_genotypes_at_random_are_of_what_the_first_arm_chooses_from():
+    arms = {"S2": SearchConfig(space="s2", steps=3), "DARTS": SearchConfig()}
+    expected = random_genotype(5, 3, ("skip_connect", "sep_conv_3x3"))
+    assert genotype_at_random(Plan(arms, (0,)), 5) == expected
 
 
 @pytest.mark.parametrize("loop", [search_loop, retrain_loop])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from comparison import assert_exact
 from test_search_cell import SELECTIONS, given_index
 
 from adarts_ext import ops, reference
+from adarts_ext.nn import skip_dropout
 from adarts_ext.reference.skip_dropout import WORD, kept_values
 
 
@@ -74,8 +76,28 @@ def test_values_are_dropped_at_random():
         for axis in range(4):
             pairs.append((one, one.roll(1, axis)))
         for a, b in pairs:
-            correlation = ((a - a.mean()) * (b - b.mean())).mean() / (rate * (1 - rate))
-            assert abs(correlation.item()) < 5 / x.numel() ** 0.5
+            assert_unrelated(a, b, rate)
+
+
+def assert_unrelated(a: torch.Tensor, b: torch.Tensor, rate: float) -> None:
+    correlation = ((a - a.mean()) * (b - b.mean())).mean() / (rate * (1 - rate))
+    assert abs(correlation.item()) < 5 / a.numel() ** 0.5
+
+
+def test_processes_drop_other_places(monkeypatch):
+    x, drawn = torch.zeros(64, 8, 16, 16), []
+    for rank in (None, 0, 1, 2, 7, 1000):
+        group = None if rank is None else SimpleNamespace(rank=lambda rank=rank: rank)
+        monkeypatch.setattr(skip_dropout, "batch_group", lambda group=group: group)
+        torch.manual_seed(3)  # all processes draw from one state
+        drawn.append(skip_dropout.draw_dropout(torch.tensor(0.4), [[1, 2]])[0])
+    assert torch.equal(drawn[0], drawn[1])
+    assert all(torch.equal(one[:, 1], drawn[0][:, 1]) for one in drawn)
+    kept = [kept_values(one[0], x) for one in drawn[1:]]
+    for place, one in enumerate(kept):
+        assert abs(one.mean().item() - 0.6) < 5 * (0.4 * 0.6 / x.numel()) ** 0.5
+        for other in kept[:place]:
+            assert_unrelated(one, other, 0.4)
 
 
 @pytest.mark.parametrize(

@@ -155,9 +155,7 @@ def test_what_to_do_next_has_the_same_data_and_network(tmp_path):
     folder = make_search(tmp_path / "run", 0, stem="imagenet", image_size=64)
     first, second, third = Report(folder, tmp_path / "report.html").commands()
     assert first == f"adarts retrain {folder}"
-    assert second == (
-        "adarts retrain random:0 --dataset folder --data-dir images --image-size 64 --stem imagenet"
-    )
+    assert second == f"adarts retrain random:0:{folder}"
     assert third == f"adarts profile {folder}"
 
 

@@ -19,7 +19,7 @@ from run_state import interrupted_in
 
 from adarts_ext.cli import main
 from adarts_ext.cli.numbers import describe_cost, short_number
-from adarts_ext.files import read_json
+from adarts_ext.files import read_json, write_json
 from adarts_ext.genotype import ADARTS_V2, Genotype, random_genotype, state_name
 from adarts_ext.retrain import RetrainConfig
 from adarts_ext.retrain import loop as retrain_loop
@@ -184,6 +184,14 @@ def test_retrain_takes_the_data_of_the_search_unless_told_otherwise(searched, im
     assert taken["retrain"][0] == Genotype.load(path)
     assert main(["retrain", "ADARTS_V2"]) == 1
     assert taken["retrain"][:2] == (ADARTS_V2, RetrainConfig())
+    options = read_json(searched / "config.json") | {"space": "s2"}
+    other = searched.parent / "s2: another"
+    other.mkdir()
+    write_json(other / "config.json", options)
+    assert main(["retrain", f"random:3:{other}"]) == 1
+    genotype, config, *_ = taken["retrain"]
+    assert genotype == random_genotype(3, options["steps"], ["skip_connect", "sep_conv_3x3"])
+    assert (config.dataset, config.data_dir) == ("folder", str(images))
 
 
 @pytest.mark.parametrize(
@@ -196,6 +204,9 @@ def test_retrain_takes_the_data_of_the_search_unless_told_otherwise(searched, im
         ),
         (["draw", "ADARTS_V1", "--out", "none/cells.svg"], "No such file or directory"),
         (["draw", "random:x"], "a whole number, after random:, got 'x'"),
+        (["draw", "random:x:begun"], "a whole number, after random:, got 'x'"),
+        (["draw", "random:3:empty"], "empty: not the folder of a run, it holds no config.json"),
+        (["draw", "random:3:"], ".: not the folder of a run"),
         (["draw", "empty"], "empty: not the folder of a run, it holds no config.json"),
         (["draw", "damaged.json"], "damaged.json: genotype: not JSON"),
         (["retrain", "begun"], "begun: the search has not ended"),
