@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import copy
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -54,7 +55,7 @@ class Probe:
     def output(self) -> object:
         """Run the module's own code once, in training, and give its output."""
         self._reset(0)
-        with torch.random.fork_rng():
+        with _seeded(0):
             self.copy.train()
             return self.own(*self._arguments(self._inputs(0, None)))
 
@@ -103,17 +104,21 @@ class Probe:
 
     def _reset(self, seed: int) -> None:
         """Give the copy weights and statistics such that no channel attention is at rest."""
+        parameters, buffers = list(self.copy.parameters()), dict(self.copy.named_buffers())
+        sizes = [tensor.numel() for tensor in (*parameters, *buffers.values())]
         generator = torch.Generator().manual_seed(seed)
+        drawn = torch.rand(sum(sizes), generator=generator, dtype=torch.float64).split(sizes)
+        values = iter(drawn)
         with torch.no_grad():
-            for parameter in self.copy.parameters():
-                values = torch.rand(parameter.shape, generator=generator, dtype=torch.float64)
+            for parameter in parameters:
                 # More positive than negative, so that an attention's hidden units are active; and
                 # small, so that its scores are neither 0 nor 1.
-                parameter.copy_((values - 0.4) / max(1, parameter[0].numel()))
-            for name, buffer in self.copy.named_buffers():
+                value = next(values).sub_(0.4).div_(max(1, parameter[0].numel()))
+                parameter.copy_(value.view(parameter.shape))
+            for name, buffer in buffers.items():
+                value = next(values).view(buffer.shape)
                 if buffer.is_floating_point():
-                    values = torch.rand(buffer.shape, generator=generator, dtype=torch.float64)
-                    buffer.copy_(values + 0.5 if "var" in name else values - 0.5)
+                    buffer.copy_(value.add_(0.5) if "var" in name else value.sub_(0.5))
                 else:
                     buffer.zero_()
 
@@ -161,8 +166,7 @@ class Probe:
         """Return output, gradients and buffers, of the module's own code or of another."""
         self._reset(seed)
         inputs = self._inputs(seed, least)
-        with torch.random.fork_rng(), torch.enable_grad():
-            torch.manual_seed(seed)
+        with _seeded(seed), torch.enable_grad():
             arguments = self._arguments(inputs)
             y = self.own(*arguments) if computed is None else computed(self.copy, *arguments)
             if not isinstance(y, Tensor):
@@ -175,6 +179,20 @@ class Probe:
         result = {"output": y.detach()}
         result |= {f"gradient of {name}": grad for name, grad in zip(sources, grads, strict=True)}
         return result | {name: buffer.clone() for name, buffer in self.copy.named_buffers()}
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Seed torch's random numbers, of the GPUs in use too, and go on with the former ones after.
+
+    Without a GPU, ``manual_seed`` and ``fork_rng`` look for one at every call, for a millisecond.
+    """
+    gpus = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
+    with torch.random.fork_rng(gpus):
+        torch.default_generator.manual_seed(seed)
+        if gpus:
+            torch.cuda.manual_seed_all(seed)
+        yield
 
 
 def _compare(own: dict[str, Tensor | None], ours: dict[str, Tensor | None]) -> str | None:

@@ -200,8 +200,8 @@ def _members(value: object) -> list[Any]:
 
 
 def _is_plain(value: object) -> bool:
+    if isinstance(value, _SCALARS):
+        return True
     if isinstance(value, dict):
         return all(map(_is_plain, value)) and all(map(_is_plain, value.values()))
-    if isinstance(value, (tuple, list, set, frozenset)):
-        return all(map(_is_plain, value))
-    return isinstance(value, _SCALARS)
+    return isinstance(value, (tuple, list, set, frozenset)) and all(map(_is_plain, value))

@@ -8,6 +8,7 @@ from itertools import product
 from typing import NamedTuple
 
 import torch
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from adarts_ext.data import ImageDataset
@@ -38,18 +39,34 @@ def network_cost(
         counted apart: twice ``macs``.
     """
     with torch.device("meta"):  # shapes without numbers: nothing is computed
-        trained = build_network(genotype, config, dataset)
-        plain = build_network(genotype, replace(config, auxiliary=False), dataset).eval()
-        image = torch.empty(1, dataset.in_channels, *dataset.image_size)
-        with FlopCounterMode(display=False) as counter, torch.no_grad():
-            plain(image)
-    flops = counter.get_total_flops()
+        plain = build_network(genotype, replace(config, auxiliary=False), dataset)
+        trained = build_network(genotype, config, dataset) if config.auxiliary else plain
+        flops = _count(plain, dataset).get_total_flops()
     return {
         "parameters": sum(weight.numel() for weight in plain.parameters()),
         "parameters_with_auxiliary": sum(weight.numel() for weight in trained.parameters()),
         "macs": flops // 2,
         "flops": flops,
     }
+
+
+def _count(network: nn.Module, images: ImageDataset | ImageKind) -> FlopCounterMode:
+    """Count the operations of a pass of one image, in evaluation and on the current device.
+
+    The network is of no use after: its BatchNorms and ReLUs, which count nothing but take most of
+    the time where there are no numbers, are passed by.
+    """
+    for module in network.modules():
+        if isinstance(module, (nn.BatchNorm2d, nn.ReLU)):
+            module.forward = _unchanged
+    image = torch.empty(1, images.in_channels, *images.image_size)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network.eval()(image)
+    return counter
+
+
+def _unchanged(x: Tensor) -> Tensor:
+    return x
 
 
 class Cost(NamedTuple):
@@ -89,10 +106,8 @@ def edge_costs(
     pairs += [("none", 0), ("none", 1)] * nodes  # so that there are as many to concatenate
     genotype = Genotype(pairs, range(2, 2 + nodes), pairs, range(2, 2 + nodes))
     with torch.device("meta"):
-        network = build_network(genotype, replace(config, auxiliary=False), images).eval()
-        image = torch.empty(1, images.in_channels, *images.image_size)
-        with FlopCounterMode(display=False) as counter, torch.no_grad():
-            network(image)
+        network = build_network(genotype, replace(config, auxiliary=False), images)
+        counter = _count(network, images)
     flops = {name: sum(count.values()) for name, count in counter.get_flop_counts().items()}
     rest = [sum(weight.numel() for weight in network.parameters()), counter.get_total_flops() // 2]
     costs = dict.fromkeys(product(("normal", "reduce"), operations, (True, False)), Cost(0, 0))

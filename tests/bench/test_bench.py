@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -238,11 +236,6 @@ def test_an_interrupted_run_keeps_what_it_measured(monkeypatch, tmp_path, capsys
     assert main(["bench", *TINY, *options]) == 130
     (path,) = tmp_path.rglob("results.jsonl")
     assert results.load(path).parts() == {"roofs", "ops"}
-
-
-def test_the_command_needs_no_pytest():
-    code = "import sys; sys.modules['pytest'] = None; import adarts_ext.bench.runner"
-    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_a_group_that_fails_does_not_stop_the_others(monkeypatch, tmp_path, capsys):

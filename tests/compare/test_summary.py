@@ -95,6 +95,14 @@ def test_the_p_value_is_that_of_all_sign_flips(differences):
     assert paired_p(differences) == pytest.approx(min(1, 2 * min(above, below)))
 
 
+def test_the_p_value_of_many_pairs_is_close_to_that_of_all_sign_flips():
+    differences = numpy.random.default_rng(2).normal(0.3, 1, size=17)
+    signs = 1 - 2 * (numpy.arange(2**17)[:, None] >> numpy.arange(17) & 1)
+    exact = (abs(signs @ differences) >= abs(differences.sum()) - 1e-12).mean()
+    assert 0.01 < exact < 0.5
+    assert paired_p(differences) == pytest.approx(exact, abs=4 * (exact / 2**16) ** 0.5)
+
+
 def test_differences_of_no_kind_are_rarely_significant():
     draws = numpy.random.default_rng(0).normal(size=(200, 6))  # 1 in 32 is expected
     assert sum(paired_p(draw) <= 0.05 for draw in draws) <= 20

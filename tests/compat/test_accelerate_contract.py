@@ -147,9 +147,11 @@ def test_a_state_dict_goes_to_a_file_and_into_either_network(style):
     network(images(style, dtype=DOUBLE))
     file = io.BytesIO()
     torch.save(network.state_dict(), file)
-    others = [make(style, 1, DOUBLE), make_accelerated(style, 1, DOUBLE)]
+    others = [each(style, dtype=DOUBLE) for each in (make, make_accelerated)]
     expected = network.eval()(images(style, dtype=DOUBLE))
     for other in others:
+        for tensor in (*other.parameters(), *other.arch_parameters()):
+            tensor.data.add_(1)
         file.seek(0)
         other.load_state_dict(torch.load(file))
         for theirs, own in zip(other.arch_parameters(), network.arch_parameters(), strict=True):

@@ -228,17 +228,16 @@ def test_what_fails_is_one_clear_line_and_status_1(
     assert message in failure(arguments, capsys)
 
 
-@pytest.mark.parametrize(
-    ("option", "message"),
-    [
+def test_evaluate_refuses_what_the_data_set_has_no_use_for(capsys, tmp_path):
+    out = tmp_path / "run"
+    few_steps = [*SMALL_RETRAIN, "--batch-size", "100"]
+    assert main(["retrain", "ADARTS_V1", *few_steps, "--out", str(out)]) == 0
+    refused = [
         (["--data-dir", "photos"], "--data-dir: expected none, as the digits come with scikit"),
         (["--download"], "download: expected no"),
-    ],
-)
-def test_evaluate_refuses_what_the_data_set_has_no_use_for(option, message, capsys, tmp_path):
-    out = tmp_path / "run"
-    assert main(["retrain", "ADARTS_V1", *SMALL_RETRAIN, "--out", str(out)]) == 0
-    assert message in failure(["evaluate", str(out), "--device", "cpu", *option], capsys)
+    ]
+    for option, message in refused:
+        assert message in failure(["evaluate", str(out), "--device", "cpu", *option], capsys)
 
 
 def test_a_bug_keeps_its_traceback(monkeypatch, tmp_path):
