@@ -40,6 +40,7 @@ PACKAGES = {
     "jinja2": "jinja2",
     "jsonargparse": "jsonargparse",
     "matplotlib": "matplotlib",
+    "scipy": "scipy",
     "sklearn": "scikit-learn",
     "submitit": "submitit",
     "tensorboard": "tensorboard",
