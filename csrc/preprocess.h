@@ -10,6 +10,7 @@ namespace adarts::cell {
 // second half the odd ones of odd rows. h is its own normalised u, so backward needs no more than
 // `in` and h. A task is one band of the pixels of one block: parts = blocks * kBands.
 constexpr int64_t kBands = 4;
+constexpr int kMostInputs = 2;  // of a cell
 
 template <class T>
 struct Preprocess {
@@ -42,6 +43,13 @@ struct Preprocess {
     if (stride == 1) return p;
     return (2 * (p / width) + odd) * 2 * width + 2 * (p % width) + odd;
   }
+};
+
+// Those of a cell's inputs, whose h are alike: all but `in`, in_channels, stride and the pointers.
+template <class T>
+struct Preprocessings {
+  int count;
+  Preprocess<T> input[kMostInputs];
 };
 
 }  // namespace adarts::cell

@@ -123,12 +123,9 @@ class FusedCell(Computed):
         """Compute the cell."""
         if self.by_node:
             alphas = torch.cat(list(alphas))
-        first, second, candidates = self.layers_of(cell)
+        *inputs, candidates = self.layers_of(cell)
         updates: Updates = []
-        states = [
-            fused.preprocess(first, remembered_blocks(s0), updates),
-            fused.preprocess(second, remembered_blocks(s1), updates),
-        ]
+        states = fused.preprocess(inputs, [remembered_blocks(s0), remembered_blocks(s1)], updates)
         steps, edge = self.parts.steps, self.edges[0]
         every = tuple(edge.mask for edge in self.edges)
         edges, arranged, active = fused.complete_edges(steps), self.arrange(alphas), every

@@ -243,11 +243,10 @@ class SearchCell(nn.Module):
         dropout: Tensor | None,
     ) -> ImageBlocks:
         shared = shared_batch(self._norms[0])
-        states = [
-            fused.preprocess(self._layers0, s0, updates, shared),
-            fused.preprocess(self._layers1, s1, updates, shared),
-        ]
-        self._check_states(s0, s1, states[0].feature_shape, states[1].feature_shape)
+        inputs = self._layers0, self._layers1
+        shapes = map(fused.preprocessed_shape, inputs, (s0, s1))
+        self._check_states(s0, s1, *shapes)
+        states = fused.preprocess(inputs, (s0, s1), updates, shared)
         kind, layers = self._ops[0].edge_kind, self._candidates
         edges, store = fused.complete_edges(self.steps), self.memory == "store"
         flat, convolutions = self._flat, layers.convolutions

@@ -19,7 +19,7 @@ from adarts_ext.nn.batch_norms import Norms, Updates, given_statistics
 from adarts_ext.nn.image_blocks import ImageBlocks, compute_dtype
 from adarts_ext.nn.selection import SELECTIONS
 from adarts_ext.ops.common import CELL_DTYPES
-from adarts_ext.ops.preprocess_cell import preprocess_cell
+from adarts_ext.ops.preprocess_cell import preprocess_inputs
 from adarts_ext.ops.processes import ALONE, SharedBatch
 from adarts_ext.ops.search_cell import CellLayout, search_cell
 from adarts_ext.reference.cell_layout import STATISTICS
@@ -148,21 +148,36 @@ def complete_edges(steps: int, inputs: int = 2) -> list[tuple[int, int]]:
     return [(state, node) for node in range(steps) for state in range(inputs + node)]
 
 
-def preprocess(
-    layers: Layers, x: ImageBlocks, updates: Updates, shared: SharedBatch = ALONE
-) -> ImageBlocks:
-    """Run a cell's preprocessing; what its BatchNorm has seen is appended to ``updates``."""
-    (norm,) = layers.norms
-    weights, *more = [convolution.weight.flatten(1) for convolution in layers.convolutions]
-    if more:
-        weights = torch.cat([weights, *more])
+def preprocessed_shape(layers: Layers, x: ImageBlocks) -> tuple[int, ...]:
+    """Return the shape, as a feature map, of what a preprocessing makes of an input."""
+    batch, _, height, width = x.feature_shape
     stride = len(layers.convolutions)  # FactorizedReduce has two of them
-    given = given_statistics(layers.norms)
-    given = None if given is None else given[0]
-    h, statistics = preprocess_cell(x.blocks, weights, x.batch, stride, given, norm.eps, shared)
+    return batch, layers.norms[0].num_features, height // stride, width // stride
+
+
+def preprocess(
+    inputs: Sequence[Layers],
+    xs: Sequence[ImageBlocks],
+    updates: Updates,
+    shared: SharedBatch = ALONE,
+) -> list[ImageBlocks]:
+    """Run the preprocessings of a cell's inputs, as its layers say, at once.
+
+    What their BatchNorms have seen is appended to ``updates``.
+    """
+    weights = []
+    for layers in inputs:
+        some = [convolution.weight.flatten(1) for convolution in layers.convolutions]
+        weights.append(torch.cat(some) if len(some) > 1 else some[0])
+    strides = [len(layers.convolutions) for layers in inputs]
+    norms = [layers.norms for layers in inputs]
+    (norm,), batch = norms[0], xs[0].batch
+    given = None if norm.training else [given_statistics(some)[0] for some in norms]
+    blocks = [x.blocks for x in xs]
+    h, statistics = preprocess_inputs(blocks, weights, batch, strides, given, norm.eps, shared)
     if norm.training:
-        updates.append((layers.norms, statistics[None]))
-    return ImageBlocks(h, x.batch)
+        updates.extend(zip(norms, statistics.split(1), strict=True))
+    return [ImageBlocks(one, batch) for one in h]
 
 
 def mix(

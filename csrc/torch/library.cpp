@@ -67,10 +67,10 @@ STABLE_TORCH_LIBRARY(ADARTS_NAMESPACE, m) {
       "Tensor[]");
 
   m.def(
-      "preprocess_cell(Tensor x, Tensor weights, Tensor? norms, SymInt batch, int stride, "
-      "float eps, str norms_group, int processes) -> (Tensor h, Tensor norms)");
+      "preprocess_cell(Tensor[] x, Tensor[] weights, Tensor[] norms, SymInt batch, int[] strides, "
+      "float eps, str norms_group, int processes) -> (Tensor[] h, Tensor norms)");
   m.def(
-      "preprocess_cell_backward(Tensor grad, Tensor x, Tensor weights, Tensor h, Tensor norms, "
-      "SymInt batch, int stride, bool training, bool needs_x, bool needs_weights, "
-      "str norms_group, int processes) -> Tensor[]");
+      "preprocess_cell_backward(Tensor[] grads, Tensor[] x, Tensor[] weights, Tensor[] h, "
+      "Tensor[] norms, SymInt batch, int[] strides, bool training, bool[] needs_x, "
+      "bool needs_weights, str norms_group, int processes) -> Tensor[]");
 }

@@ -8,6 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from adarts_ext import _library, ops, reference
 from adarts_ext.nn.operations import FactorizedReduce, ReLUConvBN
 from adarts_ext.ops import from_image_blocks, to_image_blocks
+from adarts_ext.ops.preprocess_cell import preprocess_inputs
 from adarts_ext.ops.processes import ALONE
 
 
@@ -49,7 +50,8 @@ def test_matches_reference(batch, stride, training):
 @pytest.mark.usefixtures("device")
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize(
-    ("channels", "size"), [((2, 2), (2, 2)), ((70, 20), (2, 4)), ((3, 8), (34, 2))]
+    ("channels", "size"),
+    [((2, 2), (2, 2)), ((70, 20), (2, 4)), ((3, 8), (34, 2)), ((264, 76), (4, 4))],
 )
 def test_any_size(channels, size, stride):
     drawn = operands(3, channels, size)
@@ -114,37 +116,100 @@ def test_nothing_but_input_and_output_is_kept():
     weights = torch.randn(4, 6, dtype=torch.float64)
     with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.shape), lambda t: t):
         h, norms = ops.preprocess_cell(blocks, weights, 5, 1)
-    assert kept == [blocks.shape, weights.shape, h.shape, norms.shape]
+    assert kept == [blocks.shape, weights.shape, h.shape, (1, *norms.shape)]
 
 
 @pytest.mark.usefixtures("torch_device")
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("stride", [1, 2])
 def test_operator_contract(stride, training):
-    x, weights, _ = operands()
-    blocks = to_image_blocks(x)
-    norms = None if training else some_norms(4)
+    xs, weights, strides = two_inputs(5, stride)
+    xs = [to_image_blocks(x) for x in xs]
+    norms = [] if training else [some_norms(4)] * 2
     operator = torch.ops.adarts_ext.preprocess_cell
-    inputs = blocks.clone().requires_grad_(), weights.clone().requires_grad_()
-    torch.library.opcheck(operator, (*inputs, norms, 5, stride, 1e-5, *ALONE[1:]))
-    h, batch_norms = operator(blocks, weights, norms, 5, stride, 1e-5, *ALONE[1:])
-    used = batch_norms if training else norms
+    leaves = [[t.clone().requires_grad_() for t in some] for some in (xs, weights)]
+    torch.library.opcheck(operator, (*leaves, norms, 5, strides, 1e-5, *ALONE[1:]))
+    h, batch_norms = operator(xs, weights, norms, 5, strides, 1e-5, *ALONE[1:])
+    used = list(batch_norms) if training else norms
+    grads = [torch.randn_like(one) for one in h]
+    needed = [True, True], True
     torch.library.opcheck(
         torch.ops.adarts_ext.preprocess_cell_backward,
-        (
-            torch.randn_like(h),
-            blocks,
-            weights,
-            h,
-            used,
-            5,
-            stride,
-            training,
-            True,
-            True,
-            *ALONE[1:],
-        ),
+        (grads, xs, weights, h, used, 5, strides, training, *needed, *ALONE[1:]),
     )
+
+
+def two_inputs(batch=5, stride=2, channels=(6, 10, 4), size=(4, 6)):
+    """Draw two inputs of a cell, the first ``stride`` times as large, their weights and strides."""
+    first, second, outputs = channels
+    xs = [
+        torch.randn(batch, first, *(stride * n for n in size), dtype=torch.float64),
+        torch.randn(batch, second, *size, dtype=torch.float64),
+    ]
+    weights = [torch.randn(outputs, n, dtype=torch.float64) for n in (first, second)]
+    return xs, weights, [stride, 1]
+
+
+@pytest.mark.usefixtures("device")
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize(("batch", "channels"), [(5, (6, 10, 4)), (17, (72, 130, 40))])
+def test_two_inputs_at_once_are_as_each_for_itself(batch, channels, stride, training):
+    xs, weights, strides = two_inputs(batch, stride, channels, (2, 6))
+    leaves = [t.requires_grad_() for t in (*xs, *weights)]
+    norms = None if training else [some_norms(channels[2]), some_norms(channels[2]) * 2]
+    blocks = [to_image_blocks(x) for x in xs]
+    h, statistics = preprocess_inputs(blocks, weights, batch, strides, norms)
+    directions = [torch.randn_like(one) for one in h]
+    grads = torch.autograd.grad(h, leaves, directions)
+    for i, (x, weight, stride_of) in enumerate(zip(xs, weights, strides, strict=True)):
+        given = None if norms is None else norms[i]
+        expected, of_batch = reference.preprocess_cell(
+            to_image_blocks(x), weight, batch, stride_of, given
+        )
+        of_x, of_weight = torch.autograd.grad(expected, (x, weight), directions[i])
+        actual = {"h": h[i], "of x": grads[i], "of weights": grads[2 + i]}
+        truth = {"h": expected, "of x": of_x, "of weights": of_weight}
+        if training:
+            actual["norms"], truth["norms"] = statistics[i], of_batch
+        assert_exact(
+            {name: tensor.detach() for name, tensor in actual.items()},
+            {name: tensor.detach() for name, tensor in truth.items()},
+        )
+
+
+@pytest.mark.usefixtures("device")
+@pytest.mark.parametrize("needed", range(4))
+def test_gradients_of_one_input_or_its_weights_alone(needed):
+    xs, weights, strides = two_inputs()
+    blocks = [to_image_blocks(x) for x in xs]
+    every = [t.clone().requires_grad_() for t in (*blocks, *weights)]
+    h, _ = preprocess_inputs(every[:2], every[2:], 5, strides)
+    whole = torch.autograd.grad(h[0].square().sum() + h[1].square().sum(), every)
+    leaves = [t.clone().requires_grad_(i == needed) for i, t in enumerate((*blocks, *weights))]
+    h, _ = preprocess_inputs(leaves[:2], leaves[2:], 5, strides)
+    (h[0].square().sum() + h[1].square().sum()).backward()
+    assert [leaf.grad is not None for leaf in leaves] == [i == needed for i in range(4)]
+    assert torch.equal(leaves[needed].grad, whole[needed])
+
+
+@pytest.mark.usefixtures("device")
+def test_an_output_without_a_gradient():
+    xs, weights, strides = two_inputs()
+    leaves = [to_image_blocks(x).requires_grad_() for x in xs]
+    h, _ = preprocess_inputs(leaves, weights, 5, strides)
+    h[1].square().sum().backward()
+    assert not leaves[0].grad.any()
+    assert leaves[1].grad.any()
+
+
+def test_two_inputs_of_other_shapes_are_refused():
+    xs, weights, _ = two_inputs()
+    blocks = [to_image_blocks(x) for x in xs]
+    with pytest.raises(ValueError, match="preprocess_cell: the results of two inputs have shapes"):
+        preprocess_inputs(blocks, weights, 5, [1, 1])
+    with pytest.raises(TypeError, match="preprocess_cell: input 1 has dtype"):
+        preprocess_inputs([blocks[0], blocks[1].float()], weights, 5, [2, 1])
 
 
 @pytest.mark.usefixtures("torch_device")

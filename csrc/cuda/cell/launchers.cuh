@@ -103,21 +103,25 @@ struct AddParts {
 template <class A>
 cudaError_t add_parts(const AddParts<A>& args, cudaStream_t stream);
 
-// The preprocessing of a cell. Its sums forward are in preprocess_parts parts, those of
-// preprocess_sums in blocks * kBands, and the gradient of the weights in preprocess_weight_parts.
+// The preprocessings of a cell's inputs. Sums forward are in preprocess_parts parts of each input,
+// those of preprocess_sums in preprocess_sum_parts, the weights' gradients in
+// preprocess_weight_parts.
 template <class T>
-int64_t preprocess_parts(const cell::Preprocess<T>& args);
+int64_t preprocess_parts(const cell::Preprocessings<T>& inputs);
 template <class T>
-int64_t preprocess_weight_parts(const cell::Preprocess<T>& args);
+int64_t preprocess_sum_parts(const cell::Preprocessings<T>& inputs);
 template <class T>
-cudaError_t preprocess(const cell::Preprocess<T>& args, cudaStream_t stream);
+int64_t preprocess_weight_parts(const cell::Preprocessings<T>& inputs);
+template <class T>
+cudaError_t preprocess(const cell::Preprocessings<T>& inputs, cudaStream_t stream);
 // Finishes the statistics, where they are of the batch, and normalises h in place.
 template <class T>
-cudaError_t preprocess_normalise(const cell::Preprocess<T>& args, double eps, cudaStream_t stream);
+cudaError_t preprocess_normalise(const cell::Preprocessings<T>& inputs, double eps,
+                                 cudaStream_t stream);
 template <class T>
-cudaError_t preprocess_sums(const cell::Preprocess<T>& args, cudaStream_t stream);
-// A launch for each of grad_in and grad_weights that is not null.
+cudaError_t preprocess_sums(const cell::Preprocessings<T>& inputs, cudaStream_t stream);
+// A launch for each of grad_in and grad_weights that an input has; all of a grad_in is written.
 template <class T>
-cudaError_t preprocess_backward(const cell::Preprocess<T>& args, cudaStream_t stream);
+cudaError_t preprocess_backward(const cell::Preprocessings<T>& inputs, cudaStream_t stream);
 
 }  // namespace adarts::cuda

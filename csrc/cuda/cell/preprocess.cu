@@ -1,111 +1,151 @@
-// A cell's preprocessing, h = (u - mean) * rstd with u = W relu(in), and two sums of its backward.
+// The preprocessings of a cell's inputs, h = (u - mean) * rstd with u = W relu(in), and two sums of
+// their backward.
 //
-// A thread makes four output channels of a quad of images of a pixel; sums go by parts, and whoever
-// needs a total adds up the parts itself, which takes less time than a launch. u is normalized in
-// place: of the two only h is kept for backward. Bytes: each kernel says its own.
+// All inputs share a launch. Sums go by parts, and whoever needs a total adds up the parts itself,
+// which takes less time than a launch. u is normalized in place: of the two only h is kept for
+// backward. Bytes: each kernel says its own.
 #include <algorithm>
 #include <cmath>
 
 #include "groups.cuh"
-#include "launchers.cuh"
+#include "preprocess.cuh"
 
 namespace adarts::cuda {
 
 namespace {
 
-constexpr int kForwardThreads = 128;  // the fewer, the more blocks where planes are small
-constexpr int kOutputs = 4;           // channels of a thread
-
-// Output channels of one of the stride's convolutions.
-template <class T>
-__host__ __device__ __forceinline__ int outputs_of(const Preprocess<T>& a) {
-  return int(a.channels) / a.stride;
-}
+constexpr int kOutputs = 4;        // channels of a thread
+constexpr int kBlockOutputs = 32;  // and of a thread block
+constexpr int kSliceInputs = 64;   // channels of `in` of a thread, in up to kOutputs slices
 
 template <class T>
-int64_t forward_tiles(const Preprocess<T>& a) {
-  const int groups = power_of_two(divide_up(outputs_of(a), kOutputs), kForwardThreads / kQuads);
-  const int64_t pixels = kForwardThreads / groups / kQuads;  // at once
-  return std::clamp<int64_t>(1024 / a.blocks, 1, divide_up(a.pixels(), pixels));
-}
-
-template <class T>
-__device__ __forceinline__ const T* in_plane(const Preprocess<T>& a, int64_t block, int64_t i) {
-  return a.in + block * a.in_block + i * a.pixels() * (a.stride * a.stride) * kLanes;
+int64_t forward_tiles(const Preprocessings<T>& inputs) {
+  const Preprocess<T>& a = inputs.input[0];
+  return std::clamp<int64_t>(128 / a.blocks, 1, divide_up(a.pixels(), 4));
 }
 
 // u = W relu(in), left in h, and the sums of u and u^2.
 //
-// A thread block takes the pixels of a part (blockIdx.x) and one of the stride's convolutions (y).
-// A thread makes four channels of a pixel's quad; the threads that make the others of this pixel
-// read the same inputs at about the same time, from L1. There is no shared memory to wait for.
-// Bytes: reads in_channels and writes `channels` planes once, in float32 64 bytes a pixel and
-// block.
+// A thread block takes the pixels of a part (blockIdx.x), 32 output channels of one of the stride's
+// convolutions (y) and an input of the cell (z). A thread makes four channels of a pixel's quad
+// from a slice of `in`, 64 channels of it: a thread that took all 256 of a deep cell would be what
+// the launch waits for. It reads inputs and weights by fours, and the next fours of inputs before
+// it needs them. The slices are added in shared memory, after which each of their threads has a
+// share of the four channels. The threads that make other channels of the pixel read the same
+// inputs at about the same time, from L1.
+// Bytes: reads in_channels for every 32 output channels, and writes `channels` planes once, in
+// float32 64 bytes a pixel and block.
 template <class T>
-__global__ void __launch_bounds__(kForwardThreads, sizeof(T) == 8 ? 2 : 4)
-    preprocess_kernel(const Preprocess<T> a) {
+__global__ void __launch_bounds__(kCellThreads, sizeof(T) == 8 ? 1 : 2)
+    preprocess_kernel(const Preprocessings<T> inputs) {
   wait_for_preceding_grid();
   using A = Accumulate<T>;
   using Q = Quad<A>;
-  [[maybe_unused]] constexpr int kAtOnce = sizeof(A) == 8 ? 4 : 8;  // inputs that are waited for
+  constexpr int kAhead = 2;  // fours of inputs that are waited for
+  ADARTS_SHARED(Q, shares, kOutputs * kCellThreads);
   ADARTS_SHARED(double, partial, group_sums_size(2 * kOutputs));
+  const Preprocess<T>& a = inputs.input[blockIdx.z];
+  const int outs = outputs_of(a), ins = int(a.in_channels);
+  const int out_tiles = int(divide_up(outs, kBlockOutputs));
+  const bool odd = int(blockIdx.y) >= out_tiles;
+  if (int(blockIdx.y) >= out_tiles * a.stride) return;
   const int64_t part = blockIdx.x, tiles = gridDim.x / a.blocks, block = part / tiles;
   const int64_t tile = part % tiles, pixels = a.pixels();
   const int begin = int(pixels * tile / tiles), end = int(pixels * (tile + 1) / tiles);
-  const bool odd = blockIdx.y == 1;
-  const int outs = outputs_of(a), ins = int(a.in_channels), first = odd ? outs : 0;
-  const int64_t in_step = pixels * (a.stride * a.stride) * kLanes;
-  const Grouping grouping(divide_up(outs, kOutputs), kForwardThreads);
+  const int in_tile = int(blockIdx.y) % out_tiles * kBlockOutputs;
+  const int count = outs - in_tile < kBlockOutputs ? outs - in_tile : kBlockOutputs;
+  const int first = (odd ? outs : 0) + in_tile;
+  const int slices = power_of_two(divide_up(ins, kSliceInputs), kOutputs), own = kOutputs / slices;
+  const Grouping grouping(power_of_two(divide_up(count, kOutputs)) * slices);
+  const int slice = grouping.group() % slices, o = grouping.group() / slices * kOutputs;
+  const int length = int(divide_up(divide_up(ins, slices), kQuad)) * kQuad;
+  const int last = (slice + 1) * length < ins ? (slice + 1) * length : ins;
+  const int64_t step = pixels * (a.stride * a.stride) * kLanes;
+  const int whole = ins % kQuad == 0 ? last : slice * length;  // up to here by fours
+  const A* row = a.weights + int64_t(first + o) * ins;
+  const int rows = o < count ? count - o : 0;  // of the four there are so many
   const int real = real_images(a.lanes(block), int(threadIdx.x) % kQuads);
-  for (int base = 0; base < outs; base += grouping.groups * kOutputs) {
-    const int o = base + grouping.group() * kOutputs;
-    const int count = outs - o < kOutputs ? outs - o : kOutputs;
-    const A* __restrict__ w = a.weights + int64_t(first + o) * ins;
-    Shifted<A, kOutputs> moments;
+  Shifted<A, kOutputs> moments;
 #pragma unroll 1
-    for (int at = grouping.slot(); at < (end - begin) * kQuads && count > 0; at += grouping.slots) {
-      const int64_t pixel = begin + at / kQuads;
-      const T* from = in_plane(a, block, 0) + a.source(pixel, odd) * kLanes + at % kQuads * kQuad;
-      Q u[kOutputs] = {};
-#pragma unroll kAtOnce
-      for (int i = 0; i < ins; ++i) {
-        const Q in = relu(load_quad(from + i * in_step));
+  for (int places = begin * kQuads; places < end * kQuads; places += grouping.slots) {
+    const bool here = places + grouping.slot() < end * kQuads;
+    const int at = here ? places + grouping.slot() : end * kQuads - 1;
+    const T* from = a.in + block * a.in_block + slice * length * step +
+                    source_of(a, at / kQuads, odd) * kLanes + at % kQuads * kQuad;
+    Q u[kOutputs] = {};
+    Pack<T, kQuad> in[kAhead][kQuad];
+    const auto load_four = [&](int n) {
+      for (int j = 0; j < kQuad; ++j, from += step) in[n][j] = load<kQuad>(from);
+    };
+    int i = slice * length;
 #pragma unroll
-        for (int k = 0; k < kOutputs; ++k) u[k].add(k < count ? w[k * ins + i] : A(0), in);
+    for (int n = 0; n < kAhead; ++n)
+      if (i + n * kQuad < whole) load_four(n);
+#pragma unroll 1
+    while (i < whole) {
+#pragma unroll
+      for (int n = 0; n < kAhead && i < whole; ++n, i += kQuad) {
+        Q values[kQuad];
+        for (int j = 0; j < kQuad; ++j)
+          for (int lane = 0; lane < kQuad; ++lane)
+            values[j][lane] = larger(A(in[n][j][lane]), A(0));
+        if (i + kAhead * kQuad < whole) load_four(n);
+        for (int k = 0; k < kOutputs; ++k) {
+          const Q w = load_quad(row + (k < rows ? k : 0) * ins + i);
+          for (int j = 0; j < kQuad; ++j) u[k].add(w[j], values[j]);
+        }
       }
-      T* to =
-          a.h + ((block * a.channels + first + o) * pixels + pixel) * kLanes + at % kQuads * kQuad;
-      for (int k = 0; k < kOutputs; ++k) {
-        if (k < count) store_quad(to + k * pixels * kLanes, u[k]);
-        moments.add(k, u[k], real);
-      }
-      ++moments.quads;
     }
-    double sums[2 * kOutputs];
-    moments.totals(real, sums);
-    group_sums(grouping, sums, partial, [&](int group, int i, double sum) {
-      const int out = base + group * kOutputs + i % kOutputs;
-      if (out < outs) a.partial[(part * 2 + i / kOutputs) * a.channels + first + out] = sum;
-    });
+#pragma unroll 1
+    for (; i < last; ++i, from += step) {
+      const Q value = relu(load_quad(from));
+      for (int k = 0; k < kOutputs; ++k) u[k].add(row[(k < rows ? k : 0) * ins + i], value);
+    }
+    for (int k = 0; k < kOutputs; ++k) shares[k * kCellThreads + threadIdx.x] = u[k];
+    __syncthreads();
+    T* to = a.h + (block * a.channels + first) * pixels * kLanes + at * kQuad;
+    for (int k = 0; k < kOutputs; ++k) {
+      const int out = slice * own + k;  // of the group's four
+      if (k >= own || !here || o + out >= count) continue;
+      const int share = out * kCellThreads + int(threadIdx.x) - slice * grouping.slots;
+      Q sum = shares[share];
+      for (int other = 1; other < slices; ++other) {
+        const Q more = shares[share + other * grouping.slots];
+        sum += more;
+      }
+      store_quad(to + (o + out) * pixels * kLanes, sum);
+      moments.add(k, sum, real);
+    }
+    moments.quads += here;
+    __syncthreads();
   }
+  double sums[2 * kOutputs];
+  moments.totals(real, sums);
+  group_sums(grouping, sums, partial, [&](int group, int i, double sum) {
+    const int k = i % kOutputs, out = group / slices * kOutputs + group % slices * own + k;
+    if (k < own && out < count)
+      a.partial[(part * 2 + i / kOutputs) * a.channels + first + out] = sum;
+  });
 }
 
 constexpr int kNormalised = 256;  // pixels of a thread block
 
 // h = (u - mean) * rstd in place.
 //
-// A thread block takes 256 pixels (blockIdx.x) of a channel (y) of a block of images (z). Each adds
-// up the parts of its channel's statistics itself, which takes less time than a launch that does it
-// for all; the first of a channel leaves the result.
+// A thread block takes 256 pixels (blockIdx.x) of a channel (y) of a block of images of an input
+// (z). Each adds up the parts of its channel's statistics itself, which takes less time than a
+// launch that does it for all; the first of a channel leaves the result.
 // Bytes: h once in each direction.
 template <class T>
 __global__ void __launch_bounds__(kCellThreads, 4)
-    preprocess_normalise_kernel(const Preprocess<T> a, const int64_t parts, const double eps) {
+    preprocess_normalise_kernel(const Preprocessings<T> inputs, const int64_t parts,
+                                const double eps) {
   wait_for_preceding_grid();
   using A = Accumulate<T>;
   ADARTS_SHARED(double, moments, 2);
-  const int thread = threadIdx.x;
-  const int64_t c = a.channels, channel = blockIdx.y, block = blockIdx.z;
+  const int thread = threadIdx.x, blocks = int(gridDim.z) / inputs.count;
+  const Preprocess<T>& a = inputs.input[int(blockIdx.z) / blocks];
+  const int64_t c = a.channels, channel = blockIdx.y, block = int(blockIdx.z) % blocks;
   A mean, rstd;
   if (a.training) {
     double sums[2] = {};
@@ -137,20 +177,25 @@ __global__ void __launch_bounds__(kCellThreads, 4)
   }
 }
 
-// Sums of g and g * h of one channel (blockIdx.y) over one band of a block of images (x).
-// Bytes: g and h once.
+// Sums of g and g * h of one channel (blockIdx.y) of an input (z) over a part of the pixels of all
+// blocks of images (x). There are few parts, since each block of the kernels that follow reads
+// them. Bytes: g and h once.
 template <class T>
-__global__ void __launch_bounds__(kCellThreads, 4) preprocess_sums_kernel(const Preprocess<T> a) {
+__global__ void __launch_bounds__(kCellThreads, 4)
+    preprocess_sums_kernel(const Preprocessings<T> inputs) {
   wait_for_preceding_grid();
-  const int64_t block = blockIdx.x / kBands, band = blockIdx.x % kBands, channel = blockIdx.y;
-  const int quad = int(threadIdx.x) % kQuads;
-  const T* h = a.h + (block * a.channels + channel) * a.pixels() * kLanes + quad * kQuad;
-  const T* g = a.grad + block * a.grad_block + channel * a.pixels() * kLanes + quad * kQuad;
+  const Preprocess<T>& a = inputs.input[blockIdx.z];
+  const int64_t channel = blockIdx.y;
+  const unsigned pixels = unsigned(a.pixels()), all = unsigned(a.blocks) * pixels;
+  const unsigned first = unsigned(int64_t(all) * blockIdx.x / gridDim.x);
+  const unsigned last = unsigned(int64_t(all) * (blockIdx.x + 1) / gridDim.x);
+  const int64_t place = channel * pixels * kLanes + threadIdx.x % kQuads * kQuad;
   double sums[2] = {};
 #pragma unroll 4
-  for (int64_t p = a.band_begin(band) + threadIdx.x / kQuads; p < a.band_begin(band + 1);
-       p += kCellThreads / kQuads) {
-    const auto gradient = load_quad(g + p * kLanes), value = load_quad(h + p * kLanes);
+  for (unsigned at = first + threadIdx.x / kQuads; at < last; at += kCellThreads / kQuads) {
+    const int64_t block = at / pixels, pixel = place + int64_t(at % pixels) * kLanes;
+    const auto gradient = load_quad(a.grad + block * a.grad_block + pixel);
+    const auto value = load_quad(a.h + block * a.channels * pixels * kLanes + pixel);
     sums[0] += double(gradient.sum());
     sums[1] += double((gradient * value).sum());
   }
@@ -162,34 +207,47 @@ __global__ void __launch_bounds__(kCellThreads, 4) preprocess_sums_kernel(const 
 }  // namespace
 
 template <class T>
-int64_t preprocess_parts(const Preprocess<T>& a) {
-  return a.blocks * forward_tiles(a);
+int64_t preprocess_parts(const Preprocessings<T>& inputs) {
+  return inputs.input[0].blocks * forward_tiles(inputs);
 }
 
 template <class T>
-cudaError_t preprocess(const Preprocess<T>& a, cudaStream_t stream) {
-  return launch_dependent(preprocess_kernel<T>, dim3(preprocess_parts(a), a.stride),
-                          dim3(kForwardThreads), 0, stream, a);
+int64_t preprocess_sum_parts(const Preprocessings<T>& inputs) {
+  const Preprocess<T>& a = inputs.input[0];
+  return std::clamp<int64_t>(a.blocks * a.pixels() / 512, 1, 16);
 }
 
 template <class T>
-cudaError_t preprocess_normalise(const Preprocess<T>& a, double eps, cudaStream_t stream) {
-  const dim3 grid(divide_up(a.pixels(), kNormalised), a.channels, a.blocks);
-  return launch_dependent(preprocess_normalise_kernel<T>, grid, dim3(kCellThreads), 0, stream, a,
-                          preprocess_parts(a), eps);
+cudaError_t preprocess(const Preprocessings<T>& inputs, cudaStream_t stream) {
+  int64_t tiles = 0;
+  for (int i = 0; i < inputs.count; ++i) {
+    const Preprocess<T>& a = inputs.input[i];
+    tiles = std::max(tiles, divide_up(outputs_of(a), kBlockOutputs) * a.stride);
+  }
+  return launch_dependent(preprocess_kernel<T>, dim3(preprocess_parts(inputs), tiles, inputs.count),
+                          dim3(kCellThreads), 0, stream, inputs);
 }
 
 template <class T>
-cudaError_t preprocess_sums(const Preprocess<T>& a, cudaStream_t stream) {
-  return launch_dependent(preprocess_sums_kernel<T>, dim3(a.blocks * kBands, a.channels),
-                          dim3(kCellThreads), 0, stream, a);
+cudaError_t preprocess_normalise(const Preprocessings<T>& inputs, double eps, cudaStream_t stream) {
+  const Preprocess<T>& a = inputs.input[0];
+  const dim3 grid(divide_up(a.pixels(), kNormalised), a.channels, a.blocks * inputs.count);
+  return launch_dependent(preprocess_normalise_kernel<T>, grid, dim3(kCellThreads), 0, stream,
+                          inputs, preprocess_parts(inputs), eps);
 }
 
-#define ADARTS_INSTANTIATE(T)                                                            \
-  template int64_t preprocess_parts(const Preprocess<T>&);                               \
-  template cudaError_t preprocess(const Preprocess<T>&, cudaStream_t);                   \
-  template cudaError_t preprocess_normalise(const Preprocess<T>&, double, cudaStream_t); \
-  template cudaError_t preprocess_sums(const Preprocess<T>&, cudaStream_t);
+template <class T>
+cudaError_t preprocess_sums(const Preprocessings<T>& inputs, cudaStream_t stream) {
+  const dim3 grid(preprocess_sum_parts(inputs), inputs.input[0].channels, inputs.count);
+  return launch_dependent(preprocess_sums_kernel<T>, grid, dim3(kCellThreads), 0, stream, inputs);
+}
+
+#define ADARTS_INSTANTIATE(T)                                                                \
+  template int64_t preprocess_parts(const Preprocessings<T>&);                               \
+  template int64_t preprocess_sum_parts(const Preprocessings<T>&);                           \
+  template cudaError_t preprocess(const Preprocessings<T>&, cudaStream_t);                   \
+  template cudaError_t preprocess_normalise(const Preprocessings<T>&, double, cudaStream_t); \
+  template cudaError_t preprocess_sums(const Preprocessings<T>&, cudaStream_t);
 
 ADARTS_INSTANTIATE(float)
 ADARTS_INSTANTIATE(double)

@@ -1,45 +1,42 @@
-// Gradients of a cell's preprocessing h = (u - mean) * rstd, u = W relu(in):
+// Gradients of the preprocessings of a cell's inputs, h = (u - mean) * rstd, u = W relu(in):
 // du = factor * (g - offset) + slope * h, d in = W^T du where in > 0, dW = du relu(in)^T.
 //
-// A block takes a part of the pixels, a thread some channels of a quad of images; du is made from g
-// and h where it is used and never reaches memory. Bytes: each kernel says its own.
+// All inputs share a launch. A block takes a part of the pixels, a thread some channels of a quad
+// of images; du is made from g and h where it is used and never reaches memory. Bytes: each kernel
+// says its own.
 #include <algorithm>
 
 #include "backward.cuh"
 #include "groups.cuh"
-#include "launchers.cuh"
+#include "preprocess.cuh"
 #include "sums.cuh"
 
 namespace adarts::cuda {
 
 namespace {
 
-constexpr int kInputs = 4;  // channels of a thread
-
-template <class T>
-__host__ __device__ __forceinline__ int outputs_of(const Preprocess<T>& a) {
-  return int(a.channels) / a.stride;
-}
+constexpr int kInputs = 4;         // channels of a thread
+constexpr int kBlockInputs = 128;  // and of a thread block
 
 // The coefficients of du = factor * (g - offset) + slope * h of `count` output channels from
 // `first` on, made by all threads: each block adds up the parts of the sums it needs, which takes
 // less time than a launch that does it for all. h is its own u_hat, of mean 0 and rstd 1; the true
 // rstd stands in front.
 template <class T, class Totals, class Coefficients>
-__device__ __forceinline__ void find_gradients(const Preprocess<T>& a, int first, int count,
-                                               Totals totals, Coefficients coefficients) {
+__device__ __forceinline__ void find_gradients(const Preprocess<T>& a, int parts, int first,
+                                               int count, Totals totals,
+                                               Coefficients coefficients) {
   using A = Accumulate<T>;
-  const int64_t parts = a.blocks * kBands, rows = 2 * a.channels;
-  const int thread = threadIdx.x;
-  total_rows(a.partial, parts, rows, first, count, totals);
-  double sum = 0;
-  if (thread < count) sum = totals[thread];
+  const int c = int(a.channels);
+  for (int row = threadIdx.x; row < 2 * count; row += kCellThreads) {
+    const int column = row < count ? first + row : c + first + row - count;
+    totals[row] = sum_apart<8>(a.partial + column, 2 * c, parts);
+  }
   __syncthreads();
-  total_rows(a.partial, parts, rows, a.channels + first, count, totals);
-  if (thread < count) {
-    const A rstd = a.norms[kRstd * a.channels + first + thread];
-    const double product = totals[thread];
-    coefficients[thread] = norm_gradient(rstd, A(0), A(1), sum, product, a.count(), a.training);
+  for (int o = threadIdx.x; o < count; o += kCellThreads) {
+    const double sum = totals[o], product = totals[count + o];
+    const A rstd = a.norms[kRstd * c + first + o];
+    coefficients[o] = norm_gradient(rstd, A(0), A(1), sum, product, a.count(), a.training);
   }
   __syncthreads();
 }
@@ -57,70 +54,93 @@ __device__ __forceinline__ Quad<Accumulate<T>> du_of(const Preprocess<T>& a, int
   return combine(c, g, h, real_lanes<A>(a.lanes(block), quad));
 }
 
-// sum[k] = sum over the output channels o of w[o * ins + k] * du[o] for kInputs inputs, of which
-// `left` exist: the others are as the last. `run` has du, `quads` of a channel, `at` its place.
-template <class A, class Run>
-__device__ __forceinline__ void transposed_pointwise(const A* __restrict__ w, int ins, int left,
-                                                     int outs, Run run, int at, int quads,
-                                                     Quad<A> (&sum)[kInputs]) {
-  const A* column[kInputs];
-#pragma unroll
-  for (int k = 0; k < kInputs; ++k) {
-    column[k] = w + (k < left ? k : left - 1);
-    sum[k] = Quad<A>{};
-  }
-#pragma unroll 2
-  for (int o = 0; o < outs; ++o) {
-    const Quad<A> du = run[at + o * quads];
-#pragma unroll
-    for (int k = 0; k < kInputs; ++k) sum[k].add(column[k][o * ins], du);
-  }
+// Pixels of a thread block, a power of two.
+__host__ __device__ constexpr int input_run(int outs) {
+  int pixels = 1;
+  while (2 * pixels * outs <= kRun / kQuads) pixels *= 2;
+  return pixels;
 }
 
-__host__ __device__ constexpr int input_run(int outs) { return outs < 128 ? 128 / outs : 1; }
+// Thread blocks of preprocess_input_kernel on a multiprocessor, for whose registers it has room.
+template <class T>
+constexpr int kInputBlocks = sizeof(T) == 4   ? 4
+                             : sizeof(T) == 2 ? 3
+                                              : 1;
 
 // d in = W^T du where in > 0.
 //
-// A thread block takes a run of pixels (blockIdx.x) of a block of images (y) for one of the
-// stride's convolutions (z): it leaves du of all output channels in shared memory, then a thread
-// makes four input channels of a pixel's quad from them. Bytes: reads g and h once, `in` once,
-// writes d in once (at stride 2 a quarter of it twice).
+// A thread block takes a run of pixels of a block of images (blockIdx.x), 128 channels of `in` (y)
+// and one of the stride's convolutions of an input of the cell (z): it leaves du of all output
+// channels in shared memory, then a thread makes four input channels of a pixel's quad from them,
+// with weights that lie side by side. At stride 2 a thread also writes the zero that lies beside
+// its pixel in a row: the convolutions look at one pixel each of a row's pairs, and at no other.
+// Bytes: reads g and h once for every 128 channels of `in`, `in` once, writes d in once.
 template <class T>
-__global__ void __launch_bounds__(kCellThreads, sizeof(T) == 8 ? 2 : 4)
-    preprocess_input_kernel(const Preprocess<T> a) {
+__global__ void __launch_bounds__(kCellThreads, kInputBlocks<T>)
+    preprocess_input_kernel(const Preprocessings<T> inputs, const int parts) {
   wait_for_preceding_grid();
   using A = Accumulate<T>;
   using Q = Quad<A>;
   using C = Gradient<A>;
   ADARTS_SHARED(Q, run, kRun);
+  constexpr int kAtOnce = 2;  // output channels whose weights are waited for
   ADARTS_SHARED(C, coefficients, kMostSelected);
-  ADARTS_SHARED(double, totals, kMostSelected);
-  const int outs = outputs_of(a), ins = int(a.in_channels), thread = threadIdx.x;
-  const int64_t block = blockIdx.y, pixels = a.pixels();
-  const bool odd = blockIdx.z == 1;
-  const int first_out = odd ? outs : 0, first = int(blockIdx.x) * input_run(outs);
-  const int quads = int(std::min(int64_t(input_run(outs)), pixels - first)) * kQuads;
+  ADARTS_SHARED(double, totals, 2 * kMostSelected);
+  const Preprocess<T>& a = inputs.input[blockIdx.z / 2];
+  const bool odd = blockIdx.z % 2 == 1;
+  const int outs = outputs_of(a), ins = int(a.in_channels), pixels = int(a.pixels());
+  const int begin = int(blockIdx.y) * kBlockInputs;
+  const int end = ins - begin < kBlockInputs ? ins : begin + kBlockInputs;
+  const int long_run = input_run(outs), runs = (pixels + long_run - 1) / long_run;
+  const int block = int(blockIdx.x) / runs, first = int(blockIdx.x) % runs * long_run;
+  if (a.grad_in == nullptr || begin >= ins || (odd && a.stride == 1) || block >= a.blocks) return;
   ADARTS_ASSERT(outs <= kMostSelected);
-  find_gradients(a, first_out, outs, totals, coefficients);
-  for (int at = thread; at < outs * quads; at += kCellThreads) {
-    const int o = at / quads, pixel = first + at % quads / kQuads;
-    run[at] = du_of(a, block, first_out + o, pixel, at % kQuads, coefficients, o);
+  const int first_out = odd ? outs : 0;
+  const int quads = (pixels - first < long_run ? pixels - first : long_run) * kQuads;
+  find_gradients(a, parts, first_out, outs, totals, coefficients);
+  Places places(quads);
+#pragma unroll 2
+  for (int at = threadIdx.x; at < outs * quads; at += kCellThreads, places.next()) {
+    const int o = places.channel, quad = places.quad;
+    run[at] = du_of(a, block, first_out + o, first + quad / kQuads, quad % kQuads, coefficients, o);
   }
   __syncthreads();
-  const Grouping grouping(divide_up(ins, kInputs));
-  const int64_t step = pixels * (a.stride * a.stride) * kLanes;
-  for (int i = grouping.group() * kInputs; i < ins; i += grouping.groups * kInputs) {
-    const A* w = a.weights + int64_t(first_out) * ins + i;
+  const Grouping grouping(divide_up(end - begin, kInputs));
+  const int step = pixels * (a.stride * a.stride) * kLanes;
+#pragma unroll 1
+  for (int i = begin + grouping.group() * kInputs; i < end; i += grouping.groups * kInputs) {
 #pragma unroll 1
     for (int at = grouping.slot(); at < quads; at += grouping.slots) {
-      Q sum[kInputs];
-      transposed_pointwise(w, ins, ins - i, outs, run, at, quads, sum);
       const int64_t place =
-          i * step + a.source(first + at / kQuads, odd) * kLanes + at % kQuads * kQuad;
-      for (int k = 0; k < kInputs && i + k < ins; ++k) {
-        const Q in = load_quad(a.in + block * a.in_block + place + k * step);
-        for (int lane = 0; lane < kQuad; ++lane) sum[k][lane] = in[lane] > 0 ? sum[k][lane] : A(0);
-        store_quad(a.grad_in + block * ins * step + place + k * step, sum[k]);
+          int64_t(i) * step + source_of(a, first + at / kQuads, odd) * kLanes + at % kQuads * kQuad;
+      const T* in = a.in + block * a.in_block + place;
+      Q values[kInputs], sum[kInputs] = {};
+      for (int k = 0; k < kInputs; ++k)
+        values[k] = load_quad(in + int64_t(i + k < end ? k : 0) * step);
+      const A* w = a.weights + (first_out * ins + i);
+      int o = 0;
+#pragma unroll 1
+      for (; ins % kQuad == 0 && o + kAtOnce <= outs; o += kAtOnce) {
+        Q du[kAtOnce], weights[kAtOnce];
+        for (int j = 0; j < kAtOnce; ++j, w += ins) weights[j] = load_quad(w);
+        for (int j = 0; j < kAtOnce; ++j) du[j] = run[(o + j) * quads + at];
+        for (int j = 0; j < kAtOnce; ++j)
+          for (int k = 0; k < kInputs; ++k) sum[k].add(weights[j][k], du[j]);
+      }
+#pragma unroll 1
+      for (; o < outs; ++o, w += ins) {
+        const Q du = run[o * quads + at];
+#pragma unroll
+        for (int k = 0; k < kInputs; ++k) sum[k].add(w[i + k < end ? k : 0], du);
+      }
+      T* to = a.grad_in + block * ins * step + place;
+#pragma unroll
+      for (int k = 0; k < kInputs; ++k) {
+        if (i + k >= end) continue;
+        for (int lane = 0; lane < kQuad; ++lane)
+          sum[k][lane] = values[k][lane] > 0 ? sum[k][lane] : A(0);
+        store_quad(to + int64_t(k) * step, sum[k]);
+        if (a.stride == 2) store_quad(to + int64_t(k) * step + (odd ? -kLanes : kLanes), Q{});
       }
     }
   }
@@ -137,77 +157,108 @@ constexpr int kPositions = sizeof(A) == 8 ? 8 : 16;
 template <class A>
 constexpr int kPitch = kPositions<A> + kSlices;
 
+// Of an input's thread blocks: the tiles of output channels of all its convolutions, and those of
+// the channels of `in`.
 template <class T>
-int64_t out_tiles(const Preprocess<T>& a) {
-  return divide_up(outputs_of(a), kTileOuts);
+__host__ __device__ __forceinline__ int out_tiles(const Preprocess<T>& a) {
+  return int(divide_up(outputs_of(a), kTileOuts)) * a.stride;
+}
+template <class T>
+__host__ __device__ __forceinline__ int in_tiles(const Preprocess<T>& a) {
+  return int(divide_up(a.in_channels, kTileIns));
 }
 
 template <class T>
-int64_t weight_tiles(const Preprocess<T>& a) {
-  const int64_t blocks = a.blocks * divide_up(a.in_channels, kTileIns) * out_tiles(a) * a.stride;
-  return std::clamp<int64_t>(256 / blocks, 1, divide_up(a.pixels(), 16));
+int64_t weight_tiles(const Preprocessings<T>& inputs) {
+  int64_t blocks = 0;
+  for (int i = 0; i < inputs.count; ++i) {
+    const Preprocess<T>& a = inputs.input[i];
+    blocks += a.blocks * in_tiles(a) * out_tiles(a);
+  }
+  return std::clamp<int64_t>(256 / blocks, 1, divide_up(inputs.input[0].pixels(), 16));
 }
 
 // d W[o, i] = sum over images and pixels of du[o] * relu(in[i]).
 //
-// A thread block takes 16 x 64 weights (blockIdx.z, y; with FactorizedReduce of one of its halves)
-// and the pixels of one part (x), a few of them at a time: it leaves du and relu(in) of its
-// channels in shared memory, from where a thread takes 4 + 4 quads for 64 products. Four
-// neighbouring threads share the positions of 4 x 4 weights; their sums meet in shuffles. Bytes:
-// reads g and h for every 64 input channels and `in` for every 16 output channels once.
+// A thread block takes 16 x 64 weights of an input of the cell (blockIdx.y and z, numbered through
+// all inputs; with FactorizedReduce of one of its halves) and the pixels of one part (x), a few of
+// them at a time: it leaves du and relu(in) of its channels in shared memory, from where a thread
+// takes 4 + 4 quads for 64 products. Four neighbouring threads share the positions of 4 x 4
+// weights; their sums meet in shuffles. Bytes: reads g and h for every 64 input channels and `in`
+// for every 16 output channels once.
 template <class T>
 __global__ void __launch_bounds__(kCellThreads, sizeof(T) == 8 ? 1 : 2)
-    preprocess_weights_kernel(const Preprocess<T> a) {
+    preprocess_weights_kernel(const Preprocessings<T> inputs, const int sum_parts) {
   wait_for_preceding_grid();
   using A = Accumulate<T>;
   using Q = Quad<A>;
   using C = Gradient<A>;
-  constexpr int kIns = kTileOuts * kPitch<A>;  // where the inputs begin
+  constexpr int kIns = kTileOuts * kPitch<A>;          // where the inputs begin
+  constexpr int kRows = kCellThreads / kPositions<A>;  // that are loaded at a time
+  constexpr int kLoads = kTileIns / kRows;             // of `in`, by a thread
   ADARTS_SHARED(Q, run, (kTileOuts + kTileIns) * kPitch<A>);
   ADARTS_SHARED(C, coefficients, kTileOuts);
-  ADARTS_SHARED(double, totals, kTileOuts);
+  ADARTS_SHARED(double, totals, 2 * kTileOuts);
+  const int first_tiles = out_tiles(inputs.input[0]);
+  const int input = int(blockIdx.z) < first_tiles ? 0 : 1;
+  const Preprocess<T>& a = inputs.input[input];
+  const int out_tile = int(blockIdx.z) - input * first_tiles, halves = out_tiles(a) / a.stride;
+  if (int(blockIdx.y) >= in_tiles(a)) return;
   const int64_t part = blockIdx.x, tiles = gridDim.x / a.blocks, block = part / tiles;
   const int64_t tile = part % tiles, pixels = a.pixels();
   const int begin = int(pixels * tile / tiles), end = int(pixels * (tile + 1) / tiles);
   const int outs = outputs_of(a), ins = int(a.in_channels), thread = threadIdx.x;
-  const int out_tiles = int(gridDim.z) / a.stride;
-  const bool odd = int(blockIdx.z) / out_tiles == 1;
-  const int first_out = int(blockIdx.z) % out_tiles * kTileOuts;  // in its half
+  const bool odd = out_tile >= halves;
+  const int first_out = out_tile % halves * kTileOuts;  // in its half
   const int out_count = outs - first_out < kTileOuts ? outs - first_out : kTileOuts;
   const int out = first_out + (odd ? outs : 0);
   const int first_in = int(blockIdx.y) * kTileIns;
   const int in_count = ins - first_in < kTileIns ? ins - first_in : kTileIns;
   const int64_t step = pixels * (a.stride * a.stride) * kLanes;
-  find_gradients(a, out, out_count, totals, coefficients);
+  find_gradients(a, sum_parts, out, out_count, totals, coefficients);
+  // A thread loads one place of a row of du and of some rows of `in`; rows beyond the last are as
+  // the last, and nobody asks for their products.
+  const int row = thread / kPositions<A>, place = thread % kPositions<A>, quad = place % kQuads;
+  const int du_row = row < out_count ? row : out_count - 1;
+  const bool has_du = row < kTileOuts;
+  const T* g = a.grad + block * a.grad_block + (out + du_row) * pixels * kLanes + quad * kQuad;
+  const T* h = a.h + (block * a.channels + out + du_row) * pixels * kLanes + quad * kQuad;
+  const T* in = a.in + block * a.in_block + first_in * step + quad * kQuad;
+  const int lanes = int(a.lanes(block));
   const int slice = thread % kSlices, own = thread / kSlices;
   const int o = own / (kTileIns / kTile), i = own % (kTileIns / kTile);  // i, i + 16, ...
   A sums[kTile][kTile] = {};
 #pragma unroll 1
   for (int first = begin; first < end; first += kPositions<A> / kQuads) {
-    for (int at = thread; at < (kTileOuts + kTileIns) * kPositions<A>; at += kCellThreads) {
-      const int row = at / kPositions<A>, place = at % kPositions<A>, quad = place % kQuads;
-      const int64_t pixel = first + place / kQuads;
-      Q value{};
-      if (pixel < end) {
-        if (row < out_count) {
-          value = du_of(a, block, out + row, pixel, quad, coefficients, row);
-        } else if (row >= kTileOuts && row - kTileOuts < in_count) {
-          value = relu(load_quad(a.in + block * a.in_block + (first_in + row - kTileOuts) * step +
-                                 a.source(pixel, odd) * kLanes + quad * kQuad));
-        }
-      }
-      run[row * kPitch<A> + place] = value;
+    const bool here = first + place / kQuads < end;
+    const int pixel = here ? first + place / kQuads : end - 1;
+    const int64_t source = source_of(a, pixel, odd) * kLanes;
+    Q gradients{}, outputs{}, values[kLoads];
+    if (has_du) {
+      gradients = load_quad(g + pixel * kLanes);
+      outputs = load_quad(h + pixel * kLanes);
     }
+    for (int n = 0; n < kLoads; ++n) {
+      const int in_row = row + n * kRows;
+      values[n] = load_quad(in + (in_row < in_count ? in_row : in_count - 1) * step + source);
+    }
+    if (has_du) {
+      const C gradient = coefficients[du_row];
+      const Q du = combine(gradient, gradients, outputs, real_lanes<A>(lanes, quad));
+      run[row * kPitch<A> + place] = here ? du : Q{};
+    }
+    for (int n = 0; n < kLoads; ++n)
+      run[kIns + (row + n * kRows) * kPitch<A> + place] = relu(values[n]);
     __syncthreads();
 #pragma unroll
-    for (int place = slice; place < kPositions<A>; place += kSlices) {
-      Q in[kTile];
+    for (int at = slice; at < kPositions<A>; at += kSlices) {
+      Q values[kTile];
       for (int k = 0; k < kTile; ++k)
-        in[k] = run[kIns + (i + k * (kTileIns / kTile)) * kPitch<A> + place];
+        values[k] = run[kIns + (i + k * (kTileIns / kTile)) * kPitch<A> + at];
       for (int m = 0; m < kTile; ++m) {
-        const Q du = run[(o * kTile + m) * kPitch<A> + place];
+        const Q du = run[(o * kTile + m) * kPitch<A> + at];
         for (int k = 0; k < kTile; ++k)
-          for (int lane = 0; lane < kQuad; ++lane) sums[m][k] += du[lane] * in[k][lane];
+          for (int lane = 0; lane < kQuad; ++lane) sums[m][k] += du[lane] * values[k][lane];
       }
     }
     __syncthreads();
@@ -224,27 +275,34 @@ __global__ void __launch_bounds__(kCellThreads, sizeof(T) == 8 ? 1 : 2)
 }  // namespace
 
 template <class T>
-int64_t preprocess_weight_parts(const Preprocess<T>& a) {
-  return a.blocks * weight_tiles(a);
+int64_t preprocess_weight_parts(const Preprocessings<T>& inputs) {
+  return inputs.input[0].blocks * weight_tiles(inputs);
 }
 
 template <class T>
-cudaError_t preprocess_backward(const Preprocess<T>& a, cudaStream_t stream) {
-  if (a.grad_in != nullptr) {
-    const dim3 grid(divide_up(a.pixels(), input_run(outputs_of(a))), a.blocks, a.stride);
-    const cudaError_t error =
-        launch_dependent(preprocess_input_kernel<T>, grid, dim3(kCellThreads), 0, stream, a);
-    if (error != cudaSuccess) return error;
+cudaError_t preprocess_backward(const Preprocessings<T>& inputs, cudaStream_t stream) {
+  const int sum_parts = int(preprocess_sum_parts(inputs));
+  int64_t runs = 0, in_blocks = 0, most_in_tiles = 0, all_out_tiles = 0;
+  for (int i = 0; i < inputs.count; ++i) {
+    const Preprocess<T>& a = inputs.input[i];
+    most_in_tiles = std::max<int64_t>(most_in_tiles, in_tiles(a));
+    all_out_tiles += out_tiles(a);
+    if (a.grad_in == nullptr) continue;
+    runs = std::max(runs, a.blocks * divide_up(a.pixels(), input_run(outputs_of(a))));
+    in_blocks = std::max(in_blocks, divide_up(a.in_channels, kBlockInputs));
   }
-  if (a.grad_weights == nullptr) return cudaSuccess;
-  const dim3 grid(preprocess_weight_parts(a), divide_up(a.in_channels, kTileIns),
-                  out_tiles(a) * a.stride);
-  return launch_dependent(preprocess_weights_kernel<T>, grid, dim3(kCellThreads), 0, stream, a);
+  const dim3 grid(runs, in_blocks, 2 * inputs.count);
+  const cudaError_t error = launch_dependent(preprocess_input_kernel<T>, grid, dim3(kCellThreads),
+                                             0, stream, inputs, sum_parts);
+  if (error != cudaSuccess || inputs.input[0].grad_weights == nullptr) return error;
+  const dim3 weights(preprocess_weight_parts(inputs), most_in_tiles, all_out_tiles);
+  return launch_dependent(preprocess_weights_kernel<T>, weights, dim3(kCellThreads), 0, stream,
+                          inputs, sum_parts);
 }
 
-#define ADARTS_INSTANTIATE(T)                                     \
-  template int64_t preprocess_weight_parts(const Preprocess<T>&); \
-  template cudaError_t preprocess_backward(const Preprocess<T>&, cudaStream_t);
+#define ADARTS_INSTANTIATE(T)                                         \
+  template int64_t preprocess_weight_parts(const Preprocessings<T>&); \
+  template cudaError_t preprocess_backward(const Preprocessings<T>&, cudaStream_t);
 
 ADARTS_INSTANTIATE(float)
 ADARTS_INSTANTIATE(double)

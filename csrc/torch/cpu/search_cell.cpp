@@ -38,9 +38,10 @@ struct CpuBackend {
     std::memset(made.data_ptr(), 0, elements * made.element_size());
     return made;
   }
-  Tensor zeros_like(const Tensor& like) const {
-    Tensor made = torch::stable::empty_like(like);
-    std::memset(made.data_ptr(), 0, made.numel() * made.element_size());
+  // At stride 2 some pixels are not looked at.
+  Tensor input_gradient(const Tensor& x, int64_t stride) const {
+    Tensor made = empty_tensor_like(x);
+    if (stride == 2) std::memset(made.data_ptr(), 0, made.numel() * made.element_size());
     return made;
   }
 
@@ -110,30 +111,34 @@ struct CpuBackend {
                      plan.weights_of(e), out + plan.weights_at[e]);
   }
 
-  int64_t preprocess_parts(const cell::Preprocess<T>& args) const {
-    return args.blocks * cell::kBands;
+  using Inputs = cell::Preprocessings<T>;
+  static int64_t bands(const Inputs& inputs) { return inputs.input[0].blocks * cell::kBands; }
+  static void run(void (*phase)(const cell::Preprocess<T>&, int64_t, int64_t),
+                  const Inputs& inputs) {
+    for (int i = 0; i < inputs.count; ++i) run(phase, inputs.input[i], bands(inputs));
   }
-  int64_t preprocess_weight_parts(const cell::Preprocess<T>& args) const {
-    return args.blocks * cell::kBands;
+  int64_t preprocess_parts(const Inputs& inputs) const { return bands(inputs); }
+  int64_t preprocess_sum_parts(const Inputs& inputs) const { return bands(inputs); }
+  int64_t preprocess_weight_parts(const Inputs& inputs) const { return bands(inputs); }
+  void preprocess(const Inputs& inputs) const { run(phases.preprocess, inputs); }
+  void preprocess_normalise(const Inputs& inputs, double eps) const {
+    for (int i = 0; i < inputs.count; ++i)
+      if (inputs.input[i].training) cpu::finish_preprocess(inputs.input[i], eps);
+    run(phases.preprocess_normalise, inputs);
   }
-  void preprocess(const cell::Preprocess<T>& args) const {
-    run(phases.preprocess, args, args.blocks * cell::kBands);
-  }
-  void preprocess_normalise(const cell::Preprocess<T>& args, double eps) const {
-    if (args.training) cpu::finish_preprocess(args, eps);
-    run(phases.preprocess_normalise, args, args.blocks * cell::kBands);
-  }
-  void preprocess_sums(const cell::Preprocess<T>& args) const {
-    run(phases.preprocess_sums, args, args.blocks * cell::kBands);
-  }
-  void preprocess_backward(cell::Preprocess<T> args, A* grad_weights) const {
-    const int64_t tasks = args.blocks * cell::kBands;
-    std::vector<double> sums(2 * args.channels);
-    args.sums = sums.data();
-    cpu::add_parts(args.partial, tasks, 2 * args.channels, sums.data());
-    run(phases.preprocess_backward, args, tasks);
-    if (grad_weights != nullptr)
-      cpu::add_parts(args.grad_weights, tasks, args.channels * args.in_channels, grad_weights);
+  void preprocess_sums(const Inputs& inputs) const { run(phases.preprocess_sums, inputs); }
+  void preprocess_backward(Inputs inputs, A* grad_weights) const {
+    for (int i = 0; i < inputs.count; ++i) {
+      cell::Preprocess<T>& input = inputs.input[i];
+      const int64_t weights = input.channels * input.in_channels;
+      std::vector<double> sums(2 * input.channels);
+      input.sums = sums.data();
+      cpu::add_parts(input.partial, bands(inputs), 2 * input.channels, sums.data());
+      run(phases.preprocess_backward, input, bands(inputs));
+      if (grad_weights == nullptr) continue;
+      cpu::add_parts(input.grad_weights, bands(inputs), weights, grad_weights);
+      grad_weights += weights;
+    }
   }
 };
 

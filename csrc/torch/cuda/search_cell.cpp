@@ -26,10 +26,7 @@ class CudaBackend {
     Tensor made = empty_tensor(like, {elements}, dtype);
     return torch::stable::zero_(made);
   }
-  Tensor zeros_like(const Tensor& like) const {
-    Tensor made = torch::stable::empty_like(like);
-    return torch::stable::zero_(made);
-  }
+  Tensor input_gradient(const Tensor& x, int64_t) const { return empty_tensor_like(x); }
 
   // The values are checked by the kernel that reads them.
   void check_index(const char*, const Tensor&, int64_t, bool) const {}
@@ -97,30 +94,42 @@ class CudaBackend {
     }
   }
 
-  int64_t preprocess_parts(const cell::Preprocess<T>& args) const {
-    return cuda::preprocess_parts(args);
+  using Inputs = cell::Preprocessings<T>;
+  int64_t preprocess_parts(const Inputs& inputs) const { return cuda::preprocess_parts(inputs); }
+  int64_t preprocess_sum_parts(const Inputs& inputs) const {
+    return cuda::preprocess_sum_parts(inputs);
   }
-  int64_t preprocess_weight_parts(const cell::Preprocess<T>& args) const {
-    return cuda::preprocess_weight_parts(args);
+  int64_t preprocess_weight_parts(const Inputs& inputs) const {
+    return cuda::preprocess_weight_parts(inputs);
   }
-  void preprocess(const cell::Preprocess<T>& args) const { check(cuda::preprocess(args, stream_)); }
-  void preprocess_normalise(const cell::Preprocess<T>& args, double eps) const {
-    check(cuda::preprocess_normalise(args, eps, stream_));
+  void preprocess(const Inputs& inputs) const {
+    for (int i = 0; i < inputs.count; ++i) {
+      const cell::Preprocess<T>& a = inputs.input[i];
+      at_most("values of 16 images of a channel", a.pixels() * a.stride * a.stride * kLanes,
+              INT32_MAX);
+    }
+    check(cuda::preprocess(inputs, stream_));
   }
-  void preprocess_sums(const cell::Preprocess<T>& args) const {
-    check(cuda::preprocess_sums(args, stream_));
+  void preprocess_normalise(const Inputs& inputs, double eps) const {
+    check(cuda::preprocess_normalise(inputs, eps, stream_));
   }
-  void preprocess_backward(const cell::Preprocess<T>& args, A* grad_weights) const {
-    at_most("channels of a convolution", args.channels / args.stride, cuda::kMostSelected);
-    const int64_t weights = args.channels * args.in_channels;
-    check(cuda::preprocess_backward(args, stream_));
-    if (grad_weights != nullptr)
-      check(cuda::add_parts(cuda::AddParts<A>{args.grad_weights,
-                                              cuda::preprocess_weight_parts(args),
-                                              1,
-                                              {0, weights},
-                                              grad_weights},
-                            stream_));
+  void preprocess_sums(const Inputs& inputs) const {
+    check(cuda::preprocess_sums(inputs, stream_));
+  }
+  void preprocess_backward(const Inputs& inputs, A* grad_weights) const {
+    for (int i = 0; i < inputs.count; ++i)
+      at_most("channels of a convolution", inputs.input[i].channels / inputs.input[i].stride,
+              cuda::kMostSelected);
+    check(cuda::preprocess_backward(inputs, stream_));
+    if (grad_weights == nullptr) return;
+    cuda::AddParts<A> args{inputs.input[0].grad_weights,
+                           cuda::preprocess_weight_parts(inputs),
+                           inputs.count,
+                           {0},
+                           grad_weights};
+    for (int i = 0; i < inputs.count; ++i)
+      args.begin[i + 1] = args.begin[i] + inputs.input[i].channels * inputs.input[i].in_channels;
+    check(cuda::add_parts(args, stream_));
   }
 
  private:
