@@ -41,26 +41,4 @@ struct ChosenPlanes {
 constexpr int kRun = 1024;
 static_assert(kMostSelected == kRun / kQuads);
 
-// A thread's places in a run, every kCellThreads-th, without a division for each.
-struct Places {
-  int quads;  // of a channel
-  int channel, quad;
-  int channels_on, quads_on;  // to the next place
-
-  __device__ __forceinline__ explicit Places(int quads)
-      : quads(quads),
-        channel(int(threadIdx.x) / quads),
-        quad(int(threadIdx.x) % quads),
-        channels_on(kCellThreads / quads),
-        quads_on(kCellThreads % quads) {}
-  __device__ __forceinline__ void next() {
-    channel += channels_on;
-    quad += quads_on;
-    if (quad >= quads) {
-      quad -= quads;
-      ++channel;
-    }
-  }
-};
-
 }  // namespace adarts::cuda

@@ -58,7 +58,6 @@ __device__ __forceinline__ void convolve_part(const Edge<T>& edge, const Sizes& 
   using A = Accumulate<T>;
   using Q = Quad<A>;
   const int c = int(z.selected), step = run_pixels(c * convolutions);
-  ADARTS_ASSERT(c <= kMostSelected);
   const Grouping grouping(outs);
   const int real = real_images(z.lanes(part.block), int(threadIdx.x) % kQuads);
 #pragma unroll 1

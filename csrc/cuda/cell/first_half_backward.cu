@@ -7,6 +7,7 @@
 // atomics. Bytes: each kernel says its own.
 #include "first_gather.cuh"
 #include "first_pointwise.cuh"
+#include "groups.cuh"
 #include "launchers.cuh"
 #include "pairs.cuh"
 #include "pools.cuh"
@@ -23,61 +24,56 @@ __host__ __device__ __forceinline__ bool is_active(const Active& active, int way
   return way > kWayPools ? active.has_norm(kNormSkip) : kernels_of(active, way == kWayDilated) != 0;
 }
 
-// d L / d u of the first half of a separable convolution, from q and its sums.
-template <class T>
-__device__ __forceinline__ Gradient<Accumulate<T>> first_gradient(const Edge<T>& edge,
-                                                                  const Sizes& z, int norm,
-                                                                  int64_t a, double s0, double s1) {
-  using A = Accumulate<T>;
-  const A* statistic = edge.statistics(norm, z.selected, a);
-  return norm_gradient(A(1), statistic[kMean * z.selected], statistic[kRstd * z.selected], s0, s1,
-                       z.count(), z.training);
-}
-
 // d L / d u of a pool, nothing where it is not active.
 template <class T>
 __device__ __forceinline__ Gradient<Accumulate<T>> pool_gradient(const Edge<T>& edge,
                                                                  const Sizes& z, int operation,
-                                                                 int64_t a) {
+                                                                 int64_t a, double share) {
   if (!edge.active.has(operation)) return {};
-  return operation_gradient(edge, z, operation, a);
+  return operation_gradient(edge, z, operation, a, share);
 }
 
-// What each window of the two pools of a run's pixels gives back: to all its pixels, and to the
+// What each window of the two pools of a part's pixels gives back: to all its pixels, and to the
 // first that holds the maximum.
 template <class T, class Gradients>
-__device__ __forceinline__ void put_pools(const Edge<T>& edge, const Sizes& z, int64_t block,
-                                          const Run& run, Gradients gradients) {
+__device__ __forceinline__ void put_pools(const Edge<T>& edge, const Sizes& z, const Part& part,
+                                          Gradients gradients) {
   using A = Accumulate<T>;
   const int c = int(z.selected), quad = threadIdx.x % kQuads, width = int(z.width);
-  const ChosenPlanes<T> chosen(edge, z, block, quad);
-  const Quad<A> real = real_lanes<A>(z.lanes(block), quad);
-  run.each(c, [&](int a, int place, int) {
-    const int p = run.first + place / kQuads;
-    const T* h = chosen.plane(a);
+  const Grouping grouping(c);
+  const ChosenPlanes<T> chosen(edge, z, part.block, quad);
+  const Quad<A> real = real_lanes<A>(z.lanes(part.block), quad);
+  const int slot = grouping.slot() / kQuads, slots = grouping.slots / kQuads;
+  for (int a = grouping.group(); a < c; a += grouping.groups) {
+    const T* plane = chosen.plane(a);
+    const T* grad = pinned(edge.grad + part.block * edge.grad_block + quad * kQuad +
+                           edge.output[a] * z.pixels() * kLanes);
+    const auto to = [&](int map) { return chosen_plane(z, map, part.block, a) + quad * kQuad; };
+    T* of_average = edge.scratch + to(edge.active.scratch_place(kScratchAverage));
+    T* of_maximum = edge.scratch + to(edge.active.scratch_place(kScratchMaximum));
+    uint8_t* winners = edge.winner + to(0);
     const Quad<A> factor = chosen.factor(a);
     const Gradient<A> maximum = gradients[a], average = gradients[c + a];
-    const int64_t at = run.offset(place);
-    const Quad<A> g =
-        load_quad(edge.grad + block * edge.grad_block + edge.output[a] * z.pixels() * kLanes + at);
-    const Window<A> window =
-        window_at(h, chosen.height, chosen.width, p / width * edge.stride, p % width * edge.stride);
-    const Pools<A> pools = window.pools();
-    Pack<uint8_t, kQuad> winner;
-    for (int i = 0; i < kQuad; ++i) winner[i] = 9;  // nobody, where all is not a number
+#pragma unroll 1
+    for (int p = part.first + slot; p < part.last; p += slots) {
+      const uint32_t at = p * kLanes;
+      const int y = unsigned(p) / width, x = p - y * width;
+      const Quad<A> g = load_quad(grad + at);
+      const Window<A> window =
+          window_at(plane, chosen.height, chosen.width, y * chosen.stride, x * chosen.stride);
+      const Pools<A> pools = window.pools();
+      Pack<uint8_t, kQuad> winner;
+      for (int i = 0; i < kQuad; ++i) winner[i] = 9;  // nobody, where all is not a number
 #pragma unroll
-    for (int tap = 8; tap >= 0; --tap)
-      if (window.inside(tap))
-        for (int i = 0; i < kQuad; ++i)
-          winner[i] = window.value[tap][i] == pools.maximum[i] ? tap : winner[i];
-    store_quad(
-        edge.scratch + chosen_plane(z, edge.active.scratch_place(kScratchAverage), block, a) + at,
-        pools.share * combine(average, g, factor * pools.average, real));
-    store_quad(
-        edge.scratch + chosen_plane(z, edge.active.scratch_place(kScratchMaximum), block, a) + at,
-        combine(maximum, g, factor * pools.maximum, real));
-    store(edge.winner + chosen_plane(z, 0, block, a) + at, winner);
-  });
+      for (int tap = 8; tap >= 0; --tap)
+        if (window.inside(tap))
+          for (int i = 0; i < kQuad; ++i)
+            winner[i] = window.value[tap][i] == pools.maximum[i] ? tap : winner[i];
+      store_quad(of_average + at, pools.share * combine(average, g, factor * pools.average, real));
+      store_quad(of_maximum + at, combine(maximum, g, factor * pools.maximum, real));
+      store(winners + at, winner);
+    }
+  }
 }
 
 // dv = W^T du and dW = du v^T for the first halves of the four kinds of convolutions and, at stride
@@ -86,37 +82,40 @@ __device__ __forceinline__ void put_pools(const Edge<T>& edge, const Sizes& z, i
 //
 // blockIdx.x is a part, blockIdx.y a way, blockIdx.z an edge. A block goes through its pixels run
 // by run: its threads form du of all channels and, where weights' gradients are asked for, v in
-// shared memory, from where each thread makes a channel of dv at a time. The 3x3 and the 5x5
-// convolution of a kind are one way, since the same loads serve both v. The sums of q are added up
-// from their parts by each block that needs them, a few kilobytes, which saves a launch.
+// shared memory, from where each thread makes four channels of dv and the products of the weights'
+// gradients (first_pointwise.cuh). The 3x3 and the 5x5 convolution of a kind are one way, since the
+// same loads serve both v. The sums of q are added up from their parts by each block that needs
+// them, a few kilobytes, which saves a launch. In the pools' way a thread goes down the pixels of
+// one channel.
 // Bytes: per value of u it reads g or q and u and writes dv, and reads h through the first-level
-// cache; the pools read g and h and write two values and a byte.
+// cache; the pools read g and h and write two values and a byte. `share`: see norm_gradient.
 template <class T>
 __global__ void __launch_bounds__(kCellThreads, sizeof(T) == 8 ? 1 : 2)
-    first_pointwise_kernel(const Group<T> group) {
+    first_pointwise_kernel(const Group<T> group, const double share) {
   wait_for_preceding_grid();
   using A = Accumulate<T>;
   using Vector = Quad<A>;
   using Coefficients = Gradient<A>;
   ADARTS_SHARED(Vector, du, kPlaces<A>);
-  ADARTS_SHARED(Vector, v, kPlaces<A>);
+  ADARTS_DYNAMIC_SHARED(Vector, v);
+  ADARTS_SHARED(Vector, weights, kWeights<A>);
   ADARTS_SHARED(Coefficients, gradients, 2 * kMostChosen);
-  ADARTS_SHARED(double, sums, kPlaces<A> / 2);
+  ADARTS_SHARED(uint32_t, planes, kMostChosen);
+  ADARTS_SHARED(A, shares, kShares<A>);
+  ADARTS_SHARED(double, sums, 4 * kMostChosen);
   ADARTS_SHARED(Back, convolution, 2);
   const Sizes& z = group.sizes;
   const Edge<T>& edge = group.edge[blockIdx.z];
   const int way = blockIdx.y, c = int(z.selected), thread = threadIdx.x;
   if (!is_active(edge.active, way)) return;
-  static_assert(kPlaces<A> / 2 >= 2 * kMostChosen);
-  ADARTS_ASSERT(c <= kMostChosen);
   const Part part = part_of(z, blockIdx.x);
   if (way == kWayPools) {
     for (int a = thread; a < c; a += kCellThreads) {
-      gradients[a] = pool_gradient(edge, z, kMaxPool, a);
-      gradients[c + a] = pool_gradient(edge, z, kAvgPool, a);
+      gradients[a] = pool_gradient(edge, z, kMaxPool, a, share);
+      gradients[c + a] = pool_gradient(edge, z, kAvgPool, a, share);
     }
     __syncthreads();
-    each_run<A>(part, c, [&](const Run& run) { put_pools(edge, z, part.block, run, gradients); });
+    put_pools(edge, z, part, gradients);
     return;
   }
 
@@ -137,30 +136,31 @@ __global__ void __launch_bounds__(kCellThreads, sizeof(T) == 8 ? 1 : 2)
             chosen_plane(z, edge.active.stored_place(norm), part.block, first_out), dv, w,
             blockIdx.x * at.count(edge.stride) + w};
   };
-  const auto plane_of = [&](int o) {
-    return from_q ? int64_t(o) : int64_t(edge.output[first_out + o]);
-  };
-
   for (int left = half ? int(kThree) : kernels_of(edge.active, !from_q); left != 0;) {
     const int kernels = left == kBoth && 2 * c * kQuads > kPlaces<A> ? int(kFive) : left;
     const int convolutions = kernels == kBoth ? 2 : 1;
     left -= kernels;
-    if (from_q)
+    static_assert(kCellThreads >= 2 * kMostChosen);
+    const bool five = kernels != kThree && thread < outs, mine = thread < convolutions * outs;
+    const int o = thread < outs ? thread : thread - outs;
+    if (thread < 2) convolution[thread] = back(thread == 0 ? kernels != kThree : kernels == kFive);
+    if (thread < outs)
+      planes[thread] =
+          uint32_t(z.pixels() * kLanes) * (from_q ? thread : edge.output[first_out + thread]);
+    Coefficients gradient{};
+    if (from_q) {
+      const A* statistic = edge.statistics(five ? norm_five : norm_three, c, mine ? o : 0);
+      const A mean = statistic[kMean * c], rstd = statistic[kRstd * c];
       total_rows(group.partial + blockIdx.z * group.parts * first_rows(c), group.parts,
                  first_rows(c), kernels == kFive ? 2 * c : 0, 2 * c * convolutions, sums);
-    if (thread < 2) convolution[thread] = back(thread == 0 ? kernels != kThree : kernels == kFive);
-    for (int i = thread; i < convolutions * outs; i += kCellThreads) {
-      const int o = i < outs ? i : i - outs;
-      const bool five = kernels != kThree && i < outs;
-      if (from_q) {
-        const int row = kernels == kBoth && five ? 2 * c : 0;  // the sums of 3x3 come first
-        gradients[i] = first_gradient(edge, z, five ? norm_five : norm_three, o, sums[row + o],
-                                      sums[row + c + o]);
-      } else {
-        const int operation = half ? kSkip : five ? kDil5 : kDil3;
-        gradients[i] = operation_gradient(edge, z, operation, first_out + o);
-      }
+      const int row = (kernels == kBoth && five ? 2 * c : 0) + (mine ? o : 0);  // 3x3 comes first
+      const double s0 = sums[row], s1 = sums[row + c];
+      gradient = norm_gradient(A(1), mean, rstd, s0, s1, share);
+    } else if (mine) {
+      const int operation = half ? kSkip : five ? kDil5 : kDil3;
+      gradient = operation_gradient(edge, z, operation, first_out + o, share);
     }
+    if (mine) gradients[thread] = gradient;
     __syncthreads();
     const auto make_v = [&](const Run& run) {
       const Pairs pairs(run.first, run.count, int(z.width), edge.stride);
@@ -171,8 +171,9 @@ __global__ void __launch_bounds__(kCellThreads, sizeof(T) == 8 ? 1 : 2)
         convolve_pairs(pairs, chosen, !from_q, kernels, c, edge.weights,
                        int(at.depthwise(norm_five)), int(at.depthwise(norm_three)), v);
     };
-    pointwise_backward(edge, z, part, from_q, convolution, convolutions, outs, plane_of, make_v,
-                       gradients, du, v);
+    pointwise_backward(edge, z, part, from_q, convolution, convolutions, outs, make_v,
+                       Pointwise{du, v, weights, gradients, planes, shares});
+    if (left != 0) __syncthreads();  // a part may have no run
   }
 }
 
@@ -187,9 +188,12 @@ cudaError_t first_half_backward(const Group<T>& group, cudaStream_t stream) {
       if (is_active(group.edge[e].active, way)) ways = way + 1;
   const bool weights = group.edge[0].grad_weights != nullptr;  // of all edges, or of none
   if (ways > 0) {
-    const cudaError_t error =
-        launch_dependent(first_pointwise_kernel<T>, dim3(group.parts, ways, group.edges),
-                         dim3(kCellThreads), 0, stream, group);
+    const size_t bytes = weights ? kPlaces<Accumulate<T>> * sizeof(Quad<Accumulate<T>>) : 0;
+    cudaError_t error = allow_shared(first_pointwise_kernel<T>, bytes);
+    if (error != cudaSuccess) return error;
+    error = launch_dependent(first_pointwise_kernel<T>, dim3(group.parts, ways, group.edges),
+                             dim3(kCellThreads), bytes, stream, group,
+                             z.training ? 1 / double(z.count()) : 0.0);
     if (error != cudaSuccess) return error;
   }
   const Gathering gathering(z);

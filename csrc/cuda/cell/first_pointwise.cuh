@@ -1,6 +1,11 @@
 // Pointwise convolutions backward for the pixels of a part, one convolution or two at once: du =
 // factor * (g - offset) + slope * (u - mean), dv[i] = sum_o W[o, i] * du[o] and, from the depthwise
 // outputs v, dW[o, i] = sum du[o] * v[i].
+//
+// A thread makes four channels of a quad of images: eight loads of g and u are under way at once,
+// and a value of du in shared memory serves four dv and four products with v, whose sums go through
+// a warp together. W is read from memory once a block, and lies in shared memory as quads of four
+// inputs, which all threads of a column read at the same time.
 #pragma once
 
 #include "backward.cuh"
@@ -8,9 +13,22 @@
 
 namespace adarts::cuda {
 
-// The quads of du in shared memory, and as many of v: 16 KiB each.
+constexpr int kSide = 4;  // channels that a thread makes at once
+// The quads of du in shared memory, and as many of v: 16 KiB each, kSide for each thread in
+// float32.
 template <class A>
 constexpr int kPlaces = 16 * 1024 / sizeof(Quad<A>);
+// Quads of weights.
+template <class A>
+constexpr int kWeights = kPlaces<A> / 4;
+// Sums of warps for the weights' gradients.
+template <class A>
+constexpr int kShares = 8 * kWeights<A>;
+
+// Into how many times kSide channels are divided.
+__device__ __forceinline__ int sides(int channels) {
+  return unsigned(channels + kSide - 1) / kSide;
+}
 
 // Where one convolution has its first plane of g (or q), u and dv, its weights (outs, c) and their
 // gradient. In shared memory these cost a thread no registers, and places, other than pointers, are
@@ -19,126 +37,218 @@ struct Back {
   int64_t g, u, dv, w, dw;
 };
 
-// Pixels first ... first + count - 1, held as [channel][pixel][quad].
+// Pixels first ... first + count - 1 of a part.
 struct Run {
   int first, count;
 
   __device__ __forceinline__ int quads() const { return count * kQuads; }  // of a channel
-  // Of a place of a channel in its plane.
-  __device__ __forceinline__ int64_t offset(int quad) const {
-    return int64_t(first) * kLanes + quad * kQuad;
-  }
-  // Calls f(channel, quad of the channel, place) for the quads that are this thread's.
-  template <class F>
-  __device__ __forceinline__ void each(int channels, const F& f) const {
-    Places places(quads());
-#pragma unroll 1
-    for (int place = threadIdx.x; place < channels * quads(); place += kCellThreads) {
-      f(places.channel, places.quad, place);
-      places.next();
-    }
+  // Of a quad of a channel in its plane.
+  __device__ __forceinline__ uint32_t offset(int quad) const {
+    return uint32_t(first * kLanes + quad * kQuad);
   }
 };
 
-// Calls f for each run of a part, with as many pixels as fit shared memory.
-template <class A, class F>
-__device__ __forceinline__ void each_run(const Part& part, int channels, const F& f) {
-  const int pixels = kPlaces<A> / (kQuads * channels), most = pixels < 1 ? 1 : pixels;
-#pragma unroll 1
-  for (int first = part.first; first < part.last; first += most)
-    f(Run{first, part.last - first < most ? part.last - first : most});
-}
+// A block's threads as columns of 2^bits, each of which makes kSide channels of a convolution, a
+// thread those of one quad of a run.
+struct Layout {
+  int bits;
 
-// dw[o, i] += the sums of a run. Sixteen lanes, a strip, take 4 x 4 of the weights of a convolution
-// and a share of the quads, and each ends up with the sum of one of them; where there are fewer
-// tiles of weights than strips, several strips share one.
-template <class A, class Backs, class Du, class V>
-__device__ __forceinline__ void add_weights(const Run& run, A* dw, Backs back, int convolutions,
-                                            int outs, int ins, Du du, V v) {
-  constexpr int kStrip = 16, kStrips = kCellThreads / kStrip, kSide = 4;
-  ADARTS_SHARED(A, strips, kCellThreads);
-  const int thread = threadIdx.x, strip = thread / kStrip, lane = thread % kStrip;
-  const int across = unsigned(ins + kSide - 1) / kSide, down = unsigned(outs + kSide - 1) / kSide;
-  const int tiles = convolutions * down * across;
+  __device__ __forceinline__ Layout(int convolutions, int channels, int places) : bits(2) {
+    static_assert(kQuads == 1 << 2);
+    while (convolutions * sides(channels) * kSide << (bits + 1) <= places) ++bits;
+  }
+  __device__ __forceinline__ int slots() const { return 1 << bits; }
+  __device__ __forceinline__ int column() const { return int(threadIdx.x) >> bits; }
+  __device__ __forceinline__ int slot() const { return int(threadIdx.x) & (slots() - 1); }
+  // The lanes of a warp that have one column.
+  __device__ __forceinline__ int width() const { return bits < 5 ? slots() : kWarp; }
+};
+
+// What a thread makes: channels `first` and the kSide - 1 that follow of convolution k.
+struct Sides {
+  int k, first;
+  bool exist;
+
+  __device__ __forceinline__ Sides(int column, int convolutions, int channels) {
+    const int columns = sides(channels);
+    k = column >= columns;
+    first = (column - k * columns) * kSide;
+    exist = column < convolutions * columns;
+  }
+};
+
+// What a block has in shared memory beside `back`, the convolutions: du is made of g and u by
+// gradients[k * outs + o]; planes[o] is where the g of output o begins among its planes; weights
+// are those of some outputs, kSide inputs of one in a quad.
+template <class Vectors, class Dynamic, class Gradients, class Planes, class Shares>
+struct Pointwise {
+  Vectors du;
+  Dynamic v;
+  Vectors weights;
+  Gradients gradients;
+  Planes planes;
+  Shares shares;
+};
+
+// The weights of outputs from `begin` on of all convolutions, `some` of each, 0 beyond the last.
+template <class A, class Backs, class Weights>
+__device__ __forceinline__ void put_weights(const A* from, Backs back, int convolutions, int begin,
+                                            int some, int outs, int ins, Weights weights) {
+  const int across = sides(ins), size = some * across;
 #pragma unroll 1
-  for (int first = 0; first < tiles; first += kStrips) {
-    const int some = tiles - first < kStrips ? tiles - first : kStrips;
-    const int shares = unsigned(kStrips) / some, share = unsigned(strip) / some;
-    const int tile = first + strip - share * some, row = unsigned(tile) / across;
-    const int k = row >= down;
-    const int o = (row - k * down) * kSide, i = (tile - row * across) * kSide;
-    const int out = o + lane / kSide, in = i + lane % kSide;
-    const bool mine = share == 0 && out < outs && in < ins;
+  for (int at = threadIdx.x; at < convolutions * size; at += kCellThreads) {
+    const int k = at >= size, row = unsigned(at - k * size) / across, o = begin + row;
+    const int i = (at - k * size - row * across) * kSide;
     const Back of = back[k];
-    A* to = dw + of.dw + out * ins + in;
-    const A before = mine ? *to : A(0);  // early: it is long in coming
-    A sums[kSide * kSide] = {};
-    if (share < shares)
-#pragma unroll 1
-      for (int at = share * kStrip + lane; at < run.quads(); at += shares * kStrip) {
-        Quad<A> from[kSide];
+    const A* w = from + of.w + (o < outs ? o : 0) * ins + i;
+    Quad<A> quad;
 #pragma unroll
-        for (int b = 0; b < kSide; ++b) {
-          from[b] = Quad<A>{};
-          if (i + b < ins) from[b] = v[(k * ins + i + b) * run.quads() + at];
-        }
-#pragma unroll
-        for (int a = 0; a < kSide; ++a) {
-          Quad<A> gradient{};
-          if (o + a < outs) gradient = du[(k * outs + o + a) * run.quads() + at];
-#pragma unroll
-          for (int b = 0; b < kSide; ++b)
-            for (int q = 0; q < kQuad; ++q) sums[a * kSide + b] += gradient[q] * from[b][q];
-        }
-      }
-    strips[thread] = spread_sums<1, kStrip>(sums);
-    __syncthreads();
-    if (mine) {
-      A sum = 0;
-      for (int other = 0; other < shares; ++other) sum += A(strips[thread + other * some * kStrip]);
-      *to = before + sum;
-    }
-    __syncthreads();
+    for (int b = 0; b < kSide; ++b) quad[b] = w[i + b < ins ? b : 0];
+    weights[at] = o < outs ? quad : Quad<A>{};
   }
 }
 
+// du of a thread's channels, into shared memory; beyond the last they are those of the last again.
+template <class T, class Backs, class Kept>
+__device__ __forceinline__ void put_du(const T* grad, const T* u, const Run& run,
+                                       const Layout& layout, Backs back, int convolutions, int outs,
+                                       int plane, const Quad<Accumulate<T>>& real,
+                                       const Kept& kept) {
+  using A = Accumulate<T>;
+  const Sides mine(layout.column(), convolutions, outs);
+  const int slot = layout.slot();
+  if (!mine.exist || slot >= run.quads()) return;
+  const Back of = back[mine.k];
+  const T* from_g = pinned(grad + of.g + run.offset(slot));
+  const T* from_u = pinned(u + of.u + run.offset(slot));
+  Quad<A> g[kSide], values[kSide];
+  const auto out = [&](int b) { return mine.first + b < outs ? mine.first + b : outs - 1; };
+#pragma unroll
+  for (int b = 0; b < kSide; ++b) {
+    const uint32_t first = kept.planes[out(b)];
+    g[b] = load_quad(from_g + first);
+    values[b] = load_quad(from_u + uint32_t(out(b) * plane));
+  }
+#pragma unroll
+  for (int b = 0; b < kSide; ++b) {
+    const Gradient<A> gradient = kept.gradients[mine.k * outs + out(b)];
+    kept.du[(layout.column() * kSide + b) * layout.slots() + slot] =
+        combine(gradient, g[b], values[b], real);
+  }
+}
+
+// Adds to dw, or sets it to, what the warps have left in `shares` of `some` outputs from `begin`
+// on.
+template <class A, class Backs, class Shares>
+__device__ __forceinline__ void put_weight_gradients(A* dw, bool add, const Layout& layout,
+                                                     Backs back, int convolutions, int begin,
+                                                     int some, int outs, int ins, Shares shares) {
+  const int across = sides(ins), warps = layout.slots() / layout.width();
+  for (int at = threadIdx.x; at < convolutions * across * some * kSide; at += kCellThreads) {
+    const int column = unsigned(at / kSide) / some, row = at / kSide - column * some;
+    const Sides mine(column, convolutions, ins);
+    const int i = mine.first + at % kSide, o = begin + row;
+    if (i >= ins || o >= outs) continue;
+    const Back of = back[mine.k];
+    A* to = dw + of.dw + o * ins + i;
+    A sum = add ? *to : A(0);
+    for (int warp = 0; warp < warps; ++warp)
+      sum += A(shares[((column * warps + warp) * some + row) * kSide + at % kSide]);
+    *to = sum;
+  }
+}
+
+// The sums of kSide times kSide values over `width` lanes: of each kSide, lane l has that of value
+// l modulo kSide.
+template <class A>
+__device__ __forceinline__ void sum_sides(A (&sums)[kSide][kSide], int width) {
+#pragma unroll
+  for (int a = 0; a < kSide; ++a) halve<kSide, 1>(sums[a]);
+#pragma unroll
+  for (int offset = kSide; offset < kWarp; offset *= 2)
+    if (offset < width)
+#pragma unroll
+      for (int a = 0; a < kSide; ++a) sums[a][0] += __shfl_xor_sync(kAllLanes, sums[a][0], offset);
+}
+
 // All of it, for `back`, the convolutions, from q to its own place or from g to scratch.
-// gradients[k * outs + o] is how du is made of the g in plane_of(o) and u; make_v(run) leaves v in
-// shared memory.
-template <class T, class Backs, class Plane, class MakeV, class Gradients, class Du, class V>
+// make_v(run) leaves v in shared memory, as [convolution][channel][quad of the run].
+template <class T, class Backs, class MakeV, class Kept>
 __device__ __forceinline__ void pointwise_backward(const Edge<T>& edge, const Sizes& z,
                                                    const Part& part, bool from_q, Backs back,
-                                                   int convolutions, int outs,
-                                                   const Plane& plane_of, const MakeV& make_v,
-                                                   Gradients gradients, Du du, V v) {
+                                                   int convolutions, int outs, const MakeV& make_v,
+                                                   const Kept& kept) {
   using A = Accumulate<T>;
-  const int c = int(z.selected);
-  each_run<A>(part, convolutions * c, [&](const Run& run) {
+  const int c = int(z.selected), plane = int(z.pixels() * kLanes), across = sides(c);
+  const Layout layout(convolutions, c, kPlaces<A>);
+  const int slot = layout.slot(), width = layout.width();
+  const int most = int(kWeights<A> / unsigned(convolutions * across)) & -kSide;
+  const int all = sides(outs) * kSide, some = most < all ? most : all;  // whose weights are there
+  const Sides mine(layout.column(), convolutions, c);
+  put_weights(edge.weights, back, convolutions, 0, some, outs, c, kept.weights);
+#pragma unroll 1
+  for (int first = part.first; first < part.last; first += layout.slots() / kQuads) {
+    const int left = part.last - first, pixels = layout.slots() / kQuads;
+    const Run run{first, left < pixels ? left : pixels};
+    put_du(from_q ? edge.q : edge.grad, edge.u, run, layout, back, convolutions, outs, plane,
+           real_lanes<A>(z.lanes(part.block), slot % kQuads), kept);
     if (edge.grad_weights != nullptr) make_v(run);
-    const int64_t plane = z.pixels() * kLanes;
-    const Quad<A> real = real_lanes<A>(z.lanes(part.block), int(threadIdx.x) % kQuads);
-    run.each(convolutions * outs, [&](int channel, int quad, int place) {
-      const int k = channel >= outs, o = channel - k * outs;
-      const Back at = back[k];
-      const Gradient<A> gradient = gradients[channel];
-      const T* g = (from_q ? edge.q : edge.grad) + at.g + plane_of(o) * plane + run.offset(quad);
-      du[place] = combine(gradient, load_quad(g),
-                          load_quad(edge.u + at.u + o * plane + run.offset(quad)), real);
-    });
     __syncthreads();
-    run.each(convolutions * c, [&](int channel, int quad, int) {
-      const int k = channel >= c, i = channel - k * c;
-      const Back at = back[k];
-      const A* w = edge.weights + at.w + i;
-      Quad<A> sum{};
-#pragma unroll 4
-      for (int o = 0; o < outs; ++o) sum.add(w[o * c], du[(k * outs + o) * run.quads() + quad]);
-      store_quad((from_q ? edge.q : edge.scratch) + at.dv + i * plane + run.offset(quad), sum);
-    });
-    if (edge.grad_weights != nullptr)
-      add_weights(run, edge.grad_weights, back, convolutions, outs, c, du, v);
+    const bool works = mine.exist && slot < run.quads();
+    Quad<A> v[kSide] = {}, dv[kSide] = {};
+    if (edge.grad_weights != nullptr && works)
+#pragma unroll
+      for (int b = 0; b < kSide; ++b) {
+        const int i = mine.first + b < c ? mine.first + b : c - 1;
+        v[b] = kept.v[(mine.k * c + i) * run.quads() + slot];
+      }
+#pragma unroll 1
+    for (int begin = 0; begin < outs; begin += some) {
+      if (some < all) {
+        __syncthreads();
+        put_weights(edge.weights, back, convolutions, begin, some, outs, c, kept.weights);
+        __syncthreads();
+      }
+      // threads without work take part in the sums, with v = 0
+      const int du = works ? (mine.k * all + begin) * layout.slots() + slot : 0;
+      const int w = works ? mine.k * some * across + mine.first / kSide : 0;
+      const int share = (int(threadIdx.x) / width * some) * kSide + slot % kSide;
+      const int count = all - begin < some ? all - begin : some;
+#pragma unroll 1
+      for (int o = 0; o < count; o += kSide) {
+        Quad<A> gradient[kSide];
+#pragma unroll
+        for (int a = 0; a < kSide; ++a) {
+          gradient[a] = kept.du[du + (o + a) * layout.slots()];
+          const Quad<A> weights = kept.weights[w + (o + a) * across];
+#pragma unroll
+          for (int b = 0; b < kSide; ++b) dv[b].add(weights[b], gradient[a]);
+        }
+        if (edge.grad_weights == nullptr) continue;
+        A sums[kSide][kSide] = {};
+#pragma unroll
+        for (int a = 0; a < kSide; ++a)
+          for (int b = 0; b < kSide; ++b)
+            for (int i = 0; i < kQuad; ++i) sums[a][b] += gradient[a][i] * v[b][i];
+        sum_sides(sums, width);
+        if (mine.exist && slot % width < kSide)
+#pragma unroll
+          for (int a = 0; a < kSide; ++a) kept.shares[share + (o + a) * kSide] = sums[a][0];
+      }
+      if (edge.grad_weights == nullptr) continue;
+      __syncthreads();
+      put_weight_gradients(edge.grad_weights, first > part.first, layout, back, convolutions, begin,
+                           some, outs, c, kept.shares);
+    }
+    if (works) {
+      const Back of = back[mine.k];
+      T* to = pinned((from_q ? edge.q : edge.scratch) + of.dv + run.offset(slot));
+#pragma unroll
+      for (int b = 0; b < kSide; ++b)
+        if (mine.first + b < c) store_quad(to + uint32_t((mine.first + b) * plane), dv[b]);
+    }
     __syncthreads();
-  });
+  }
 }
 
 }  // namespace adarts::cuda

@@ -66,18 +66,18 @@ struct Pairs {
   template <int kConvolutions, class Run, class F>
   __device__ __forceinline__ void each(int channels, Run run, const F& f) const {
     const int quads = pairs * kQuads;
-    Places places(quads);
 #pragma unroll 1
-    for (int at = threadIdx.x; at < channels * quads; at += kCellThreads, places.next()) {
-      const Pixel of = pixel(places.quad / kQuads);
-      const auto outputs = f(places.channel, of.y, of.x);
+    for (int at = threadIdx.x; at < channels * quads; at += kCellThreads) {
+      const int channel = at / unsigned(quads), place_of = at - channel * quads;
+      const Pixel of = pixel(place_of / kQuads);
+      const auto outputs = f(channel, of.y, of.x);
 #pragma unroll
       for (int i = 0; i < 2; ++i) {
         const int pixel = place(of, i);
         if (pixel < 0) continue;
 #pragma unroll
         for (int k = 0; k < kConvolutions; ++k)
-          run[((k * channels + places.channel) * count + pixel) * kQuads + places.quad % kQuads] =
+          run[((k * channels + channel) * count + pixel) * kQuads + place_of % kQuads] =
               outputs.quad[k][i];
       }
     }
@@ -100,12 +100,12 @@ __device__ __forceinline__ auto depthwise_pair(const T* plane, int height, int w
 #pragma unroll
   for (int dx = 0; dx < kColumns; ++dx) inside[dx] = unsigned(left + dx * D) < unsigned(width);
   Pair<kTwo ? 2 : 1, A> sum{};
+  Quad<A> in[kColumns] = {};  // 0 outside, in all rows
 #pragma unroll 1
   for (int dy = 0; dy < K; ++dy) {
     if (unsigned(top + dy * D) >= unsigned(height)) continue;
     const A* w = weights + first + dy * K;
     const T* row = plane + int64_t((top + dy * D) * width + left) * kLanes;
-    Quad<A> in[kColumns] = {};
 #pragma unroll
     for (int dx = 0; dx < kColumns; ++dx)
       if (inside[dx]) in[dx] = load_quad(row + dx * D * kLanes);

@@ -158,7 +158,6 @@ __global__ void __launch_bounds__(kCellThreads, sizeof(T) == 8 ? 1 : 2)
   const int sep = blockIdx.y % 2, first = blockIdx.y / 2 * kOutputs, c = args.selected;
   const Separable<T>& of = args.of[blockIdx.z][sep];
   if (of.u == nullptr) return;
-  ADARTS_ASSERT(c <= kMostSelected);
   for (int i = threadIdx.x; i < int(divide_up(c, kTileChannels)) * kOutputs; i += int(blockDim.x)) {
     const int o = first + i % kOutputs, group = i / kOutputs * kTileChannels;
     Vector row{};

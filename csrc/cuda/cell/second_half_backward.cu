@@ -144,7 +144,6 @@ __global__ void __launch_bounds__(kCellThreads, sizeof(T) == 8 ? 1 : 2)
   const int sep = blockIdx.y % 2, first = blockIdx.y / 2 * kTileChannels, c = args.selected;
   const SeparableBackward<T>& of = args.of[blockIdx.z][sep];
   if (of.q == nullptr) return;
-  ADARTS_ASSERT(c <= kMostChosen);
   const Kept kept{planes, gradients, weights, g, u, shares, lanes};
   const auto prepare = [&] {  // no branch, so that all loads are under way at once
     const int o = threadIdx.x, last = o < c ? o : c - 1;

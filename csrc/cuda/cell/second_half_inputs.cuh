@@ -44,17 +44,6 @@ struct SeparablePlaces {
         input(edge.active.stored_place(before) * planes) {}
 };
 
-// A pointer to which offsets are added as they are: the compiler would rather add them to the
-// offset that it was made of, which takes three times as many instructions.
-template <class T>
-__device__ __forceinline__ T* pinned(T* pointer) {
-#if defined(__CUDA_ARCH__)
-  asm("" : "+l"(pointer));
-  __builtin_assume(__isGlobal(pointer));
-#endif
-  return pointer;
-}
-
 // A tile's channels from `first` on; `input` is the block of images, `means` those of all channels.
 template <int K, class T, class Means, class Planes>
 struct Inputs {
