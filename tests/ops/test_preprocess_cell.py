@@ -51,7 +51,13 @@ def test_matches_reference(batch, stride, training):
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize(
     ("channels", "size"),
-    [((2, 2), (2, 2)), ((70, 20), (2, 4)), ((3, 8), (34, 2)), ((264, 76), (4, 4))],
+    [
+        ((2, 2), (2, 2)),
+        ((70, 20), (2, 4)),
+        ((3, 8), (34, 2)),
+        ((264, 76), (4, 4)),
+        ((9, 12), (20, 22)),
+    ],
 )
 def test_any_size(channels, size, stride):
     drawn = operands(3, channels, size)
@@ -73,6 +79,21 @@ def test_lower_precision_is_as_exact_as_plain_torch(dtype, stride):
         for name, expected in truth.items():
             errors.add(name, actual[name], plain[name], expected)
     errors.assert_at_most_twice()
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_result_does_not_depend_on_threads(stride):
+    drawn = operands(33, (6, 4), (20, 22))
+    threads = torch.get_num_threads()
+    try:
+        results = []
+        for count in (1, 4):
+            torch.set_num_threads(count)
+            results.append(run(ops.preprocess_cell, drawn, stride, torch.float32))
+    finally:
+        torch.set_num_threads(threads)
+    for name, result in results[0].items():
+        assert torch.equal(result, results[1][name]), name
 
 
 @pytest.mark.parametrize("stride", [1, 2])

@@ -93,7 +93,10 @@ struct KeepTile {
       const Lanes<A>* from = tile + o * stride;
       T* to = u + ((channel + o) * pixels + first) * kLanes;
       add_moments<A>(from, count, &moments[channel + o], &moments[selected + channel + o],
-                     [to](int64_t p, Lanes<A> value) { store(to + p * kLanes, value); });
+                     [to, count](int64_t p, Lanes<A> value) {
+                       will_write(to + (p + count) * kLanes);
+                       store(to + p * kLanes, value);
+                     });
     }
   }
 };

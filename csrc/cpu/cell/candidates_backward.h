@@ -65,7 +65,7 @@ ADARTS_INLINE void convolve_backward(const Lanes<A>* in, const Sizes& z, const A
                    dv + (r + kPad) * dv_pitch + kPad, dv_plane);
     if (dw == nullptr) continue;
     depthwise_tile<K, D, S, A>(in, z, depthwise, y, last, v, stride);
-    pointwise_weights<A>(gradient, stride, c, v, stride, c, count, sums);
+    pointwise_weights<A>(gradient, stride, c, v, stride, c, count, AddParts<A>{sums});
   }
   for (int64_t a = 0; a < c; ++a) {
     depthwise_transposed<K, D, S, A>(dv + a * dv_plane, dv_pitch, depthwise + a * K * K, z.height,
@@ -128,6 +128,7 @@ void second_half_backward(const Group<T>& group, int64_t begin, int64_t end) {
           for (int64_t x = 0; x < z.width; ++x) {
             const int64_t p = (y * z.width + x) * kLanes;
             const Lanes<A> value = input[row + x] > 0 ? dx[row + x] : Lanes<A>{};
+            will_write(q + p + z.width * kLanes);
             store(q + p, value);
             s += value;
             su += value * (load(u + p) - mean);

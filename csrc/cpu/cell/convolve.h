@@ -108,67 +108,94 @@ ADARTS_OUTLINE void depthwise_weights(const Lanes<A>* dv, int64_t dv_pitch, cons
 // Between the rows of a tile: an odd number of cache lines, so that they fall on different sets.
 inline int64_t tile_stride(int64_t pixels) { return pixels | 1; }
 
-// out[o] = sum_i w[o * out_step + i * in_step] * in[i] over a run of pixels. A few pixels of all
-// inputs stay in the first-level cache for all outputs.
-template <int O, int P, class A>
+// put(o, p, sum_i w[o * out_step + i * in_step] * in[i][p]) for the parts p of a run of pixels. A
+// few parts of all inputs stay in the first-level cache for all outputs. beside() is called between
+// the products.
+template <int O, int P, class A, class Beside, class Put>
 ADARTS_INLINE void pointwise_tile(const A* w, int64_t out_step, int64_t in_step, int64_t ins,
-                                  const Lanes<A>* in, int64_t in_stride, Lanes<A>* out,
-                                  int64_t out_stride) {
-  Lanes<A> sum[O][P] = {};
+                                  const Part<A>* in, int64_t in_stride, const Beside& beside,
+                                  const Put& put) {
+  Part<A> sum[O][P] = {};
   for (int64_t i = 0; i < ins; ++i) {
+    beside();
     ADARTS_UNROLL(8)
     for (int a = 0; a < O; ++a) {
-      const Lanes<A> factor = splat(w[a * out_step + i * in_step]);
+      const Part<A> factor = w[a * out_step + i * in_step] - Part<A>{};
       ADARTS_UNROLL(8)
       for (int b = 0; b < P; ++b) sum[a][b] += factor * in[i * in_stride + b];
     }
   }
   ADARTS_UNROLL(8)
   for (int a = 0; a < O; ++a) ADARTS_UNROLL(8)
-  for (int b = 0; b < P; ++b) out[a * out_stride + b] = sum[a][b];
+  for (int b = 0; b < P; ++b) put(a, b, sum[a][b]);
 }
 
-template <class A>
-ADARTS_OUTLINE void pointwise(const A* w, int64_t out_step, int64_t in_step, int64_t outs,
-                              int64_t ins, const Lanes<A>* in, int64_t in_stride, int64_t pixels,
-                              Lanes<A>* out, int64_t out_stride) {
+template <class A, class Beside, class Put>
+ADARTS_INLINE void pointwise_each(const A* w, int64_t out_step, int64_t in_step, int64_t outs,
+                                  int64_t ins, const Lanes<A>* in, int64_t in_stride,
+                                  int64_t pixels, const Beside& beside, const Put& put) {
+  const Part<A>* parts = parts_of<A>(in);
   const auto run = [&]<int P>(int64_t p) {
     int64_t o = 0;
     const auto tile = [&]<int O>() {
       for (; o + O <= outs; o += O)
-        pointwise_tile<O, P, A>(w + o * out_step, out_step, in_step, ins, in + p, in_stride,
-                                out + o * out_stride + p, out_stride);
+        pointwise_tile<O, P, A>(w + o * out_step, out_step, in_step, ins, parts + p,
+                                in_stride * kParts<A>, beside,
+                                [&](int a, int b, Part<A> sum) { put(o + a, p + b, sum); });
     };
-    tile.template operator()<8>();
+    if constexpr (ADARTS_REGISTERS >= 32) tile.template operator()<8>();
     tile.template operator()<4>();
     tile.template operator()<1>();
   };
   int64_t p = 0;
-  for (; p + 3 <= pixels; p += 3) run.template operator()<3>(p);
-  for (; p < pixels; ++p) run.template operator()<1>(p);
+  for (; p + 3 <= pixels * kParts<A>; p += 3) run.template operator()<3>(p);
+  for (; p < pixels * kParts<A>; ++p) run.template operator()<1>(p);
 }
 
-// dw[o * ins + i] += sum over the pixels of du[o] * in[i], in vectors: summed over lanes later.
+// Puts them into rows of vectors.
 template <class A>
+struct PutParts {
+  Lanes<A>* out;
+  int64_t stride;
+
+  ADARTS_INLINE void operator()(int64_t o, int64_t p, Part<A> sum) const {
+    parts_of<A>(out + o * stride)[p] = sum;
+  }
+};
+
+// out[o] = sum_i w[o * out_step + i * in_step] * in[i] over a run of pixels.
+template <class A>
+ADARTS_OUTLINE void pointwise(const A* w, int64_t out_step, int64_t in_step, int64_t outs,
+                              int64_t ins, const Lanes<A>* in, int64_t in_stride, int64_t pixels,
+                              Lanes<A>* out, int64_t out_stride) {
+  pointwise_each<A>(
+      w, out_step, in_step, outs, ins, in, in_stride, pixels, [] {}, PutParts<A>{out, out_stride});
+}
+
+// add(o * ins + i, sum over the pixels of du[o] * in[i]), a part whose elements are still to be
+// summed.
+template <class A, class Add>
 ADARTS_OUTLINE void pointwise_weights(const Lanes<A>* du, int64_t du_stride, int64_t outs,
                                       const Lanes<A>* in, int64_t in_stride, int64_t ins,
-                                      int64_t pixels, Lanes<A>* dw) {
+                                      int64_t pixels, const Add& add) {
+  constexpr int kColumns = ADARTS_REGISTERS >= 32 ? 4 : 2;
+  const Part<A>*du_parts = parts_of<A>(du), *in_parts = parts_of<A>(in);
   const auto tile = [&]<int O, int I>(int64_t o, int64_t i) {
-    Lanes<A> sum[O][I] = {};
-    for (int64_t p = 0; p < pixels; ++p) {
-      Lanes<A> from[I];
+    Part<A> sum[O][I] = {};
+    for (int64_t p = 0; p < pixels * kParts<A>; ++p) {
+      Part<A> from[I];
       ADARTS_UNROLL(4)
-      for (int b = 0; b < I; ++b) from[b] = in[(i + b) * in_stride + p];
+      for (int b = 0; b < I; ++b) from[b] = in_parts[(i + b) * in_stride * kParts<A> + p];
       ADARTS_UNROLL(4)
       for (int a = 0; a < O; ++a) {
-        const Lanes<A> gradient = du[(o + a) * du_stride + p];
+        const Part<A> gradient = du_parts[(o + a) * du_stride * kParts<A> + p];
         ADARTS_UNROLL(4)
         for (int b = 0; b < I; ++b) sum[a][b] += gradient * from[b];
       }
     }
     ADARTS_UNROLL(4)
     for (int a = 0; a < O; ++a) ADARTS_UNROLL(4)
-    for (int b = 0; b < I; ++b) dw[(o + a) * ins + i + b] += sum[a][b];
+    for (int b = 0; b < I; ++b) add((o + a) * ins + i + b, sum[a][b]);
   };
   const auto columns = [&]<int I>(int64_t i) {
     int64_t o = 0;
@@ -176,9 +203,17 @@ ADARTS_OUTLINE void pointwise_weights(const Lanes<A>* du, int64_t du_stride, int
     for (; o < outs; ++o) tile.template operator()<1, I>(o, i);
   };
   int64_t i = 0;
-  for (; i + 4 <= ins; i += 4) columns.template operator()<4>(i);
+  for (; i + kColumns <= ins; i += kColumns) columns.template operator()<kColumns>(i);
   for (; i < ins; ++i) columns.template operator()<1>(i);
 }
+
+// Adds them to vectors: less work for a tile, and more in the end.
+template <class A>
+struct AddParts {
+  Lanes<A>* sums;
+
+  ADARTS_INLINE void operator()(int64_t at, Part<A> sum) const { *parts_of<A>(sums + at) += sum; }
+};
 
 // dw += the sums over the lanes.
 template <class A>

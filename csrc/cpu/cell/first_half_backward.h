@@ -64,7 +64,8 @@ ADARTS_INLINE void factorized_reduce_backward(const Lanes<Accumulate<T>>* in, co
         }
       if (dw == nullptr) continue;
       take_every_second<A>(in, plane, pitch, c, y, last, z.width, shift, v, stride);
-      pointwise_weights<A>(gradient, stride, half, v, stride, c, count, sums + shift * half * c);
+      pointwise_weights<A>(gradient, stride, half, v, stride, c, count,
+                           AddParts<A>{sums + shift * half * c});
     }
   if (dw != nullptr) add_lane_sums<A>(sums, c * c, dw);
 }
@@ -160,6 +161,7 @@ void first_half_backward_task(const Group<T>& group, int64_t e, int64_t block) {
           value += skip * load(g(a) + p);
         else if (S == 1)
           value += skip * load(g(a) + p) * kept_lanes<A>(dropout, place + p);
+        will_write(out + p + in_width * kLanes);
         store(out + p, value);
         sum += value * load(h + p);
       }

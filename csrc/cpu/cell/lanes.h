@@ -3,17 +3,43 @@
 // Included by phases.h for one x86-64 level after the other, in the namespace of that level and
 // after the level's target is set: nothing here may be shared between them.
 
+template <class A, size_t count>
+struct VectorOf {
+  typedef A Type __attribute__((vector_size(count * sizeof(A)), aligned(sizeof(A)), may_alias));
+};
+
 template <class A>
 struct LanesOf {
-  typedef A Type __attribute__((vector_size(kLanes * sizeof(A)), aligned(sizeof(A)), may_alias));
+  using Type = typename VectorOf<A, kLanes>::Type;
   using Bits = std::conditional_t<sizeof(A) == 4, uint32_t, uint64_t>;
   typedef Bits Mask __attribute__((vector_size(kLanes * sizeof(A))));
 };
 template <class A>
 using Lanes = typename LanesOf<A>::Type;
 using Wide = Lanes<double>;
-typedef uint16_t Bits16 __attribute__((vector_size(kLanes * 2), aligned(2), may_alias));
-typedef uint32_t Bits32 __attribute__((vector_size(kLanes * 4)));
+
+// As much of a vector as a register of the level holds: what is kept in registers through a loop
+// must be no wider, or the compiler keeps it in memory.
+template <class A>
+struct PartOf {
+  using Type = typename VectorOf<A, ADARTS_REGISTER_BYTES / sizeof(A)>::Type;
+};
+template <class A>
+using Part = typename PartOf<A>::Type;
+template <class A>
+constexpr int64_t kParts = sizeof(Lanes<A>) / sizeof(Part<A>);
+
+template <class A>
+ADARTS_INLINE Part<A>* parts_of(Lanes<A>* vectors) {
+  return reinterpret_cast<Part<A>*>(vectors);
+}
+template <class A>
+ADARTS_INLINE const Part<A>* parts_of(const Lanes<A>* vectors) {
+  return reinterpret_cast<const Part<A>*>(vectors);
+}
+
+using Bits16 = typename VectorOf<uint16_t, kLanes>::Type;
+using Bits32 = typename VectorOf<uint32_t, kLanes>::Type;
 
 template <class T>
 ADARTS_INLINE Lanes<Accumulate<T>> load(const T* from) {
@@ -25,28 +51,43 @@ ADARTS_INLINE Lanes<Accumulate<T>> load(const T* from) {
   }
 }
 
-template <class T>
-ADARTS_INLINE void store(T* to, Lanes<Accumulate<T>> v) {
+// Stores lanes, or parts of them.
+template <class T, class V>
+ADARTS_INLINE void store(T* to, V v) {
   if constexpr (std::is_same_v<T, c10::BFloat16>) {
-    const Bits32 bits = Bits32(v);
-    const Bits32 rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
-    const Bits32 nan = (bits << 1) > 0xff000000u;
-    const Bits32 result = (rounded & ~nan) | (nan & 0x7fc0);
-    *reinterpret_cast<Bits16*>(to) = __builtin_convertvector(result, Bits16);
+    constexpr size_t count = sizeof(V) / sizeof(float);
+    using Narrow = typename VectorOf<uint16_t, count>::Type;
+    using Whole = typename VectorOf<uint32_t, count>::Type;
+    const Whole bits = reinterpret_cast<const Whole&>(v);
+    const Whole rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
+    const Whole nan = (bits << 1) > 0xff000000u;
+    const Whole result = (rounded & ~nan) | (nan & 0x7fc0);
+    *reinterpret_cast<Narrow*>(to) = __builtin_convertvector(result, Narrow);
   } else {
-    *reinterpret_cast<Lanes<T>*>(to) = v;
+    *reinterpret_cast<typename VectorOf<T, sizeof(V) / sizeof(T)>::Type*>(to) = v;
   }
 }
+
+// Ask for the cache line at an address before it is read or written. A store to a line that is not
+// in the caches holds up those behind it, and no processor foresees as many streams as a cell has.
+ADARTS_INLINE void will_read(const void* at) { __builtin_prefetch(at, 0, 2); }
+ADARTS_INLINE void will_write(const void* at) { __builtin_prefetch(at, 1, 2); }
 
 template <class A>
 ADARTS_INLINE Lanes<A> splat(A value) {
   return value - Lanes<A>{};
 }
 
-// As torch's relu, a not-a-number stays one.
+// As torch's relu, a not-a-number stays one. In parts: wider comparisons are made lane by lane.
 template <class V>
 ADARTS_INLINE V relu(V v) {
-  return V{} > v ? V{} : v;
+  using A = std::remove_cvref_t<decltype(v[0])>;
+  ADARTS_UNROLL(4)
+  for (int64_t part = 0; part < kParts<A>; ++part) {
+    Part<A>& values = parts_of<A>(&v)[part];
+    values = Part<A>{} > values ? Part<A>{} : values;
+  }
+  return v;
 }
 
 template <class V>
@@ -67,6 +108,20 @@ ADARTS_INLINE double sum_lanes(V v) {
   std::memcpy(halves, &wide, sizeof(wide));
   const Eight sum = halves[0] + halves[1];
   return ((sum[0] + sum[4]) + (sum[1] + sum[5])) + ((sum[2] + sum[6]) + (sum[3] + sum[7]));
+}
+
+// The sum of a vector, by adding its halves.
+template <class V>
+ADARTS_INLINE auto sum_halves(V v) {
+  using A = std::remove_cvref_t<decltype(v[0])>;
+  if constexpr (sizeof(V) == 2 * sizeof(A)) {
+    return v[0] + v[1];
+  } else {
+    typedef A Half __attribute__((vector_size(sizeof(V) / 2)));
+    Half halves[2];
+    std::memcpy(halves, &v, sizeof(v));
+    return sum_halves(Half(halves[0] + halves[1]));
+  }
 }
 
 // 1 in the lanes of images, 0 beyond the batch.

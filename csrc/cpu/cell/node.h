@@ -101,7 +101,10 @@ ADARTS_INLINE void add_passing_row(const Edge<T>& edge, const Sizes& z, int64_t 
   Lanes<A> factor = splat(edge.beta == nullptr ? A(1) : *edge.beta);
   if (edge.scale != nullptr) factor *= load(edge.scale + (block * z.channels + r) * kLanes);
   if (edge.stride == 1) {
-    for (int64_t x = 0; x < z.width; ++x) sum[x] += factor * load(h + (y * z.width + x) * kLanes);
+    for (int64_t x = 0; x < z.width; ++x) {
+      will_read(h + ((y + 1) * z.width + x) * kLanes);
+      sum[x] += factor * load(h + (y * z.width + x) * kLanes);
+    }
   } else {
     for (int64_t x = 0; x < z.width; ++x) sum[x] += factor * maximum_of_four(h, in_width, y, x);
   }
@@ -135,7 +138,10 @@ void node(const Node<T>& node, int64_t begin, int64_t end) {
         else
           add_chosen<2>(edge, z, block, a, mixes[e], y, wide_pools, maxima, averages, sum);
       }
-      for (int64_t x = 0; x < z.width; ++x) store(row + x * kLanes, sum[x]);
+      for (int64_t x = 0; x < z.width; ++x) {
+        will_write(row + (z.width + x) * kLanes);
+        store(row + x * kLanes, sum[x]);
+      }
     }
   }
 }

@@ -26,6 +26,8 @@ void node_backward_task(const Group<T>& group, int64_t e, int64_t block) {
         Lanes<A> sum{};
         for (int64_t x = 0; x < z.width; ++x) {
           const int64_t p = y * z.width + x;
+          will_read(g + (p + z.width) * kLanes);
+          if (S == 1) will_read(h + (p + z.width) * kLanes);
           const auto value = S == 1 ? load(h + p * kLanes) : maximum_of_four(h, in_width, y, x);
           sum += load(g + p * kLanes) * value;
         }

@@ -1,5 +1,7 @@
-// All phases of the search cell for one x86-64 level. The including file has set the target and
-// named the level (ADARTS_LEVEL); what is shared between levels was included before that.
+// All phases of the search cell for one x86-64 level. The including file has set the target, named
+// the level (ADARTS_LEVEL) and said how many vector registers it has, of how many bytes each
+// (ADARTS_REGISTERS, ADARTS_REGISTER_BYTES); what is shared between levels was included before
+// that.
 
 namespace adarts::cpu::ADARTS_LEVEL {
 

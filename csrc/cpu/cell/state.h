@@ -35,58 +35,64 @@ void state_backward(const StateBackward<T>& backward, int64_t begin, int64_t end
   const Group<T>& group = backward.group;
   const Sizes& z = group.sizes;
   const int64_t height = state.height, width = state.width, pixels = height * width;
-  Scratch<A> sum(pixels);
+  Scratch<A> sum(2 * width);
   for (int64_t task = begin; task < end; ++task) {
     const int64_t block = task / state.channels, r = task % state.channels;
     T* dh = backward.dh + block * backward.dh_block + r * pixels * kLanes;
+    const T* h = state.h + block * state.h_block + r * pixels * kLanes;
     const T* start =
         backward.add ? dh
         : backward.grad_out == nullptr
             ? nullptr
             : backward.grad_out + block * backward.grad_out_block + r * pixels * kLanes;
-    Lanes<A> to_all{}, to_maximum{};
-    for (int e = 0; e < group.edges; ++e) {
-      const A* pools = group.edge[e].grad_pools;
-      if (pools == nullptr) continue;
-      const int64_t at = (block * state.channels + r) * kLanes;
-      to_all += load(pools + at);
-      to_maximum += load(pools + (state.blocks * state.channels) * kLanes + at);
-    }
-    to_all /= splat(A(pixels));
-    for (int64_t p = 0; p < pixels; ++p)
-      sum[p] = to_all + (start == nullptr ? Lanes<A>{} : load(start + p * kLanes));
+    Lanes<A> to_all{}, to_maximum{}, factors[kGroup];
     for (int e = 0; e < group.edges; ++e) {
       const Edge<T>& edge = group.edge[e];
-      Lanes<A> factor = splat(A(1));
-      if (edge.scale != nullptr) factor = load(edge.scale + (block * z.channels + r) * kLanes);
-      const int64_t a = edge.target[r];
-      if (a >= 0) {
-        const T* dx = edge.dx + (block * z.selected + a) * pixels * kLanes;
-        for (int64_t p = 0; p < pixels; ++p) sum[p] += factor * load(dx + p * kLanes);
-        continue;
-      }
-      if (edge.beta != nullptr) factor *= splat(*edge.beta);
-      const T* g = edge.grad + block * edge.grad_block + (-1 - a) * z.pixels() * kLanes;
-      if (edge.stride == 1) {
-        for (int64_t p = 0; p < pixels; ++p) sum[p] += factor * load(g + p * kLanes);
-        continue;
-      }
-      const T* h = state.h + block * state.h_block + r * pixels * kLanes;
-      for (int64_t y = 0; y < z.height; ++y)
-        for (int64_t x = 0; x < z.width; ++x) {
-          const Lanes<A> maximum = maximum_of_four(h, width, y, x);
-          Lanes<A> left = factor * load(g + (y * z.width + x) * kLanes);
-          for (const int64_t tap : {int64_t(0), int64_t(1), width, width + 1}) {
-            const int64_t p = 2 * y * width + 2 * x + tap;
-            const auto wins = load(h + p * kLanes) == maximum;
-            sum[p] += wins ? left : Lanes<A>{};
-            left = wins ? Lanes<A>{} : left;
-          }
-        }
+      const int64_t at = (block * state.channels + r) * kLanes;
+      factors[e] = edge.scale == nullptr ? splat(A(1)) : load(edge.scale + at);
+      if (edge.target[r] < 0 && edge.beta != nullptr) factors[e] *= splat(*edge.beta);
+      if (edge.grad_pools == nullptr) continue;
+      to_all += load(edge.grad_pools + at);
+      to_maximum += load(edge.grad_pools + state.blocks * state.channels * kLanes + at);
     }
-    if (group.edges > 0 && group.edge[0].grad_pools != nullptr)
-      for (int lane = 0; lane < kLanes; ++lane)
-        sum[state.position[task * kLanes + lane]][lane] += to_maximum[lane];
-    for (int64_t p = 0; p < pixels; ++p) store(dh + p * kLanes, sum[p]);
+    to_all /= splat(A(pixels));
+    const bool pooled = group.edges > 0 && group.edge[0].grad_pools != nullptr;
+    for (int64_t y = 0; y < height; y += 2) {  // two rows of sums stay in the first-level cache
+      const int64_t first = y * width, count = (y + 1 < height ? 2 : 1) * width;
+      for (int64_t p = 0; p < count; ++p)
+        sum[p] = to_all + (start == nullptr ? Lanes<A>{} : load(start + (first + p) * kLanes));
+      for (int e = 0; e < group.edges; ++e) {
+        const Edge<T>& edge = group.edge[e];
+        const int64_t a = edge.target[r];
+        const Lanes<A> factor = factors[e];
+        const T* from = a >= 0
+                            ? edge.dx + (block * z.selected + a) * pixels * kLanes
+                            : edge.grad + block * edge.grad_block + (-1 - a) * z.pixels() * kLanes;
+        if (a < 0 && edge.stride == 2) {
+          for (int64_t x = 0; x < z.width; ++x) {
+            const Lanes<A> maximum = maximum_of_four(h, width, y / 2, x);
+            Lanes<A> left = factor * load(from + (y / 2 * z.width + x) * kLanes);
+            for (const int64_t tap : {int64_t(0), int64_t(1), width, width + 1}) {
+              const auto wins = load(h + (first + 2 * x + tap) * kLanes) == maximum;
+              sum[2 * x + tap] += wins ? left : Lanes<A>{};
+              left = wins ? Lanes<A>{} : left;
+            }
+          }
+          continue;
+        }
+        for (int64_t p = 0; p < count; ++p) {
+          will_read(from + (first + p + count) * kLanes);
+          sum[p] += factor * load(from + (first + p) * kLanes);
+        }
+      }
+      for (int lane = 0; pooled && lane < kLanes; ++lane) {
+        const int64_t p = state.position[task * kLanes + lane] - first;
+        if (p >= 0 && p < count) sum[p][lane] += to_maximum[lane];
+      }
+      for (int64_t p = 0; p < count; ++p) {
+        will_write(dh + (first + p + count) * kLanes);
+        store(dh + (first + p) * kLanes, sum[p]);
+      }
+    }
   }
 }
