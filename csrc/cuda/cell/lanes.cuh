@@ -124,6 +124,17 @@ __device__ __forceinline__ Quad<Accumulate<T>> load_quad(const T* from) {
 
 template <class T>
 __device__ __forceinline__ void store_quad(T* to, const Quad<Accumulate<T>>& quad) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+  if constexpr (std::is_same_v<T, c10::BFloat16>) {  // an instruction rounds two
+    Pack<uint32_t, kQuad / 2> words;
+    for (int i = 0; i < kQuad / 2; ++i)
+      asm("cvt.rn.bf16x2.f32 %0, %1, %2;"
+          : "=r"(words[i])
+          : "f"(quad[2 * i + 1]), "f"(quad[2 * i]));
+    store(reinterpret_cast<uint32_t*>(to), words);
+    return;
+  }
+#endif
   Pack<T, kQuad> pack;
   for (int i = 0; i < kQuad; ++i) pack[i] = T(quad[i]);
   store(to, pack);
