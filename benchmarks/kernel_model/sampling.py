@@ -7,14 +7,16 @@ import numpy as np
 from .state import Launch
 
 THREADS = 8192  # about so many are run
+GOLDEN = 0.618034  # multiples of it, modulo 1, lie evenly
 
 
 def sample(launch: Launch, threads: int = THREADS) -> tuple[np.ndarray, np.ndarray]:
     """Choose blocks to be run.
 
     Kernels here divide their pixels among blockIdx.x, and different works among y and z. So from
-    every (y, z) neighbours in x are taken, at least two, each time from another place; where there
-    are too many (y, z) for that, neighbours of the whole grid.
+    every (y, z) neighbours in x are taken, at least two, each time from another place. Where there
+    are too many (y, z) for that, some of them stand for all, spread over the grid: what a block
+    does may depend on its channel, and a few that lie side by side would tell of those alone.
 
     Args:
         launch: its grid and block.
@@ -28,6 +30,9 @@ def sample(launch: Launch, threads: int = THREADS) -> tuple[np.ndarray, np.ndarr
         >>> run, stands_for = sample(Launch("k", (8, 2, 1), (64, 1, 1), 0, b""), 256)
         >>> run.tolist(), stands_for.tolist()
         ([0, 1, 12, 13], [0, 1, 0, 1, 0, 1, 0, 1, 2, 3, 2, 3, 2, 3, 2, 3])
+        >>> run, stands_for = sample(Launch("k", (2, 9, 1), (64, 1, 1), 0, b""), 256)
+        >>> run.tolist(), stands_for.tolist()
+        ([0, 1, 14, 15], [0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 2, 3, 2, 3, 2, 3, 2, 3])
     """
     blocks, wide = launch.blocks, launch.grid[0]
     most = max(2, threads // launch.threads)
@@ -35,14 +40,14 @@ def sample(launch: Launch, threads: int = THREADS) -> tuple[np.ndarray, np.ndarr
         return np.arange(blocks), np.arange(blocks)
     works = blocks // wide
     neighbours = min(wide, max(2, most // works))
-    if works * neighbours > 2 * most:
-        works, wide, neighbours = 1, blocks, most
+    some = works if works * neighbours <= 2 * most else max(1, most // neighbours)
     chosen = []
-    for work in range(works):
-        first = int(work * 0.618034 % 1 * (wide - neighbours + 1))
+    for number in range(some):
+        work = int((number + number * GOLDEN % 1) * works / some)  # no period of the grid's
+        first = int(work * GOLDEN % 1 * (wide - neighbours + 1))
         chosen.append(work * wide + first + np.arange(neighbours))
     stands_for = np.arange(wide) % neighbours
     return (
         np.concatenate(chosen),
-        np.concatenate([work * neighbours + stands_for for work in range(works)]),
+        np.concatenate([work * some // works * neighbours + stands_for for work in range(works)]),
     )

@@ -41,16 +41,16 @@ def terms_of(step: Predicted) -> Counter[str]:
     return parts
 
 
-def whole_row(card: Card, batch: int, step: Predicted, torchs: int) -> list[object]:
+def whole_row(card: Card, batch: int, precision: str, step: Predicted, torchs: int) -> list[object]:
     """Say what a search step should take; ``torchs`` are the launches of torch's kernels."""
     ours, least = step.seconds(), step.seconds("least")
-    row = [card.name, batch, step.launches, torchs, ms(step.seconds("gap"))]
+    row = [card.name, batch, precision, step.launches, torchs, ms(step.seconds("gap"))]
     row += [ms(step.seconds("chain")), ms(step.seconds("work")), ms(least), ms(ours)]
     return [*row, ms(torchs * (card.launch_gap + TORCH_KERNEL))]
 
 
 WHOLE = (
-    *("card", "N", "our launches", "torch's", "gaps", "chains", "work"),
+    *("card", "N", "precision", "our launches", "torch's", "gaps", "chains", "work"),
     *("at least", "ours, ms", "torch's, ms"),
 )
 
@@ -148,13 +148,14 @@ def loop_table(step: Predicted, kernels: dict[str, Kernel]) -> list[str]:
     return table((*columns, "an iteration", "by pipe"), rows)
 
 
-def rows_of(card: Card, batch: int, step: Predicted) -> list[dict[str, object]]:
+def rows_of(card: Card, batch: int, precision: str, step: Predicted) -> list[dict[str, object]]:
     """Give the same as rows: one for each kernel."""
     return [
         {
             "card": card.name,
             "architecture": card.architecture,
             "batch": batch,
+            "precision": precision,
             "kernel": name,
             "launches": sum(count for count, _ in some),
             "us": round(1e6 * total(some), 1),

@@ -7,7 +7,8 @@ and the widest global load and store in the machine code; for each operator the 
 at the supernet's shapes and the time that takes at 3.0 TB/s. (What a search step should take is in
 predict_step.py.) Ends with an error if a kernel spills, or if a float32 kernel that works on packs
 of four, or on the feature maps of a fused cell, has no 128-bit access, or if one of a fused cell
-touches global memory before it has waited for the preceding grid (dependent_launch.cuh).
+touches global memory before it has waited for the preceding grid (dependent_launch.cuh) or stores
+single values of 16 bits.
 """
 
 from __future__ import annotations
@@ -65,6 +66,7 @@ class Kernel:
     load: int = 0
     store: int = 0
     waits: bool = False
+    narrowest_store: int = 0
 
     @property
     def plain_name(self) -> str:
@@ -96,13 +98,14 @@ def compile_kernels(source: Path, architecture: str, folder: Path) -> list[Kerne
 
 def parse(source: str, report: str, code: str, elf: str) -> list[Kernel]:
     """Bring ptxas's report, the machine code and the launch bounds of each kernel together."""
-    widest, waiting = {}, {}
+    widest, waiting, narrowest = {}, {}, {}
     for name, body in re.findall(r"Function : (\S+)\n(.*?)(?=Function : |\Z)", code, re.DOTALL):
         widest[name] = [
             max((width_of(access) for access in re.findall(rf"\b{kind}\S*", body)), default=0)
             for kind in ("LDG", "STG")
         ]
         waiting[name] = waits_first(body)
+        narrowest[name] = min(map(width_of, re.findall(r"\bSTG\S*", body)), default=0)
     bounds = launch_bounds(elf)
     kernels = []
     pattern = (
@@ -123,6 +126,7 @@ def parse(source: str, report: str, code: str, elf: str) -> list[Kernel]:
                 load=widest[name][0],
                 store=widest[name][1],
                 waits=waiting[name],
+                narrowest_store=narrowest[name],
             )
         )
     return kernels
@@ -211,6 +215,8 @@ def faults_of(kernel: Kernel, architecture: str) -> list[str]:
     for kind, width in (("load", kernel.load), ("store", kernel.store)):
         if kind in wide_accesses(kernel) and width < 128:
             faults.append(f"{architecture} {kernel.name}: no {kind} of 128 bits")
+    if kernel.source.startswith("cell/") and kernel.narrowest_store == 16:
+        faults.append(f"{architecture} {kernel.name}: stores values of 16 bits one by one")
     return faults
 
 

@@ -4,7 +4,8 @@
 
 Needs nvcc but no GPU. benchmarks/kernel_model/README.md says how; all that is assumed of a card is
 in benchmarks/kernel_model/card.py. The step is that of the published network on the emulator,
-which hands its launches over; kernels of torch are counted. Takes about ten minutes on two cores.
+which hands its launches over, in float32 and under autocast to bfloat16; kernels of torch are
+counted. Takes about twelve minutes on two cores.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import os
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -43,6 +45,7 @@ LOOPS = (
 
 Kernels = dict[str, dict[str, Kernel]]  # by architecture and name
 Step = tuple[dict[str, Predicted], int]  # by architecture; the launches of torch's kernels
+Case = tuple[str, int]  # precision and batch
 
 
 def predict_step(size: Size, bfloat16: bool, kernels: Kernels) -> Step:
@@ -56,14 +59,14 @@ def predict_step(size: Size, bfloat16: bool, kernels: Kernels) -> Step:
     return predicted, (torchs.counts + called_by_ours(profiler.events())).total()
 
 
-def head(size: Size, bfloat16: bool) -> list[str]:
-    dtype = "bfloat16 under autocast" if bfloat16 else "float32"
+def head(size: Size) -> list[str]:
     return [
         "# What a search step should take",
         "",
         "Worked out by `python benchmarks/scripts/predict_step.py` from the machine code, not "
         f"measured: C={size.channels}, {size.layers} cells, {size.image}x{size.image}, K=4, "
-        f"attention, {dtype}; a step on the weights and one on alphas and betas, in a CUDA graph.",
+        "attention, in float32 or under autocast to bfloat16; a step on the weights and one on "
+        "alphas and betas, in a CUDA graph.",
         "",
         "A launch takes its gap, its chain (what the last block waits for, if no warp waits for "
         "another's turn) and its work: the longest of issue, each pipe, LSU, L2 and DRAM on the "
@@ -75,20 +78,23 @@ def head(size: Size, bfloat16: bool) -> list[str]:
     ]
 
 
-def sections(predictions: dict[int, Step], kernels: Kernels) -> list[str]:
-    """Write a section for each card and batch."""
+def sections(predictions: dict[Case, Step], kernels: Kernels) -> list[str]:
+    """Write a section for each card and case, and the loops of each precision's largest batch."""
     lines = []
     for architecture, its_kernels in kernels.items():
         name = CARDS[architecture].name
-        for batch, (predicted, _) in predictions.items():
+        for (precision, batch), (predicted, _) in predictions.items():
             step = predicted[architecture]
-            lines += [f"## {name}, N = {batch}", "", *tables.largest(step), ""]
+            lines += [f"## {name}, N = {batch}, {precision}", "", *tables.largest(step), ""]
             lines += ["Microseconds a step; the terms of its work beside each other:", ""]
             lines += [*tables.kernel_table(step, its_kernels), ""]
             lines += ["MiB a step. What blocks read of each other (halos) is the last ratio:", ""]
             lines += [*tables.memory_table(step), ""]
-        step = predictions[max(predictions)][0][architecture]
-        lines += [f"## {name}, loops", "", LOOPS, "", *tables.loop_table(step, its_kernels), ""]
+        largest = {precision: batch for precision, batch in sorted(predictions)}
+        for precision, batch in largest.items():
+            step = predictions[precision, batch][0][architecture]
+            lines += [f"## {name}, loops, {precision}", "", LOOPS, ""]
+            lines += [*tables.loop_table(step, its_kernels), ""]
     return lines
 
 
@@ -98,28 +104,36 @@ def main(arguments: Sequence[str] | None = None) -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--out", type=Path, help="write the report here, and rows beside it")
-    parser.add_argument("--batches", type=int, nargs="+", default=[64, 256], metavar="N")
+    for precision, batches in (("float32", [64, 256]), ("bfloat16", [64])):
+        what = f"batches to predict in {precision}"
+        parser.add_argument(
+            f"--{precision}", type=int, nargs="*", default=batches, metavar="N", help=what
+        )
     parser.add_argument("--architectures", nargs="+", default=list(CARDS), choices=CARDS)
-    parser.add_argument("--bfloat16", action="store_true", help="under autocast")
     add_size_options(parser)
     options = parser.parse_args(arguments)
     kernels = {each: compile_library(each, "cell") for each in options.architectures}
     build("adarts_emulated")
-    sizes = [
-        Size(batch, options.init_channels, options.layers, options.size)
-        for batch in options.batches
-    ]
-    workers = min(len(sizes), os.cpu_count() or 1)
+    size = Size(channels=options.init_channels, layers=options.layers, image=options.size)
+    cases = [("float32", batch) for batch in options.float32]
+    cases += [("bfloat16", batch) for batch in options.bfloat16]
+    workers = min(len(cases), os.cpu_count() or 1)
     with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
-        tasks = [pool.submit(predict_step, size, options.bfloat16, kernels) for size in sizes]
-        predictions = {s.batch: task.result() for s, task in zip(sizes, tasks, strict=True)}
+        tasks = {
+            (precision, batch): pool.submit(
+                predict_step, replace(size, batch=batch), precision == "bfloat16", kernels
+            )
+            for precision, batch in cases
+        }
+        predictions = {case: task.result() for case, task in tasks.items()}
     whole, rows = [], list[Row]()
     for architecture in kernels:
         card = CARDS[architecture]
-        for batch, (predicted, torchs) in predictions.items():
-            whole.append(tables.whole_row(card, batch, predicted[architecture], torchs))
-            rows += tables.rows_of(card, batch, predicted[architecture])
-    lines = [*head(sizes[0], options.bfloat16), *table(tables.WHOLE, whole), ""]
+        for (precision, batch), (predicted, torchs) in predictions.items():
+            step = predicted[architecture]
+            whole.append(tables.whole_row(card, batch, precision, step, torchs))
+            rows += tables.rows_of(card, batch, precision, step)
+    lines = [*head(size), *table(tables.WHOLE, whole), ""]
     write(options.out, [*lines, *sections(predictions, kernels)], rows)
 
 

@@ -91,9 +91,9 @@ def test_profile_of_kernels(script):
 def test_predictions_of_kernels_add_up_to_those_of_the_step(script):
     found = script("profile_kernels").predicted(64, "sm_90")
     rows = table_rows((BENCHMARKS / "results" / "predictions.md").read_text())
-    (row,) = (row for row in rows if row[:2] == ["H100 SXM", "64"])
-    assert sum(count for count, _ in found.values()) == int(row[2])
-    assert sum(us for _, us in found.values()) == pytest.approx(1e3 * float(row[8]), abs=10)
+    (row,) = (row for row in rows if row[:3] == ["H100 SXM", "64", "float32"])
+    assert sum(count for count, _ in found.values()) == int(row[3])
+    assert sum(us for _, us in found.values()) == pytest.approx(1e3 * float(row[9]), abs=10)
     assert script("profile_kernels").predicted(64, "sm_75") == {}, "nothing is predicted there"
 
 

@@ -103,16 +103,38 @@ __device__ __forceinline__ int real_images(int64_t lanes, int quad) {
   return int(left < 0 ? 0 : left < kQuad ? left : kQuad);
 }
 
+// A bfloat16 is the upper half of a float: an instruction for each is enough. By its own conversion
+// those of the upper halves take two, for nvcc first takes the words apart.
 template <class T>
 __device__ __forceinline__ Quad<Accumulate<T>> load_quad(const T* from) {
   const Pack<T, kQuad> pack = load<kQuad>(from);
   Quad<Accumulate<T>> quad;
-  for (int i = 0; i < kQuad; ++i) quad[i] = Accumulate<T>(pack[i]);
+  if constexpr (std::is_same_v<T, c10::BFloat16>) {
+    uint32_t words[kQuad / 2];
+    memcpy(words, &pack, sizeof(words));
+    for (int i = 0; i < kQuad; ++i) {
+      const uint32_t bits = i % 2 == 0 ? words[i / 2] << 16 : words[i / 2] & 0xffff0000u;
+      memcpy(&quad[i], &bits, sizeof(bits));
+    }
+  } else {
+    for (int i = 0; i < kQuad; ++i) quad[i] = Accumulate<T>(pack[i]);
+  }
   return quad;
 }
 
 template <class T>
 __device__ __forceinline__ void store_quad(T* to, const Quad<Accumulate<T>>& quad) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+  if constexpr (std::is_same_v<T, c10::BFloat16>) {  // an instruction rounds two
+    Pack<uint32_t, kQuad / 2> words;
+    for (int i = 0; i < kQuad / 2; ++i)
+      asm("cvt.rn.bf16x2.f32 %0, %1, %2;"
+          : "=r"(words[i])
+          : "f"(quad[2 * i + 1]), "f"(quad[2 * i]));
+    store(reinterpret_cast<uint32_t*>(to), words);
+    return;
+  }
+#endif
   Pack<T, kQuad> pack;
   for (int i = 0; i < kQuad; ++i) pack[i] = T(quad[i]);
   store(to, pack);

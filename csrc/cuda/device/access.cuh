@@ -37,22 +37,26 @@ __device__ __forceinline__ Pack<T, N> load(const T* from) {
   return *reinterpret_cast<const Pack<T, N>*>(from);
 }
 
-// Sixteen bytes are written as one number: nvcc divides the store of a struct into stores of its
-// members where it loses sight of the alignment.
+// Eight and sixteen bytes are written as one number: nvcc divides the store of a struct into stores
+// of its members where it loses sight of the alignment.
 template <int N, class T>
 __device__ __forceinline__ void store(T* to, const Pack<T, N>& pack) {
   ADARTS_ALIGNED(to, sizeof(pack));
-  if constexpr (sizeof(pack) == 16) {
+  if constexpr (sizeof(pack) == 8 || sizeof(pack) == 16) {
     using Bits = std::conditional_t<sizeof(T) == 2, uint16_t,
                                     std::conditional_t<sizeof(T) == 4, uint32_t, uint64_t>>;
-    using Word [[gnu::may_alias]] = unsigned __int128;
-    uint64_t half[2] = {};
+    using Word [[gnu::may_alias]] =
+        std::conditional_t<sizeof(pack) == 8, uint64_t, unsigned __int128>;
+    constexpr int kOfHalf = 8 / sizeof(T);
+    uint64_t half[sizeof(pack) / 8] = {};
     for (int i = 0; i < N; ++i) {
       Bits bits;
       memcpy(&bits, &pack.value[i], sizeof(T));
-      half[2 * i / N] |= uint64_t(bits) << (i % (N / 2) * 8 * sizeof(T));
+      half[i / kOfHalf] |= uint64_t(bits) << (i % kOfHalf * 8 * sizeof(T));
     }
-    *reinterpret_cast<Word*>(to) = Word(half[1]) << 64 | half[0];
+    Word word = half[0];
+    if constexpr (sizeof(pack) == 16) word |= Word(half[1]) << 64;
+    *reinterpret_cast<Word*>(to) = word;
   } else {
     *reinterpret_cast<Pack<T, N>*>(to) = pack;
   }
