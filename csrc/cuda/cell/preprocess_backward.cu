@@ -67,6 +67,28 @@ constexpr int kInputBlocks = sizeof(T) == 4   ? 4
                              : sizeof(T) == 2 ? 3
                                               : 1;
 
+// A thread's places in a run, every kCellThreads-th, without a division for each.
+struct Places {
+  int quads;  // of a channel
+  int channel, quad;
+  int channels_on, quads_on;  // to the next place
+
+  __device__ __forceinline__ explicit Places(int quads)
+      : quads(quads),
+        channel(int(threadIdx.x) / quads),
+        quad(int(threadIdx.x) % quads),
+        channels_on(kCellThreads / quads),
+        quads_on(kCellThreads % quads) {}
+  __device__ __forceinline__ void next() {
+    channel += channels_on;
+    quad += quads_on;
+    if (quad >= quads) {
+      quad -= quads;
+      ++channel;
+    }
+  }
+};
+
 // d in = W^T du where in > 0.
 //
 // A thread block takes a run of pixels of a block of images (blockIdx.x), 128 channels of `in` (y)
