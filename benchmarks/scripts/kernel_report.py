@@ -36,6 +36,7 @@ BANDWIDTH = 3.0e12  # bytes a second, read and written: the copy rate of an H100
 
 # Kernels of the fused cell that work on sums, weights or vectors of images, not on feature maps.
 NO_MAPS = (
+    "taps_backward_kernel",
     "score_kernel",
     "choose_kernel",
     "attention_backward_kernel",

@@ -106,8 +106,7 @@ __device__ __forceinline__ int real_images(int64_t lanes, int quad) {
 // A bfloat16 is the upper half of a float: an instruction for each is enough. By its own conversion
 // those of the upper halves take two, for nvcc first takes the words apart.
 template <class T>
-__device__ __forceinline__ Quad<Accumulate<T>> load_quad(const T* from) {
-  const Pack<T, kQuad> pack = load<kQuad>(from);
+__device__ __forceinline__ Quad<Accumulate<T>> quad_of(const Pack<T, kQuad>& pack) {
   Quad<Accumulate<T>> quad;
   if constexpr (std::is_same_v<T, c10::BFloat16>) {
     uint32_t words[kQuad / 2];
@@ -123,6 +122,11 @@ __device__ __forceinline__ Quad<Accumulate<T>> load_quad(const T* from) {
 }
 
 template <class T>
+__device__ __forceinline__ Quad<Accumulate<T>> load_quad(const T* from) {
+  return quad_of<T>(load<kQuad>(from));
+}
+
+template <class T>
 __device__ __forceinline__ void store_quad(T* to, const Quad<Accumulate<T>>& quad) {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
   if constexpr (std::is_same_v<T, c10::BFloat16>) {  // an instruction rounds two
@@ -132,12 +136,13 @@ __device__ __forceinline__ void store_quad(T* to, const Quad<Accumulate<T>>& qua
           : "=r"(words[i])
           : "f"(quad[2 * i + 1]), "f"(quad[2 * i]));
     store(reinterpret_cast<uint32_t*>(to), words);
-    return;
-  }
+  } else
 #endif
-  Pack<T, kQuad> pack;
-  for (int i = 0; i < kQuad; ++i) pack[i] = T(quad[i]);
-  store(to, pack);
+  {
+    Pack<T, kQuad> pack;
+    for (int i = 0; i < kQuad; ++i) pack[i] = T(quad[i]);
+    store(to, pack);
+  }
 }
 
 // A pointer to which offsets are added as they are: the compiler would rather add them to the

@@ -100,7 +100,7 @@ __device__ __forceinline__ auto depthwise_pair(const T* plane, int height, int w
 #pragma unroll
   for (int dx = 0; dx < kColumns; ++dx) inside[dx] = unsigned(left + dx * D) < unsigned(width);
   Pair<kTwo ? 2 : 1, A> sum{};
-  Quad<A> in[kColumns] = {};  // 0 outside, in all rows
+  Pack<T, kQuad> read[kColumns] = {};  // 0 outside, in all rows
 #pragma unroll 1
   for (int dy = 0; dy < K; ++dy) {
     if (unsigned(top + dy * D) >= unsigned(height)) continue;
@@ -108,10 +108,11 @@ __device__ __forceinline__ auto depthwise_pair(const T* plane, int height, int w
     const T* row = plane + int64_t((top + dy * D) * width + left) * kLanes;
 #pragma unroll
     for (int dx = 0; dx < kColumns; ++dx)
-      if (inside[dx]) in[dx] = load_quad(row + dx * D * kLanes);
+      if (inside[dx]) read[dx] = load<kQuad>(row + dx * D * kLanes);
+    Quad<A> in[kColumns];
 #pragma unroll
     for (int dx = 0; dx < kColumns; ++dx) {
-      in[dx] = relu(in[dx]);
+      in[dx] = relu(quad_of<T>(read[dx]));
       if (dx < K) sum.quad[0][0].add(w[dx], in[dx]);
       if (dx >= kShift) sum.quad[0][1].add(w[dx - kShift], in[dx]);
     }
@@ -143,7 +144,7 @@ __device__ __forceinline__ auto convolve_pair(const ChosenPlanes<T>& chosen, int
                                               const A* __restrict__ weights, int first, int three) {
   constexpr int K = kKernels == kThree ? 3 : 5, kPad = D * (K / 2);
   const int top = y * chosen.stride - kPad, left = x * chosen.stride - kPad;
-  return chosen.factor(a) * depthwise_pair<kKernels, D>(chosen.plane(a), chosen.height,
+  return chosen.factor(a) * depthwise_pair<kKernels, D>(pinned(chosen.plane(a)), chosen.height,
                                                         chosen.width, top, left, weights,
                                                         first + a * K * K, three + a * 9);
 }

@@ -41,7 +41,7 @@ __global__ void __launch_bounds__(kCellThreads, sizeof(T) == 8 ? 1 : 2)
   wait_for_preceding_grid();
   using A = Accumulate<T>;
   using Q = Quad<A>;
-  constexpr int kAhead = 2;  // fours of inputs that are waited for
+  constexpr int kAhead = sizeof(T) == 2 ? 1 : 2;  // fours of inputs that are waited for
   ADARTS_SHARED(Q, shares, kOutputs * kCellThreads);
   ADARTS_SHARED(double, partial, group_sums_size(2 * kOutputs));
   const Preprocess<T>& a = inputs.input[blockIdx.z];
@@ -86,9 +86,7 @@ __global__ void __launch_bounds__(kCellThreads, sizeof(T) == 8 ? 1 : 2)
 #pragma unroll
       for (int n = 0; n < kAhead && i < whole; ++n, i += kQuad) {
         Q values[kQuad];
-        for (int j = 0; j < kQuad; ++j)
-          for (int lane = 0; lane < kQuad; ++lane)
-            values[j][lane] = larger(A(in[n][j][lane]), A(0));
+        for (int j = 0; j < kQuad; ++j) values[j] = relu(quad_of<T>(in[n][j]));
         if (i + kAhead * kQuad < whole) load_four(n);
         for (int k = 0; k < kOutputs; ++k) {
           const Q w = load_quad(row + (k < rows ? k : 0) * ins + i);

@@ -61,11 +61,16 @@ __host__ __device__ constexpr int input_run(int outs) {
   return pixels;
 }
 
-// Thread blocks of preprocess_input_kernel on a multiprocessor, for whose registers it has room.
+// Thread blocks of preprocess_input_kernel on a multiprocessor, for whose registers it has room: on
+// sm_120 the compiler takes more of them.
 template <class T>
-constexpr int kInputBlocks = sizeof(T) == 4   ? 4
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 1200
+constexpr int kInputBlocks = sizeof(T) == 8 ? 1 : 3;
+#else
+constexpr int kInputBlocks = sizeof(T) == 8   ? 1
                              : sizeof(T) == 2 ? 3
-                                              : 1;
+                                              : 4;
+#endif
 
 // A thread's places in a run, every kCellThreads-th, without a division for each.
 struct Places {

@@ -87,7 +87,9 @@ __device__ __forceinline__ Quad<Accumulate<T>> unpooled(const T* h, int width, i
 // state (z), a thread a pixel's four images over all edges. Bytes: reads a plane of `start` and one
 // of every edge (and at stride 2 one of h), writes dh once.
 template <class T>
-__global__ void __launch_bounds__(kCellThreads, sizeof(T) == 8 ? 2 : 4)
+__global__ void __launch_bounds__(kCellThreads, sizeof(T) == 8   ? 1
+                                                : sizeof(T) == 4 ? 3
+                                                                 : 4)
     state_backward_kernel(const StatesBackward<T> states) {
   wait_for_preceding_grid();
   using A = Accumulate<T>;
