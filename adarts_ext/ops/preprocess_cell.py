@@ -134,8 +134,8 @@ def _run(xs, weights, batch, strides, norms, eps, shared) -> tuple[list[Tensor],
             torch.stack([statistics for _, statistics in made])
         )
     xs = [x.contiguous() for x in xs]
-    if len(xs) == 2 and xs[1] is xs[0]:  # as in the first cell; torch.compile passes no tensor twice
-        xs[1] = xs[0].view_as(xs[0])
+    if len(xs) == 2 and xs[1] is xs[0]:  # as in the first cell
+        xs[1] = xs[0].view_as(xs[0])  # torch.compile passes no tensor twice
     weights = [weight.to(dtype).contiguous() for weight in weights]
     settings = given, batch, list(strides), eps, *shared[1:]
     *h, statistics = _PreprocessCell.apply(settings, *xs, *weights)
