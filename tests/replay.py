@@ -91,7 +91,9 @@ def graphs_on_the_cpu():
     """
     captured: list[Callable[..., Any]] = []
 
-    def capture(function, inputs: Sequence[Tensor], pool: Any) -> tuple[Callable[[], None], Any]:
+    def capture(
+        function, inputs: Sequence[Tensor], pool: Any = None
+    ) -> tuple[Callable[[], None], Any]:
         recorded, made = Recorded(), []
         with recorded:
             outputs = function(*inputs)
