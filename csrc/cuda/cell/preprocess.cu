@@ -61,7 +61,7 @@ __global__ void __launch_bounds__(kCellThreads, sizeof(T) == 8 ? 1 : 2)
   const int length = int(divide_up(divide_up(ins, slices), kQuad)) * kQuad;
   const int last = (slice + 1) * length < ins ? (slice + 1) * length : ins;
   const int64_t step = pixels * (a.stride * a.stride) * kLanes;
-  const int whole = ins % kQuad == 0 ? last : slice * length;  // up to here by fours
+  const int whole = ins % kQuad == 0 ? last : slice * length;             // up to here by fours
   const A* row = a.weights + int64_t(first + (o < count ? o : 0)) * ins;  // of a real output
   const int rows = o < count ? count - o : 0;  // of the four there are so many
   const int real = real_images(a.lanes(block), int(threadIdx.x) % kQuads);
