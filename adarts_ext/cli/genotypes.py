@@ -39,12 +39,12 @@ def find_genotype(name: str) -> Genotype:
     if name in KNOWN:
         return KNOWN[name]
     if name.startswith("random:"):
-        seed, of_search, folder = name.removeprefix("random:").partition(":")
+        _, seed, *folder = name.split(":", 2)
         if not seed.isdecimal():
             raise ValueError(f"expected a seed, a whole number, after random:, got {seed!r}")
-        if not of_search:
+        if not folder:
             return random_genotype(int(seed))
-        search = SearchConfig.load(Path(folder))
+        search = SearchConfig.load(run_folder(name))
         return random_genotype(int(seed), search.steps, parse_space(search.space))
     if "Genotype(" in name:
         return parse_genotype(name)
@@ -63,10 +63,11 @@ def run_folder(name: str) -> Path:
     """Return the folder of the run in such an argument; no folder lies there where it names none.
 
     Example:
-        >>> str(run_folder("random:3:runs/search"))
-        'runs/search'
+        >>> str(run_folder("random:3:runs/search")), str(run_folder("random:3"))
+        ('runs/search', 'random:3')
     """
-    return Path(name.split(":", 2)[-1] if name.startswith("random:") else name)
+    parts = name.split(":", 2)
+    return Path(parts[2] if parts[0] == "random" and len(parts) == 3 else name)
 
 
 def _load(path: Path) -> Genotype:

@@ -160,7 +160,9 @@ def test_retrain_goes_on_with_all_seeds_of_its_folder(images, tmp_path, capfd, m
     assert "over the seeds 4, 5, 6, 7" in output.out
 
 
-def test_retrain_takes_the_data_of_the_search_unless_told_otherwise(searched, images, taken):
+def test_retrain_takes_the_data_of_the_search_unless_told_otherwise(
+    searched, images, taken, monkeypatch, tmp_path
+):
     assert main(["retrain", str(searched)]) == 1
     genotype, config, folder, seeds, resume = taken["retrain"]
     assert genotype == Genotype.load(searched / "genotype.json")
@@ -192,6 +194,11 @@ def test_retrain_takes_the_data_of_the_search_unless_told_otherwise(searched, im
     genotype, config, *_ = taken["retrain"]
     assert genotype == random_genotype(3, options["steps"], ["skip_connect", "sep_conv_3x3"])
     assert (config.dataset, config.data_dir) == ("folder", str(images))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "3").mkdir()  # a folder that is called as the seed is not the run that is meant
+    write_json("3/config.json", options)
+    assert main(["retrain", "random:3"]) == 1
+    assert taken["retrain"][1] == RetrainConfig()
 
 
 @pytest.mark.parametrize(
