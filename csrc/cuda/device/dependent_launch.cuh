@@ -55,14 +55,33 @@ inline bool dependent_launches() {
   return wanted;
 }
 
+// Finds whether the machine code for the current device has the wait. All kernels are compiled for
+// the same architectures, so one is asked for all, once a device.
+inline cudaError_t find_waits(const void* kernel, bool& waits) {
+  thread_local int known = -1;
+  thread_local bool known_waits = false;
+  int device;
+  cudaError_t error = cudaGetDevice(&device);
+  if (error == cudaSuccess && device != known) {
+    cudaFuncAttributes code;
+    error = cudaFuncGetAttributes(&code, kernel);
+    if (error == cudaSuccess) {
+      known_waits = code.ptxVersion >= 90;
+      known = device;
+    }
+  }
+  waits = known_waits;
+  return error;
+}
+
 // As launch, for a kernel that begins with wait_for_preceding_grid().
 template <class... Parameters, class... Arguments>
 cudaError_t launch_dependent(void (*kernel)(Parameters...), dim3 grid, dim3 block,
                              size_t dynamic_shared_bytes, cudaStream_t stream,
                              const Arguments&... arguments) {
   if (grid.x == 0 || grid.y == 0 || grid.z == 0) return cudaSuccess;
-  cudaFuncAttributes code;  // of the current device
-  const cudaError_t error = cudaFuncGetAttributes(&code, kernel);
+  bool waits = false;
+  const cudaError_t error = find_waits(reinterpret_cast<const void*>(kernel), waits);
   if (error != cudaSuccess) return error;
   cudaLaunchAttribute attribute{};
   attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
@@ -73,7 +92,7 @@ cudaError_t launch_dependent(void (*kernel)(Parameters...), dim3 grid, dim3 bloc
   config.dynamicSmemBytes = dynamic_shared_bytes;
   config.stream = stream;
   config.attrs = &attribute;
-  config.numAttrs = code.ptxVersion >= 90 && dependent_launches();
+  config.numAttrs = waits && dependent_launches();
   return cudaLaunchKernelEx(&config, kernel, arguments...);
 }
 
