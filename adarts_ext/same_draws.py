@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
 
 
 @contextmanager
-def same_draws(device: torch.device) -> Iterator[None]:
+def same_draws(device: torch.device | None = None, seed: int = 0) -> Iterator[None]:
     """Have torch's generators begin anew, always alike; afterwards they go on as before.
 
     Args:
-        device: Where the numbers are drawn.
+        device: Where the numbers are drawn; None for the CPU and all GPUs in use.
+        seed: What they begin with.
 
     Example:
         >>> drawn = []
@@ -23,6 +24,14 @@ def same_draws(device: torch.device) -> Iterator[None]:
         >>> torch.equal(*drawn)
         True
     """
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        torch.manual_seed(0)
+    gpus: Sequence[int | torch.device] = ()
+    if device is not None:
+        gpus = [device] if device.type == "cuda" else ()
+    elif torch.cuda.is_initialized():
+        gpus = range(torch.cuda.device_count())
+    with torch.random.fork_rng(gpus):
+        # Without a GPU, torch.manual_seed looks for one at every call, for a millisecond.
+        torch.default_generator.manual_seed(seed)
+        if gpus:
+            torch.cuda.manual_seed_all(seed)
         yield

@@ -19,18 +19,19 @@ Stopwatch = Callable[[Call, int], float]
 
 def cpu_seconds(call: Call, calls: int) -> float:
     """Seconds of some calls, by the system's clock."""
-    started = time.perf_counter()
-    for _ in range(calls):
-        call()
-    return time.perf_counter() - started
+    return _seconds(time.perf_counter, call, calls)
 
 
 def processor_seconds(call: Call, calls: int) -> float:
     """Processor seconds of some calls, of all threads together."""
-    started = time.process_time()
+    return _seconds(time.process_time, call, calls)
+
+
+def _seconds(clock: Callable[[], float], call: Call, calls: int) -> float:
+    started = clock()
     for _ in range(calls):
         call()
-    return time.process_time() - started
+    return clock() - started
 
 
 def cuda_seconds(call: Call, calls: int) -> float:

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import copy
 import itertools
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from adarts_ext.compat.watch import kept_state
+from adarts_ext.same_draws import same_draws
 
 BATCH, SIZE = 5, 8
 RAISED = "its code raised"
@@ -55,7 +55,7 @@ class Probe:
     def output(self) -> object:
         """Run the module's own code once, in training, and give its output."""
         self._reset(0)
-        with _seeded(0):
+        with same_draws():
             self.copy.train()
             return self.own(*self._arguments(self._inputs(0, None)))
 
@@ -166,7 +166,7 @@ class Probe:
         """Return output, gradients and buffers, of the module's own code or of another."""
         self._reset(seed)
         inputs = self._inputs(seed, least)
-        with _seeded(seed), torch.enable_grad():
+        with same_draws(seed=seed), torch.enable_grad():
             arguments = self._arguments(inputs)
             y = self.own(*arguments) if computed is None else computed(self.copy, *arguments)
             if not isinstance(y, Tensor):
@@ -179,20 +179,6 @@ class Probe:
         result = {"output": y.detach()}
         result |= {f"gradient of {name}": grad for name, grad in zip(sources, grads, strict=True)}
         return result | {name: buffer.clone() for name, buffer in self.copy.named_buffers()}
-
-
-@contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    """Seed torch's random numbers, of the GPUs in use too, and go on with the former ones after.
-
-    Without a GPU, ``manual_seed`` and ``fork_rng`` look for one at every call, for a millisecond.
-    """
-    gpus = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
-    with torch.random.fork_rng(gpus):
-        torch.default_generator.manual_seed(seed)
-        if gpus:
-            torch.cuda.manual_seed_all(seed)
-        yield
 
 
 def _compare(own: dict[str, Tensor | None], ours: dict[str, Tensor | None]) -> str | None:

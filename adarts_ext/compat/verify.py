@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from adarts_ext.compat.swap import swap_back
+from adarts_ext.same_draws import same_draws
 
 BATCHES = 3
 _TIMES = 4.0  # how much further than the plain model's the results may be from those in float64
@@ -86,8 +87,7 @@ def _run(model: nn.Module, images: Tensor) -> dict[str, list[Tensor]]:
     model.train()
     arch = list(model.arch_parameters()) if hasattr(model, "arch_parameters") else []
     weights = [weight for weight in model.parameters() if weight.requires_grad]
-    with torch.random.fork_rng(), torch.enable_grad():
-        torch.manual_seed(0)
+    with same_draws(), torch.enable_grad():
         outputs = model(images)
         outputs = list(outputs) if isinstance(outputs, (tuple, list)) else [outputs]
         generator = torch.Generator().manual_seed(0)

@@ -18,13 +18,12 @@ from datetime import date
 from pathlib import Path
 
 import torch
-from left_out import processor_seconds
 from retrain_step import random_images
 
 from adarts_ext.bench import machine
 from adarts_ext.bench.parts.memory import kept_bytes
 from adarts_ext.bench.report.markdown import spread, table, write
-from adarts_ext.bench.timing import cuda_seconds, take_turns
+from adarts_ext.bench.timing import cuda_seconds, processor_seconds, take_turns
 from adarts_ext.search import SearchConfig
 from adarts_ext.search.loop import prepare
 from adarts_ext.search.passes import Passes

@@ -18,6 +18,7 @@ using namespace cell;  // Sizes, Edge, Group, ...
 constexpr int kQuad = 4;                // images of a thread
 constexpr int kQuads = kLanes / kQuad;  // threads of a pixel
 constexpr int kCellThreads = 256;       // of a block
+constexpr int kWarps = kCellThreads / kWarp;
 
 template <class A>
 struct alignas(16) Quad {

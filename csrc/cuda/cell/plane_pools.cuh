@@ -54,7 +54,7 @@ __device__ __forceinline__ Peak<A> spread_peaks(const Peak<A> (&peaks)[kQuad]) {
 // must take part.
 template <int kImages, class A, class Put>
 __device__ __forceinline__ void join_pools(A sum, const Peak<A>& peak, const Put& put) {
-  constexpr int kWarps = kCellThreads / kWarp, kStep = kImages / kQuad;
+  constexpr int kStep = kImages / kQuad;
   ADARTS_SHARED(A, sums, kWarps * kImages);
   ADARTS_SHARED(A, maxima, kWarps * kImages);
   ADARTS_SHARED(int, positions, kWarps* kImages);

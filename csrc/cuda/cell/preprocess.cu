@@ -71,7 +71,7 @@ __global__ void __launch_bounds__(kCellThreads, sizeof(T) == 8 ? 1 : 2)
     const bool here = places + grouping.slot() < end * kQuads;
     const int at = here ? places + grouping.slot() : end * kQuads - 1;
     const T* from = a.in + block * a.in_block + slice * length * step +
-                    source_of(a, at / kQuads, odd) * kLanes + at % kQuads * kQuad;
+                    a.source(unsigned(at / kQuads), odd) * kLanes + at % kQuads * kQuad;
     Q u[kOutputs] = {};
     Pack<T, kQuad> in[kAhead][kQuad];
     const auto load_four = [&](int n) {

@@ -138,8 +138,9 @@ __global__ void __launch_bounds__(kCellThreads, kInputBlocks<T>)
   for (int i = begin + grouping.group() * kInputs; i < end; i += grouping.groups * kInputs) {
 #pragma unroll 1
     for (int at = grouping.slot(); at < quads; at += grouping.slots) {
-      const int64_t place =
-          int64_t(i) * step + source_of(a, first + at / kQuads, odd) * kLanes + at % kQuads * kQuad;
+      const int64_t place = int64_t(i) * step +
+                            a.source(unsigned(first + at / kQuads), odd) * kLanes +
+                            at % kQuads * kQuad;
       const T* in = a.in + block * a.in_block + place;
       Q values[kInputs], sum[kInputs] = {};
       for (int k = 0; k < kInputs; ++k)
@@ -259,7 +260,7 @@ __global__ void __launch_bounds__(kCellThreads, sizeof(T) == 8 ? 1 : 2)
   for (int first = begin; first < end; first += kPositions<A> / kQuads) {
     const bool here = first + place / kQuads < end;
     const int pixel = here ? first + place / kQuads : end - 1;
-    const int64_t source = source_of(a, pixel, odd) * kLanes;
+    const int64_t source = a.source(unsigned(pixel), odd) * kLanes;
     Q gradients{}, outputs{}, values[kLoads];
     if (has_du) {
       gradients = load_quad(g + pixel * kLanes);

@@ -50,7 +50,6 @@ Separable<T> separable(const Group<T>& group, int e, int sep) {
 }
 
 constexpr int kOutputs = 8;  // channels that a block makes
-constexpr int kWarps = kCellThreads / kWarp;
 
 // The tiles of a block, outputs from `first` on.
 template <int K, class T, class Planes, class Weights, class Statistics, class Shares>

@@ -36,7 +36,6 @@ struct SecondBackward : SecondHalfSizes {
 // Outputs of the pointwise convolution whose weights' gradients a block adds up at a time, of which
 // a thread forms du of kSome at once.
 constexpr int kOutputs = 16, kSome = 4, kProducts = kSome * kTileChannels;
-constexpr int kWarps = kCellThreads / kWarp;
 
 // What a block has in shared memory: the tile; for each output of the pointwise convolution the
 // coefficients of du, the weights of the tile's channels, and where its planes of g and u begin;
