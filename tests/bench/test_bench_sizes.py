@@ -71,4 +71,4 @@ def test_a_step_is_measured_and_timed():
         for batch in (16, 96)
     ]
     assert 0 < peaks[0] < peaks[1]
-    assert fit.time_step("ours, recompute", [16, 4, 3, 16], "cpu", 1) > 0
+    assert fresh.call(fit.time_step, "ours, recompute", [16, 4, 3, 16], "cpu", 1) > 0
