@@ -188,16 +188,19 @@ def to_integer(instruction: Instruction):
 
 
 def convert(instruction: Instruction):
-    """F2F: between float32 and float64."""
+    """F2F: between float32 and float64, and float32 to bfloat16, into the lower half of a word."""
     to, source = instruction.operands
     row = register_row(to)
+    if instruction.modifiers[:2] == ("BF16", "F32"):
+        (value,) = _floats((source,))
+        return lambda state, at: write(state, row, at, _brain(value(state, at)))
     if instruction.modifiers[:2] == ("F64", "F32"):
         (value,) = _floats((source,))
         return lambda state, at: write_pair(state, row, at, value(state, at).astype(F64).view(U64))
     if instruction.modifiers[:2] == ("F32", "F64"):
         (value,) = _floats((source,), "double")
         return lambda state, at: write(state, row, at, value(state, at).astype(F32).view(U32))
-    raise ValueError(f"expected F2F between F32 and F64, got {instruction.text}")
+    raise ValueError(f"expected F2F of F32 and F64, or to BF16, got {instruction.text}")
 
 
 def check_division(instruction: Instruction):
@@ -224,18 +227,23 @@ def half_constants(instruction: Instruction):
     return lambda state, at: write(state, row, at, upper(state, at) << U32(16) | lower(state, at))
 
 
+def _half(value):
+    with np.errstate(over="ignore"):  # to infinity
+        return value.astype(np.float16).view(np.uint16).astype(U32)
+
+
+def _brain(value):
+    """Round to bfloat16, ties to even."""
+    bits = value.view(U32)
+    rounded = bits + U32(0x7FFF) + (bits >> U32(16) & U32(1)) >> U32(16)
+    return np.where(np.isnan(value), U32(0x7FFF), rounded)
+
+
 def pack_halves(instruction: Instruction):
     """F2FP: two float32 to the upper and the lower half of a word, in float16 or bfloat16."""
     to, *read = instruction.operands
     values, row = _floats(read), register_row(to)
-    brain = "BF16" in instruction.modifiers
-
-    def half(value):
-        if not brain:
-            return value.astype(np.float16).view(np.uint16).astype(U32)
-        bits = value.view(U32)
-        rounded = bits + U32(0x7FFF) + (bits >> U32(16) & U32(1)) >> U32(16)  # ties to even
-        return np.where(np.isnan(value), U32(0x7FFF), rounded)
+    half = _brain if "BF16" in instruction.modifiers else _half
 
     def run(state, at):
         upper, lower = (half(value(state, at)) for value in values)

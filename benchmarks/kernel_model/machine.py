@@ -76,7 +76,8 @@ def make_step(instruction: Instruction, card: Card) -> Step:
 
 
 @cache
-def _steps(kernel: Kernel, card: Card) -> list[Step]:
+def steps_of(kernel: Kernel, card: Card) -> list[Step]:
+    """Prepare all instructions of a kernel; raises what :func:`make_step` does."""
     return [make_step(instruction, card) for instruction in kernel.code]
 
 
@@ -91,7 +92,7 @@ class Machine:
         card: Card,
         read_page: Callable[[int], bytes],
     ) -> None:
-        self.steps = _steps(kernel, card)
+        self.steps = steps_of(kernel, card)
         self.state = State(kernel, launch, np.asarray(blocks))
         count, lanes = len(blocks), self.state.lanes
         self._warps_per_block = lanes // WARP

@@ -8,6 +8,7 @@ import warnings
 
 import torch
 from comparison import assert_exact
+from fast_copy import Original
 from old_code import adarts, darts, pc_darts, pc_darts_imagenet
 from running_statistics import draw_running_statistics
 from torch import Tensor, nn
@@ -32,7 +33,7 @@ def make(style: str, seed: int = 0, dtype=torch.float32, layers: int = 3, steps:
 
 def make_once(style: str, seed: int, steps: int = 2) -> nn.Module:
     """The network of :func:`make`, where no other test wants one of that seed."""
-    return _made.__wrapped__(style, seed, torch.float32, 3, steps)[0]
+    return _new(style, seed, torch.float32, 3, steps)
 
 
 def make_accelerated(
@@ -42,25 +43,29 @@ def make_accelerated(
     return _copied(_accelerated(style, seed, dtype, layers, steps, memory))
 
 
-def _copied(made: tuple[nn.Module, Tensor]) -> nn.Module:
+def _copied(made: tuple[Original, Tensor]) -> nn.Module:
     """A copy of a network, and the random numbers that follow when it has just been made."""
     network, state = made
     torch.set_rng_state(state)
-    return copy.deepcopy(network)
+    return network.copy()
 
 
-@functools.lru_cache(maxsize=16)
-def _made(style, seed, dtype, layers, steps) -> tuple[nn.Module, Tensor]:
+def _new(style, seed, dtype, layers, steps) -> nn.Module:
     torch.manual_seed(seed)
     criterion = nn.CrossEntropyLoss()
     network = STYLES[style](CHANNELS[style], 4, layers, criterion, steps, steps)
-    return scramble(network, dtype, SIZES[style]), torch.get_rng_state()
+    return scramble(network, dtype, SIZES[style])
 
 
 @functools.lru_cache(maxsize=16)
-def _accelerated(style, seed, dtype, layers, steps, memory) -> tuple[nn.Module, Tensor]:
+def _made(style, seed, dtype, layers, steps) -> tuple[Original, Tensor]:
+    return Original(_new(style, seed, dtype, layers, steps)), torch.get_rng_state()
+
+
+@functools.lru_cache(maxsize=16)
+def _accelerated(style, seed, dtype, layers, steps, memory) -> tuple[Original, Tensor]:
     network, state = _made(style, seed, dtype, layers, steps)
-    return accelerate(copy.deepcopy(network), memory), state
+    return Original(accelerate(network.copy(), memory)), state
 
 
 def scramble(network: nn.Module, dtype=torch.float32, size: int = 16) -> nn.Module:
