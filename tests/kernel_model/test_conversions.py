@@ -51,7 +51,5 @@ def is_number(found: np.ndarray, expected: torch.Tensor) -> bool:
 
 
 def test_what_is_not_known_is_refused():
-    with pytest.raises(
-        ValueError, match="expected F2F of F32 and F64, or to BF16, got F2F.F16.F32"
-    ):
+    with pytest.raises(ValueError, match=r"expected F2F of .*, got F2F\.F16\.F32"):
         converted("F2F.F16.F32 R0, R1", NUMBERS.numpy())
