@@ -130,7 +130,7 @@ def pytest_collection():
     gc.disable()
     collected = yield
     gc.freeze()
-    gc.set_threshold(700, 10, 50)  # the last is 10 otherwise
+    gc.set_threshold(20_000, 10, 50)  # 700, 10, 10 otherwise
     gc.enable()
     return collected
 

@@ -1,4 +1,4 @@
-"""Running statistics of BatchNorms as training leaves them."""
+"""Weights and running statistics of networks, drawn anew."""
 
 from __future__ import annotations
 
@@ -6,8 +6,15 @@ import torch
 from torch import Tensor, nn
 
 
+def draw_weights(network: nn.Module) -> None:
+    """Draw the weights of all layers as they draw them when they are made, which takes longer."""
+    for module in network.modules():
+        if hasattr(module, "reset_parameters"):
+            module.reset_parameters()
+
+
 def draw_running_statistics(network: nn.Module, images: Tensor) -> None:
-    """Set running statistics to those of ``images``, each a little off, so that they matter.
+    """Set running statistics to those of ``images``, each a little off, as training leaves them.
 
     Arbitrary ones would leave nothing of a small signal behind the first ReLU: a network in
     evaluation would give zeros.

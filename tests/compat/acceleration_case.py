@@ -31,11 +31,6 @@ def make(style: str, seed: int = 0, dtype=torch.float32, layers: int = 3, steps:
     return _copied(_made(style, seed, dtype, layers, steps))
 
 
-def make_once(style: str, seed: int, steps: int = 2) -> nn.Module:
-    """The network of :func:`make`, where no other test wants one of that seed."""
-    return _new(style, seed, torch.float32, 3, steps)
-
-
 def make_accelerated(
     style: str, seed: int = 0, dtype=torch.float32, layers: int = 3, steps: int = 2, memory="store"
 ):
@@ -50,16 +45,13 @@ def _copied(made: tuple[Original, Tensor]) -> nn.Module:
     return network.copy()
 
 
-def _new(style, seed, dtype, layers, steps) -> nn.Module:
+@functools.lru_cache(maxsize=16)
+def _made(style, seed, dtype, layers, steps) -> tuple[Original, Tensor]:
     torch.manual_seed(seed)
     criterion = nn.CrossEntropyLoss()
     network = STYLES[style](CHANNELS[style], 4, layers, criterion, steps, steps)
-    return scramble(network, dtype, SIZES[style])
-
-
-@functools.lru_cache(maxsize=16)
-def _made(style, seed, dtype, layers, steps) -> tuple[Original, Tensor]:
-    return Original(_new(style, seed, dtype, layers, steps)), torch.get_rng_state()
+    scramble(network, dtype, SIZES[style])
+    return Original(network), torch.get_rng_state()
 
 
 @functools.lru_cache(maxsize=16)

@@ -11,10 +11,20 @@ import re
 
 import pytest
 import torch
-from acceleration_case import STYLES, convert, images, make, make_accelerated, make_once, results
+from acceleration_case import (
+    SIZES,
+    STYLES,
+    convert,
+    images,
+    make,
+    make_accelerated,
+    results,
+    scramble,
+)
 from comparison import Errors, assert_exact
 from old_code import adarts
 from pinned_selection import pin_selection
+from running_statistics import draw_weights
 from torch import Tensor, nn
 
 from adarts_ext.compat import acceleration_report
@@ -60,13 +70,16 @@ def kind_of(name: str) -> str:
 def assert_exact_over_draws(style: str, batch: int, steps: int = 2, training: bool = True) -> None:
     """Assert that accelerated networks, in both memory modes, are as exact as the plain one."""
     errors = Errors()
+    network = make(style, steps=steps).train(training)
     exact = convert(make(style, steps=steps), torch.float64)
     ours, recomputing = (
         make_accelerated(style, steps=steps, memory=memory) for memory in ("store", "recompute")
     )
     x = images(style, batch)
     for seed in errors.until_clear():
-        network = make_once(style, seed, steps).train(training)
+        torch.manual_seed(seed)
+        draw_weights(network)
+        scramble(network, size=SIZES[style])
         for other in (exact, ours, recomputing):
             other.train(training).load_state_dict(network.state_dict())
             for to, value in zip(other.arch_parameters(), network.arch_parameters(), strict=True):

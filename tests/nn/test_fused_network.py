@@ -16,7 +16,7 @@ import pytest
 import torch
 from comparison import Errors, assert_exact
 from pinned_selection import pin_selection
-from running_statistics import draw_running_statistics
+from running_statistics import draw_running_statistics, draw_weights
 from torch import Tensor
 
 from adarts_ext import reference
@@ -71,20 +71,22 @@ def pinned(chosen: list[Tensor] | None) -> Iterator[list[Tensor]]:
         yield record
 
 
-def make_plain(seed: int, images: Tensor, **choices) -> SearchNetwork:
-    """A plain network with architecture parameters and running statistics that matter."""
+def draw(network: SearchNetwork, seed: int, images: Tensor) -> None:
+    """Give a network weights, architecture parameters and running statistics that matter."""
     torch.manual_seed(seed)
-    plain = SearchNetwork(**(SMALL | choices), backend="reference")
+    draw_weights(network)
     with torch.no_grad():
-        for tensor in plain.arch_parameters():
+        for tensor in network.arch_parameters():
             tensor.normal_()
-    draw_running_statistics(plain, images)
-    return plain
+    draw_running_statistics(network, images)
 
 
 def make(seed: int, images: Tensor, **choices) -> tuple[SearchNetwork, SearchNetwork]:
     """A fused and a plain network of the same state."""
-    fused, plain = SearchNetwork(**(SMALL | choices)), make_plain(seed, images, **choices)
+    fused, plain = (
+        SearchNetwork(**(SMALL | choices), backend=backend) for backend in ("fused", "reference")
+    )
+    draw(plain, seed, images)
     fused.load_state_dict(plain.state_dict())
     return fused, plain
 
@@ -118,11 +120,14 @@ def draw_images(seed: int, batch: int, size: tuple[int, int] = (16, 16)) -> Tens
 def assert_exact_over_draws(training: bool, batch: int, size=(16, 16), **choices) -> None:
     """Assert that a fused network is as exact as a plain one in the same precision."""
     errors = Errors()
-    fused = SearchNetwork(**(SMALL | choices)).train(training)
-    exact = SearchNetwork(**(SMALL | choices), backend="reference").double().train(training)
+    fused, plain, exact = (
+        SearchNetwork(**(SMALL | choices), backend=backend).train(training)
+        for backend in ("fused", "reference", "reference")
+    )
+    exact.double()
     for seed in errors.until_clear():
         images = draw_images(seed, batch, size)
-        plain = make_plain(seed, images, **choices).train(training)
+        draw(plain, seed, images)
         for network in (fused, exact):
             network.load_state_dict(plain.state_dict())
         truth, chosen = run(exact, images.double(), None)
