@@ -6,7 +6,7 @@ import json
 
 import pytest
 import torch
-from accelerate_once import accelerate_once
+from build_once import use_build_once
 
 import adarts_ext
 from adarts_ext.bench import fresh, results
@@ -44,7 +44,7 @@ def quick():
     threads = torch.get_num_threads()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fresh, "call", call_here)
-        patch.setattr(adarts_ext, "accelerate", accelerate_once)
+        use_build_once(patch)
         patch.setattr(ops, "STAGES", ((8, 8),))
         patch.setattr(fit, "SMALL", (16, 32))
         patch.setattr(scaling, "VALUES", {"batch": (2, 18), "image": (16,)})

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from accelerate_once import accelerate_once
+from build_once import use_build_once
 
-import adarts_ext
 from adarts_ext.bench import fresh
 from adarts_ext.bench.arms import ARMS
 from adarts_ext.bench.groups import Options, Size
@@ -15,8 +14,8 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(autouse=True)
-def _accelerate_once(monkeypatch):
-    monkeypatch.setattr(adarts_ext, "accelerate", accelerate_once)
+def _build_once(monkeypatch):
+    use_build_once(monkeypatch)
 
 
 def test_kept_bytes_leaves_out_weights_and_images():
