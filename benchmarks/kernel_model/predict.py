@@ -67,10 +67,14 @@ class Prediction:
 
 
 def predict(
-    kernel: Kernel, launch: Launch, card: Card, read_page: Callable[[int], bytes]
+    kernel: Kernel,
+    launch: Launch,
+    card: Card,
+    read_page: Callable[[int], bytes],
+    alike: bool = False,
 ) -> Prediction:
-    """Run some blocks of a launch and work out how long all should take."""
-    blocks, stands_for = sample(launch)
+    """Run some blocks of a launch and work out how long all should take; alike as in sample."""
+    blocks, stands_for = sample(launch, alike=alike)
     run = Machine(kernel, launch, blocks, card, read_page).run()
     static = max(0, kernel.shared - FIRST_SHARED[kernel.architecture])
     resident = occupancy(card, launch.warps, kernel.registers, static + launch.dynamic)

@@ -10,7 +10,9 @@ THREADS = 8192  # about so many are run
 GOLDEN = 0.618034  # multiples of it, modulo 1, lie evenly
 
 
-def sample(launch: Launch, threads: int = THREADS) -> tuple[np.ndarray, np.ndarray]:
+def sample(
+    launch: Launch, threads: int = THREADS, alike: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
     """Choose blocks to be run.
 
     Kernels here divide their pixels among blockIdx.x, and different works among y and z. So from
@@ -21,6 +23,8 @@ def sample(launch: Launch, threads: int = THREADS) -> tuple[np.ndarray, np.ndarr
     Args:
         launch: its grid and block.
         threads: about how many threads to run; a launch of fewer runs whole.
+        alike: all (y, z) do the same. Where there are too many of them, neighbours of the whole
+            grid are taken, which show best what blocks read of each other.
 
     Returns:
         The numbers of the blocks that run, and for every block of the launch the place in them of
@@ -40,6 +44,8 @@ def sample(launch: Launch, threads: int = THREADS) -> tuple[np.ndarray, np.ndarr
         return np.arange(blocks), np.arange(blocks)
     works = blocks // wide
     neighbours = min(wide, max(2, most // works))
+    if alike and works * neighbours > 2 * most:
+        works, wide, neighbours = 1, blocks, most
     some = works if works * neighbours <= 2 * most else max(1, most // neighbours)
     chosen = []
     for number in range(some):

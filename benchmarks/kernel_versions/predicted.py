@@ -51,12 +51,16 @@ def compiled(sources: Sequence[Path], architecture: str) -> dict[str, Kernel]:
 def predict_version(
     subject: Subject, version: int, inputs: tuple[Tensor, ...], kernels: dict[str, Kernel]
 ) -> Predicted:
-    """Predict the launches of a version; nothing is computed."""
+    """Predict the launches of a version; nothing is computed.
+
+    The planes and channels that a grid has beside its pixels are all worked on in the same way.
+    """
     heard: list[tuple[Kernel, Prediction]] = []
 
     def listen(launch: Launch) -> bool:
         kernel = kernels[launch.name]
-        heard.append((kernel, predict(kernel, launch, CARDS[kernel.architecture], own_memory)))
+        card = CARDS[kernel.architecture]
+        heard.append((kernel, predict(kernel, launch, card, own_memory, alike=True)))
         return False
 
     with observed(listen, emulated.path()):
