@@ -61,7 +61,7 @@ ARMS = {
 def build_network(arm: Arm, size: Size, device: str = "cpu") -> nn.Module:
     """Build the supernet of an arm; those of all arms begin with the same weights."""
     torch.manual_seed(0)
-    # The context alone makes it a third slower.
+    # Within such a context it takes twice as long.
     with nullcontext() if device == "cpu" else torch.device(device):
         network = networks.Network("adarts", size.channels, CLASSES, size.layers)
         if arm.network == "ours":

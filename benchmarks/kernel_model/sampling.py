@@ -37,6 +37,9 @@ def sample(
         >>> run, stands_for = sample(Launch("k", (2, 9, 1), (64, 1, 1), 0, b""), 256)
         >>> run.tolist(), stands_for.tolist()
         ([0, 1, 14, 15], [0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 2, 3, 2, 3, 2, 3, 2, 3])
+        >>> run, stands_for = sample(Launch("k", (2, 9, 1), (64, 1, 1), 0, b""), 256, alike=True)
+        >>> run.tolist(), stands_for.tolist()
+        ([0, 1, 2, 3], [0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3, 0, 1])
     """
     blocks, wide = launch.blocks, launch.grid[0]
     most = max(2, threads // launch.threads)

@@ -5,7 +5,7 @@
 Needs nvcc but no GPU. benchmarks/kernel_model/README.md says how; all that is assumed of a card is
 in benchmarks/kernel_model/card.py. The step is that of the published network on the emulator,
 which hands its launches over, in float32 and under autocast to bfloat16; kernels of torch are
-counted. Takes 12 to 25 minutes on two cores.
+counted. Takes 12 to 30 minutes on two cores.
 """
 
 from __future__ import annotations

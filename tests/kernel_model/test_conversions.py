@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -10,8 +12,8 @@ from kernel_model.disassembly import parse_instruction
 from kernel_model.floating import FLOATING
 from kernel_model.state import Launch, State
 
-NUMBERS = torch.tensor([0.0, -1.5, 3.14159, 1.00390625, 1.01171875, -65520.0, 1e-41, 3e38])
-NUMBERS = torch.cat([NUMBERS, torch.tensor([float("inf"), float("nan")]), torch.randn(22)])
+SPECIAL = [0.0, -1.5, 1.00390625, 1.01171875, -65520.0, 1e-41, 3e38, math.inf, math.nan]
+NUMBERS = torch.cat([torch.tensor(SPECIAL), torch.linspace(-3.14159, 3, 23)])
 
 
 def converted(text: str, *given: np.ndarray) -> np.ndarray:
