@@ -10,7 +10,7 @@ import torch
 from comparison import assert_exact
 from fast_copy import Original
 from old_code import adarts, darts, pc_darts, pc_darts_imagenet
-from running_statistics import draw_running_statistics
+from redraw import draw_running_statistics
 from torch import Tensor, nn
 
 from adarts_ext import accelerate

@@ -24,7 +24,7 @@ from acceleration_case import (
 from comparison import Errors, assert_exact
 from old_code import adarts
 from pinned_selection import pin_selection
-from running_statistics import draw_weights
+from redraw import draw_weights
 from torch import Tensor, nn
 
 from adarts_ext.compat import acceleration_report

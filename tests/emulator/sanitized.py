@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping
 from functools import cache
 
 from emulator.build import HERE, ROOT
@@ -33,11 +33,14 @@ def run_module(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     return _run(f"emulator.{name}", *arguments)
 
 
-def run_tests(files: Sequence[str], names: str) -> subprocess.CompletedProcess[str]:
-    """Run the tests of files that ``names``, as pytest's -k, chooses, on sanitized operators."""
-    chosen = ("--device", "sanitized", "-k", names, *(f"tests/ops/{file}" for file in files))
+def run_tests(chosen: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    """Run tests of operators on sanitized kernels: of each what a ``-k`` of pytest chooses."""
+    files = {operator: f"test_{operator}.py" for operator in chosen}
+    names = " or ".join(f"{files[operator]} and ({those})" for operator, those in chosen.items())
+    folder = [f"tests/ops/{file}" for file in files.values()]
     # A report ends the process: what pytest had captured of it would be lost.
-    return _run("pytest", "-q", "-p", "no:cacheprovider", "--capture", "no", *chosen)
+    quiet = ("-q", "-p", "no:cacheprovider", "--capture", "no")
+    return _run("pytest", *quiet, "--device", "sanitized", "-k", names, *folder)
 
 
 def _run(module: str, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -15,15 +15,16 @@ from emulator.sanitized import run_tests
 
 pytestmark = pytest.mark.slow
 
-#: As pytest's -k; of the largest operators as much as minutes allow.
 USUAL = "any_ or matches_reference and (float32 or bfloat16)"
+#: Of the largest operators as much as minutes allow.
 CHOSEN = {
     "normalized_mixed_sum": "many_inputs or misaligned or given_norms",
     "search_cell": "matches_reference and True and (attention or first-2)"
     " or recomputing_changes and 2-dtype2 or any_structure and False and (all or second or wide)",
+    "search_cell_active": "definition and (nothing or another) or everything",
 }
-LEFT_OUT = "definition and (nothing or another) or everything"
-OTHERS = [operator for operator in OPERATORS if operator not in CHOSEN]
+CELL = [operator for operator in CHOSEN if operator.startswith("search_cell")]
+OTHERS = [operator for operator in OPERATORS if operator not in CELL]
 
 
 @pytest.fixture(scope="module")
@@ -32,16 +33,7 @@ def kernels() -> Path:
 
 
 @pytest.mark.usefixtures("kernels")
-@pytest.mark.parametrize(
-    ("operators", "names"),
-    [(OTHERS, USUAL), *(([operator], names) for operator, names in CHOSEN.items())],
-)
-def test_operators(operators, names):
-    made = run_tests([f"test_{operator}.py" for operator in operators], names)
-    assert made.returncode == 0, made.stdout + made.stderr
-
-
-@pytest.mark.usefixtures("kernels")
-def test_a_cell_with_candidates_left_out():
-    made = run_tests(["test_search_cell_active.py"], LEFT_OUT)
+@pytest.mark.parametrize("operators", [OTHERS, CELL], ids=["others", "cell"])
+def test_operators(operators):
+    made = run_tests({name: CHOSEN.get(name, USUAL) for name in operators})
     assert made.returncode == 0, made.stdout + made.stderr

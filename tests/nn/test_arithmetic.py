@@ -11,7 +11,6 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 
 from adarts_ext._library import cpu_level
 
@@ -25,19 +24,19 @@ EXACTNESS = (
     " or as_exact_as_plain_torch and first-True"
 )
 NEEDS = {"baseline": "sse2", "v3": "avx2", "v4": "avx512vl"}  # as Linux names them
-TORCH = {  # from the least, as torch names them
-    "DEFAULT": {"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41"},
-    "AVX2": {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"},
-    "AVX512": {},
+TORCH = {  # what plain torch computes with on a processor of that level
+    "baseline": {"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41"},
+    "v3": {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"},
+    "v4": {},
 }
-# All other tests run what this processor offers: here is what it can do besides.
-OTHERS = [level for level in NEEDS if level != cpu_level()]
-OFFERED = torch.backends.cpu.get_cpu_capability()
-LESS = [*TORCH][: [*TORCH].index(OFFERED)] if OFFERED in TORCH else []
 TWO_THREADS = {"OMP_NUM_THREADS": "2"}
+# All other tests run what this processor offers.
 ARITHMETIC = {
-    **{f"kernels at {level}": {"ADARTS_CPU_LEVEL": level} for level in OTHERS},
-    **{f"torch at {level}": TORCH[level] for level in LESS},
+    **{
+        level: {"ADARTS_CPU_LEVEL": level, **torch}
+        for level, torch in TORCH.items()
+        if level != cpu_level()
+    },
     "two threads": TWO_THREADS,
 }
 

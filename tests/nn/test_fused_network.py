@@ -16,7 +16,7 @@ import pytest
 import torch
 from comparison import Errors, assert_exact
 from pinned_selection import pin_selection
-from running_statistics import draw_running_statistics, draw_weights
+from redraw import draw_running_statistics, draw_weights
 from torch import Tensor
 
 from adarts_ext import reference
@@ -72,23 +72,23 @@ def pinned(chosen: list[Tensor] | None) -> Iterator[list[Tensor]]:
 
 
 def draw(network: SearchNetwork, seed: int, images: Tensor) -> None:
-    """Give a network weights, architecture parameters and running statistics that matter."""
+    """Give a network weights, architecture parameters and, to evaluate with, running statistics."""
     torch.manual_seed(seed)
     draw_weights(network)
     with torch.no_grad():
         for tensor in network.arch_parameters():
             tensor.normal_()
-    draw_running_statistics(network, images)
+    if not network.training:
+        draw_running_statistics(network, images)
 
 
-def make(seed: int, images: Tensor, **choices) -> tuple[SearchNetwork, SearchNetwork]:
-    """A fused and a plain network of the same state."""
-    fused, plain = (
-        SearchNetwork(**(SMALL | choices), backend=backend) for backend in ("fused", "reference")
-    )
-    draw(plain, seed, images)
-    fused.load_state_dict(plain.state_dict())
-    return fused, plain
+def make(training: bool, images: Tensor, *own: dict[str, str], **choices) -> list[SearchNetwork]:
+    """Make networks of the same state; each has a choice of its own."""
+    networks = [SearchNetwork(**(SMALL | choices | one)).train(training) for one in own]
+    draw(networks[0], 0, images)
+    for network in networks[1:]:
+        network.load_state_dict(networks[0].state_dict())
+    return networks
 
 
 def run(network: SearchNetwork, images: Tensor, chosen: list[Tensor] | None):
@@ -160,10 +160,9 @@ def test_the_default_network_is_as_exact_as_plain_torch():
 def test_recomputing_changes_no_bit(name, training):
     choices = dict(CASES[name])
     images = draw_images(0, choices.pop("batch"), choices.pop("size", (16, 16)))
-    storing, _ = make(0, images, **choices)
-    recomputing, _ = make(0, images, **choices, memory="recompute")
-    expected, _ = run(storing.train(training), images, None)
-    actual, _ = run(recomputing.train(training), images, None)
+    storing, recomputing = make(training, images, {}, {"memory": "recompute"}, **choices)
+    expected, _ = run(storing, images, None)
+    actual, _ = run(recomputing, images, None)
     assert actual.keys() == expected.keys()
     assert all(torch.equal(actual[name], value) for name, value in expected.items())
 
@@ -173,7 +172,8 @@ def test_in_double_precision_the_difference_is_rounding(name):
     choices = dict(CASES[name])
     batch, size = choices.pop("batch"), choices.pop("size", (16, 16))
     images = draw_images(0, batch, size)
-    fused, plain = (network.double() for network in make(0, images, **choices))
+    networks = make(True, images, {"backend": "fused"}, {"backend": "reference"}, **choices)
+    fused, plain = (network.double() for network in networks)
     images = images.double()
     expected, chosen = run(plain, images, None)
     actual, _ = run(fused, images, chosen)
@@ -182,7 +182,7 @@ def test_in_double_precision_the_difference_is_rounding(name):
 
 def test_torch_compile_changes_nothing():
     images = draw_images(0, 2)
-    network, _ = make(0, images, steps=1)
+    (network,) = make(True, images, {}, steps=1)
     compiled = copy.deepcopy(network)
     logits = torch.compile(compiled, backend="aot_eager", fullgraph=True)(images)
     expected = network(images)
