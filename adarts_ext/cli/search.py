@@ -21,8 +21,8 @@ from adarts_ext.cli.runs import (
 from adarts_ext.genotype import state_name
 from adarts_ext.nn.own_candidates import candidate_options
 from adarts_ext.runs import processes
+from adarts_ext.runs.clock import duration
 from adarts_ext.runs.folder import GENOTYPE_FILE, TENSORBOARD_FOLDER, seed_folders
-from adarts_ext.runs.progress import duration
 from adarts_ext.runs.seeds import seeds_of
 from adarts_ext.search import PRESETS, SearchConfig, SearchResult, SweepResult, search_seeds
 from adarts_ext.strategies.choice import is_own, parse_strategy

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from adarts_ext.runs.progress import duration
+from adarts_ext.runs.clock import duration
 
 
 @dataclass(frozen=True)

@@ -162,18 +162,6 @@ def going_on(config: RunConfig, folder: Path) -> tuple[str, str]:
     return command(config.kind, *named, "--resume", "--out", folder), "go on with it"
 
 
-def minutes(seconds: float) -> str:
-    """Write a time.
-
-    Example:
-        >>> minutes(12.34), minutes(300), minutes(9000)
-        ('12.3 s', '5.0 min', '2.5 h')
-    """
-    if seconds < 120:
-        return f"{seconds:.1f} s"
-    return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
-
-
 def progress(records: Iterable[RunRecord]) -> str:
     """Say how far runs have come."""
     records = list(records)

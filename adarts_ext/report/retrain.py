@@ -7,7 +7,6 @@ from adarts_ext.report.common import (
     cell_pictures,
     command,
     going_on,
-    minutes,
     options_section,
     other_pictures,
     progress,
@@ -18,6 +17,7 @@ from adarts_ext.report.common import (
 from adarts_ext.report.page import Commands, Facts, Page, Pictures, Section
 from adarts_ext.report.record import RunRecord
 from adarts_ext.retrain.cost import network_cost
+from adarts_ext.runs.clock import duration
 from adarts_ext.runs.options import GIVEN
 
 
@@ -50,7 +50,7 @@ def facts(record: RunRecord) -> list[tuple[str, str]]:
         found.append(("parameters", short_number(cost["parameters"])))
         found.append(("MACs, an image", short_number(cost["macs"])))
     if record.history:
-        found.append(("time", minutes(sum(record.series("seconds").values()))))
+        found.append(("time", duration(sum(record.series("seconds").values()))))
     return found
 
 

@@ -16,7 +16,6 @@ from adarts_ext.report.common import (
     command,
     curves,
     going_on,
-    minutes,
     options_section,
     other_pictures,
     progress,
@@ -28,6 +27,7 @@ from adarts_ext.report.page import Commands, Facts, Page, Picture, Pictures, Sec
 from adarts_ext.report.record import RunRecord
 from adarts_ext.retrain.config import RetrainConfig
 from adarts_ext.retrain.cost import network_cost
+from adarts_ext.runs.clock import duration
 from adarts_ext.runs.options import GIVEN
 from adarts_ext.search.result import POOLINGS, count
 
@@ -75,7 +75,7 @@ def facts(record: RunRecord) -> list[tuple[str, str]]:
             found.append((name, f"{count(record.genotype, ops)} of {operations}"))
         found += derived_costs(record, record.genotype)
     if record.history:
-        found.append(("time", minutes(sum(record.series("seconds").values()))))
+        found.append(("time", duration(sum(record.series("seconds").values()))))
     return found
 
 

@@ -98,3 +98,20 @@ def sum_up_times(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "images_per_second": None if None in rates else statistics.harmonic_mean(rates),
         "peak_memory_bytes": None if None in peaks else max(peaks),
     }
+
+
+def duration(seconds: float) -> str:
+    """Write a time in the two largest units that it has.
+
+    Example:
+        >>> [duration(seconds) for seconds in (0, 59, 60, 3599, 5000, 90000, 900000)]
+        ['0 s', '59 s', '1 min', '59 min', '1 h 23 min', '1 d 1 h', '10 d 10 h']
+    """
+    minutes = int(seconds // 60)
+    if minutes == 0:
+        return f"{seconds:.0f} s"
+    if minutes < 60:
+        return f"{minutes} min"
+    if minutes < 24 * 60:
+        return f"{minutes // 60} h {minutes % 60} min"
+    return f"{minutes // (24 * 60)} d {minutes // 60 % 24} h"

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from tqdm import tqdm
 
 from adarts_ext.runs import processes
+from adarts_ext.runs.clock import duration
 
 
 class Progress:
@@ -101,20 +102,3 @@ class Progress:
         left = seconds * (self.epochs - epoch + self.epochs_after)
         warning = f"; warning: {'; '.join(warnings)}" if warnings else ""
         tqdm.write(f"{line}, {seconds:.1f} s, {duration(left)} left{warning}", file=sys.stderr)
-
-
-def duration(seconds: float) -> str:
-    """Write a time in the two largest units that it has.
-
-    Example:
-        >>> [duration(seconds) for seconds in (0, 59, 60, 3599, 5000, 90000, 900000)]
-        ['0 s', '59 s', '1 min', '59 min', '1 h 23 min', '1 d 1 h', '10 d 10 h']
-    """
-    minutes = int(seconds // 60)
-    if minutes == 0:
-        return f"{seconds:.0f} s"
-    if minutes < 60:
-        return f"{minutes} min"
-    if minutes < 24 * 60:
-        return f"{minutes // 60} h {minutes % 60} min"
-    return f"{minutes // (24 * 60)} d {minutes // 60 % 24} h"

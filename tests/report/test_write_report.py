@@ -73,7 +73,7 @@ def test_a_search_shows_what_it_found_and_how_it_went(search):
     facts = search.facts()
     assert facts["epochs"] == "4 of 4"
     assert facts["supernet's validation accuracy"] == "76.25 %"
-    assert facts["time"] == "8.0 s"
+    assert facts["time"] == "8 s"
     assert {"derived network's parameters", "its MACs, an image"} <= facts.keys()
     cells = search.captions("Cells")
     assert cells[:4] == ["normal cell", "reduction cell"] + [

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import sys
 
-from adarts_ext.runs.progress import Progress, duration
+from adarts_ext.runs.clock import duration
+from adarts_ext.runs.progress import Progress
 
 
 def test_the_line_of_an_epoch_tells_the_time_left(capsys):
