@@ -19,6 +19,8 @@ from torch.nn import functional
 from adarts_ext import accelerate
 from adarts_ext.compat import acceleration_report, restore
 
+pytestmark = pytest.mark.usefixtures("recognized_once")
+
 DOUBLE = torch.float64
 TARGET = torch.tensor([0, 3, 1])
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from adarts_ext import accelerate
 from adarts_ext.compat import acceleration_report
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("recognized_once")]
 
 DOUBLE = torch.float64
 TARGET = torch.tensor([0, 3, 1])

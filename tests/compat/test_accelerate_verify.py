@@ -30,6 +30,7 @@ def assert_untouched(network: nn.Module, before: nn.Module) -> None:
     assert network.training == before.training
 
 
+@pytest.mark.usefixtures("recognized_once")
 @pytest.mark.parametrize(("style", "training"), [*zip(STYLES, [True, False] * 2, strict=True)])
 def test_it_passes_on_what_is_right_and_changes_nothing(style, training):
     network = make(style).train(training)
@@ -56,6 +57,7 @@ def backward(blocks: Tensor) -> Tensor:
     return blocks
 
 
+@pytest.mark.usefixtures("recognized_once")
 @pytest.mark.parametrize("wrong", [forward, backward])
 @pytest.mark.parametrize("style", ["darts", "adarts"])
 def test_it_refuses_kernels_that_are_wrong_in_the_models_precision(style, wrong, monkeypatch):
@@ -86,6 +88,7 @@ def test_wrong_statistics_are_found_without_it(monkeypatch):
     assert set(acceleration_report(network).levels()) == {"untouched"}
 
 
+@pytest.mark.usefixtures("recognized_once")
 def test_it_takes_the_images_that_are_given(monkeypatch):
     seen, run = [], verify._run
     monkeypatch.setattr(verify, "_run", lambda model, x: seen.append(x) or run(model, x))
@@ -111,6 +114,7 @@ class OfOneSize(nn.Module):
         return self.search.arch_parameters()
 
 
+@pytest.mark.usefixtures("recognized_once")
 def test_images_that_do_not_fit_raise_and_leave_the_model_as_it_was():
     network = OfOneSize()
     before = copy.deepcopy(network)
