@@ -17,10 +17,10 @@ import torch
 from image_folder import write_images
 from run_state import assert_same_run
 from several import start
+from small_runs import TWO_NODES
 from torch import distributed
 
 from adarts_ext.files import read_json
-from adarts_ext.genotype import ADARTS_V1
 from adarts_ext.nn import SearchNetwork
 from adarts_ext.nn.processes import one_batch
 from adarts_ext.retrain import RetrainConfig, retrain
@@ -66,7 +66,7 @@ def data_dir(tmp_path_factory):
 def run(config: RunConfig, folder: Path, resume: bool = False):
     if isinstance(config, SearchConfig):
         return search(config, folder, resume)
-    return retrain(ADARTS_V1, config, folder, resume)
+    return retrain(TWO_NODES, config, folder, resume)
 
 
 @contextmanager
