@@ -17,6 +17,7 @@ import nbformat
 import pytest
 from image_folder import write_images
 from notebook import run_notebook
+from programs import write_program
 
 from adarts_ext.data import load_dataset
 
@@ -117,11 +118,6 @@ def script(tmp_path, monkeypatch):
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
             process.communicate()
-
-
-def write_program(path: Path, text: str) -> None:
-    path.write_text(f"#!/usr/bin/env bash\n{text}\n")
-    path.chmod(0o755)
 
 
 @pytest.fixture
