@@ -10,6 +10,7 @@ import contextlib
 import io
 import os
 import pickletools
+import shutil
 import signal
 import sys
 from dataclasses import replace
@@ -94,30 +95,39 @@ def test_which_gpus_are_open(monkeypatch, two_gpus):
     assert open_devices("auto") == []
 
 
-def test_each_gpu_makes_a_share(config, tmp_path, two_gpus, capfd, monkeypatch):
-    summary = search_seeds(config, tmp_path / "shared", [0, 1, 2])
+def test_a_process_makes_what_is_left(config, tmp_path, two_gpus, capfd):
+    """One process, as there is one run for the two GPUs."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.cuda, "device_count", lambda: 0)
+        alone = search_seeds(config, tmp_path / "alone", [0, 1])
+    shared = tmp_path / "shared"
+    shutil.copytree(alone.runs[0].folder, shared / "seed-0")
+    capfd.readouterr()
+    summary = search_seeds(config, shared, [0, 1], resume=True)
     lines = [line for line in capfd.readouterr().err.splitlines() if line.startswith("seed ")]
-    assert sorted(line.partition(":")[0] for line in lines) == [
-        f"seed {seed}, epoch 1/1" for seed in (0, 1, 2)
-    ]
-    assert summary.seeds == (0, 1, 2)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
-    alone = search_seeds(config, tmp_path / "alone", [0, 1, 2])
+    assert [line.partition(":")[0] for line in lines] == ["seed 1, epoch 1/1"]
+    assert summary.seeds == (0, 1)
     assert [run.genotype for run in summary.runs] == [run.genotype for run in alone.runs]
-    for seed in (0, 1, 2):
-        name = f"seed-{seed}"
-        assert_same_run(tmp_path / "shared" / name, tmp_path / "alone" / name)
+    assert_same_run(shared / "seed-1", alone.runs[1].folder)
 
 
-def test_a_share_that_fails_is_told_and_the_others_end(config, tmp_path, two_gpus, capfd, python):
-    python("""
-        cat > /dev/null
-        [ "$CUDA_VISIBLE_DEVICES" = 0 ] && { echo "error: no memory" >&2; exit 1; }
+def test_each_gpu_gets_a_share_and_one_that_fails_is_told(
+    config, tmp_path, two_gpus, capfd, python
+):
+    """The other share is made to its end."""
+    folder = tmp_path / "runs"
+    python(f"""
+        cat > "{tmp_path}/share-$CUDA_VISIBLE_DEVICES"
+        [ "$CUDA_VISIBLE_DEVICES" = 0 ] && {{ echo "error: no memory" >&2; exit 1; }}
         sleep 0.2; echo "ended" >&2
     """)
     with pytest.raises(ValueError, match="1 of 2 processes failed, as they said; go on by resume"):
-        search_seeds(config, tmp_path / "runs", [0, 1, 2])
+        search_seeds(config, folder, [0, 1, 2])
     assert capfd.readouterr().err.splitlines() == ["error: no memory", "ended"]
+    for gpu, seeds in ((0, [0, 2]), (1, [1])):
+        _, runs = share.read_share((tmp_path / f"share-{gpu}").read_text())
+        assert [run.config for run in runs] == [replace(config, seed=seed) for seed in seeds]
+        assert [run.folder for run in runs] == [folder / f"seed-{seed}" for seed in seeds]
 
 
 def make_share(experiment, configs, folder, monkeypatch):
