@@ -60,7 +60,7 @@ def under_way(folder):
 
 
 def test_a_search_stopped_within_an_epoch_goes_on_bit_for_bit(images, tmp_path, monkeypatch):
-    config = small_search(images, **LARGE, workers=1)
+    config = small_search(images, **LARGE, steps=1, workers=1)
     search(config, tmp_path / "whole")
     with monkeypatch.context() as patch:
         interrupt_at(3, passes, "weight_step", patch)

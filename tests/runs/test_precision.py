@@ -48,7 +48,7 @@ def test_a_search_in_bfloat16_ends_and_keeps_its_state_in_float32(images, tmp_pa
     folders = {}
     for precision in ("fp32", "bf16"):
         folders[precision] = tmp_path / precision
-        config = small_search(images, proportion=4, precision=precision)
+        config = small_search(images, steps=1, proportion=4, precision=precision)
         search(config, folders[precision])
     state = load_checkpoint(folders["bf16"] / "checkpoint.pt", "search")
     for part in ("network", "weight_optimizer", "arch_optimizer"):
@@ -58,7 +58,7 @@ def test_a_search_in_bfloat16_ends_and_keeps_its_state_in_float32(images, tmp_pa
 
 
 def test_a_search_in_bfloat16_goes_on_bit_for_bit(images, tmp_path):
-    config = small_search(images, proportion=4, precision="bf16")
+    config = small_search(images, steps=1, proportion=4, precision="bf16")
     search(config, tmp_path / "whole")
     with interrupted_in(2, loop), pytest.raises(KeyboardInterrupt):
         search(config, tmp_path / "broken")

@@ -122,7 +122,7 @@ def test_tensorboard_holds_the_history(finished):
 
 
 def test_a_network_learns(config, tmp_path):
-    longer = replace(config, epochs=8, augment=False, drop_path_prob=0.0)
+    longer = replace(config, epochs=4, augment=False, drop_path_prob=0.0)
     assert retrain(TWO_NODES, longer, tmp_path).test_accuracy_last == 1.0
 
 

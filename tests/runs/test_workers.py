@@ -31,7 +31,7 @@ def images(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def config(images):
-    return small_search(images, selection="random")  # so that torch's generators matter
+    return small_search(images, steps=1, selection="random")  # so that torch's generators matter
 
 
 @pytest.fixture(scope="module")
