@@ -1,7 +1,7 @@
 """Runs that are killed and gone on with until they end, and compared with one that was not.
 
-A program of its own, which imports once what all runs need, and forks each of them before torch has
-begun a thread: ``python -m killed_runs search FOLDER KILLS SEED``.
+For a process of its own, which has imported what all runs need, and forks each of them before torch
+has begun a thread.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import random
 import signal
-import sys
 import time
 import traceback
 import warnings
@@ -19,7 +18,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-import torch._dynamo  # which optimizers import when they are made
 from run_state import assert_same_run
 
 from adarts_ext.data import ImageDataset
@@ -66,7 +64,7 @@ def work(config: RunConfig, folder: Path) -> None:
     if isinstance(config, SearchConfig):
         search(config, folder, resume, data)
     else:
-        retrain(random_genotype(0), config, folder, resume, data)
+        retrain(random_genotype(0, steps=1), config, folder, resume, data)
 
 
 def fork(act: Callable[[], None]) -> int:
@@ -147,11 +145,12 @@ def kill(config: RunConfig, folder: Path, place: str, longest: float, draw: rand
     return was_killed(process)
 
 
-def main(kind: str, folder: Path, kills: int, seed: int) -> None:
+def kill_and_compare(rank: int, kind: str, folder: Path, kills: int, seed: int) -> None:
     """Kill runs so many times; compare each that has come to its end."""
+    warnings.simplefilter("error", UserWarning)  # no checkpoint is ever damaged
     draw = random.Random(seed)
     if kind == "search":
-        small = {"steps": 2, "proportion": 2, "selection": "random", "warmup_epochs": 1, **SMALL}
+        small = {"steps": 1, "proportion": 2, "selection": "random", "warmup_epochs": 1, **SMALL}
         config: RunConfig = SearchConfig(**small)
     else:
         config = RetrainConfig(**SMALL)
@@ -182,9 +181,3 @@ def main(kind: str, folder: Path, kills: int, seed: int) -> None:
     assert_same_run(folder / f"run-{runs}", whole)
     assert seen["within a file"], seen
     assert seen["between two files"], seen
-    print(f"{kills} kills, {runs + 1} runs compared, killed {dict(seen)}")
-
-
-if __name__ == "__main__":
-    warnings.simplefilter("error", UserWarning)  # no checkpoint is ever damaged
-    main(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,17 +38,28 @@ def interrupted_in(epoch: int, loop: ModuleType) -> Iterator[None]:
 
 
 @contextmanager
-def interrupted_at(epoch: int, step: int) -> Iterator[None]:
-    """Send runs SIGINT after a step of an epoch, so that they keep what they have and break off."""
+def interrupted_at(epoch: int, step: int, sent: int = signal.SIGINT) -> Iterator[None]:
+    """Send runs a signal after a step of an epoch, so that they keep what they have and stop."""
     pause = Epochs.pause
 
     def interrupted(epochs, training, *rest):
         if (training.epoch, training.steps_done) == (epoch, step):
-            epochs.stop.received = signal.SIGINT
+            epochs.stop.received = sent
         pause(epochs, training, *rest)
 
     with mock.patch.object(Epochs, "pause", interrupted):
         yield
+
+
+def signal_when(path: Path, number: int) -> None:
+    """Send this process a signal once a file is there."""
+
+    def watch() -> None:
+        while not path.exists():
+            time.sleep(0.02)
+        os.kill(os.getpid(), number)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def measured(result: Any) -> dict[str, Any]:

@@ -8,7 +8,12 @@ from typing import Any
 
 from torch.multiprocessing import start_processes
 
-IMPORTED = ["torch.distributed", "adarts_ext.search.loop", "adarts_ext.retrain.loop"]
+IMPORTED = [
+    "torch._dynamo",
+    "torch.distributed",
+    "adarts_ext.search.loop",
+    "adarts_ext.retrain.loop",
+]
 
 
 def start(function: Callable[..., None], arguments: tuple[Any, ...], count: int, join: bool = True):

@@ -7,9 +7,9 @@ import os
 import re
 import runpy
 import signal
+import socket
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +17,12 @@ import nbformat
 import pytest
 from image_folder import write_images
 from notebook import run_notebook
+from programs import write_program
+from run_state import interrupted_at
+from several import start
+from torch.distributed.run import get_args_parser
 
+from adarts_ext.cli import main
 from adarts_ext.data import load_dataset
 
 pytestmark = pytest.mark.slow
@@ -92,11 +97,10 @@ def test_existing_code(run_example):
 
 @pytest.fixture
 def script(tmp_path, monkeypatch):
-    """Start a script of examples/, which finds the commands of this environment."""
+    """Start a script of examples/, which finds the command."""
     programs = tmp_path / "programs"
     programs.mkdir()
-    for name, module in (("adarts", "adarts_ext"), ("torchrun", "torch.distributed.run")):
-        write_program(programs / name, f'exec "{sys.executable}" -m {module} "$@"')
+    write_program(programs / "adarts", f'exec "{sys.executable}" -m adarts_ext "$@"')
     monkeypatch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
     started = []
 
@@ -119,11 +123,6 @@ def script(tmp_path, monkeypatch):
             process.communicate()
 
 
-def write_program(path: Path, text: str) -> None:
-    path.write_text(f"#!/usr/bin/env bash\n{text}\n")
-    path.chmod(0o755)
-
-
 @pytest.fixture
 def search(tmp_path):
     """The command of a search on a small folder of images."""
@@ -133,28 +132,21 @@ def search(tmp_path):
 
 
 def test_a_machine_that_is_taken_away(script, search, tmp_path):
-    epochs = 20
-    words = ["run", *search, "--epochs", str(epochs), "--warmup-epochs", "0"]
-    first = script("preemptible.sh", *words)
-    limit = time.monotonic() + 120
-    while not (tmp_path / "run" / "checkpoint.pt").exists():
-        assert first.poll() is None, first.communicate()
-        assert time.monotonic() < limit
-        time.sleep(0.02)
-    first.terminate()
-    _, told = first.communicate(timeout=120)
-    assert first.returncode == 143, told
+    """Twice: as the first epoch begins, in this process, and in the middle of the run."""
+    words = [*search, "--epochs", "1000", "--warmup-epochs", "0", "--save-every", "1e-9"]
+    run, signals = tmp_path / "run", signal.getsignal(signal.SIGTERM)
+    with interrupted_at(1, 1, signal.SIGTERM):
+        assert main([*words, "--out", str(run)]) == 143
+    assert signal.getsignal(signal.SIGTERM) == signals
+    process = script("preemptible.sh", "run", *words)
+    begun = next(line for line in process.stderr if line.startswith("seed 0, epoch "))
+    assert begun.startswith("seed 0, epoch 1/1000: ")
+    process.terminate()
+    _, told = process.communicate(timeout=120)
+    assert process.returncode == 143, told
     assert "go on from its last checkpoint by: adarts search" in told
-    assert not (tmp_path / "run" / "result.json").exists()
-    done = len(json.loads((tmp_path / "run" / "history.json").read_text()))
-    assert 1 <= done < epochs
-
-    again = script("preemptible.sh", *words)
-    _, told = again.communicate(timeout=120)
-    assert again.returncode == 0, told
-    assert f"epoch {done}/{epochs}:" not in told
-    assert f"epoch {done + 1}/{epochs}:" in told
-    assert (tmp_path / "run" / "result.json").exists()
+    assert not (run / "result.json").exists()
+    assert 1 <= len(json.loads((run / "history.json").read_text())) < 1000
 
 
 @pytest.mark.parametrize(
@@ -184,12 +176,33 @@ def test_a_run_that_is_killed_goes_on(statuses, status, resumed, script, tmp_pat
     assert lines == [command + " --resume" * one for one in resumed]
 
 
+def as_torchrun_starts(rank, words, port, folder):
+    """Run the command as the process of this number; what it says goes to files."""
+    place = {"MASTER_ADDR": "localhost", "MASTER_PORT": str(port), "WORLD_SIZE": "2"}
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), **place}
+    for number, name in ((1, "out"), (2, "err")):
+        os.dup2(os.open(folder / f"{name}-{rank}", os.O_CREAT | os.O_WRONLY), number)
+    sys.exit(main(words))
+
+
 def test_several_gpus(script, search, tmp_path, monkeypatch):
+    """The script names two processes to torchrun, which this test starts in its place."""
     monkeypatch.setenv("PROCESSES", "2")
-    words = ["run", *search, "--epochs", "1", "--warmup-epochs", "0"]
-    process = script("several_gpus.sh", *words)
-    out, told = process.communicate(timeout=240)
+    write_program(tmp_path / "programs" / "torchrun", 'printf "%s\\n" "$@"')
+    process = script("several_gpus.sh", "run", *search, "--epochs", "1", "--warmup-epochs", "0")
+    out, told = process.communicate(timeout=60)
     assert process.returncode == 0, told
+    asked = get_args_parser().parse_args(out.splitlines())
+    assert (asked.nproc_per_node, asked.module, asked.training_script) == ("2", True, "adarts_ext")
+    with socket.create_server(("localhost", 0)) as free:
+        port = free.getsockname()[1]
+    words = asked.training_script_args
+    assert words[-2:] == ["--out", "run"]
+    start(as_torchrun_starts, ([*words[:-1], str(tmp_path / "run")], port, tmp_path), 2)
+    told, out = (
+        "".join((tmp_path / f"{name}-{rank}").read_text() for rank in (0, 1))
+        for name in ("err", "out")
+    )
     assert told.count("epoch 1/1") == out.count("normal cell:") == 1
     machine = json.loads((tmp_path / "run" / "machine.json").read_text())
     assert machine["processes"] == 2

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from programs import write_program
+
 PROGRAMS = {
     "sbatch": r"""
 script=$1
@@ -47,6 +49,4 @@ def write_programs(folder: Path) -> None:
     """Write the programs into a folder, for PATH."""
     folder.mkdir()
     for name, text in PROGRAMS.items():
-        path = folder / name
-        path.write_text(f"#!/usr/bin/env bash\n{text.lstrip()}\n")
-        path.chmod(0o755)
+        write_program(folder / name, text)

@@ -35,6 +35,7 @@ def _count_once(monkeypatch):
         monkeypatch.setattr(place, "edge_costs", COUNTED)
 
 
+@functools.cache
 def cost_of(genotype, config=SMALL, images=IMAGES):
     cost = network_cost(genotype, config, images)
     return Cost(cost["parameters"], cost["macs"])
@@ -47,8 +48,7 @@ def draw(steps, seed, betas=True):
     return [*alphas, *(torch.randn(edges, generator=generator) for _ in range(2 * betas))]
 
 
-@pytest.mark.parametrize("steps", [1, 4, 12])
-@pytest.mark.parametrize("layers", [2, 5])
+@pytest.mark.parametrize(("steps", "layers"), [(1, 5), (4, 2), (12, 2)])
 def test_the_cost_of_a_network_is_the_sum_of_those_of_its_edges(steps, layers):
     config = RetrainConfig(init_channels=4, layers=layers)
     base, costs = edge_costs(config, IMAGES, steps)
@@ -61,7 +61,7 @@ def test_the_cost_of_a_network_is_the_sum_of_those_of_its_edges(steps, layers):
         assert total == cost_of(genotype, config)
 
 
-def counted(genotype, channels=36, layers=20, side=32, classes=10):
+def counted(genotype, channels=36, layers=5, side=32, classes=10):
     """Parameters and multiply-adds of a CIFAR network, counted by hand from the equations."""
     parameters = 27 * 3 * channels + 2 * 3 * channels
     macs = 27 * 3 * channels * side**2
@@ -90,24 +90,35 @@ def counted(genotype, channels=36, layers=20, side=32, classes=10):
 
 @pytest.mark.parametrize("name", KNOWN)
 def test_published_cells_cost_what_an_independent_count_says(name):
-    assert cost_of(KNOWN[name], RetrainConfig(), CIFAR) == counted(KNOWN[name])
+    assert cost_of(KNOWN[name], RetrainConfig(layers=5), CIFAR) == counted(KNOWN[name])
 
 
-def weigh(edges, alphas, betas=None):
-    """What the edges of a cell weigh together, from the definition."""
+def edge_weights(alphas, betas=None):
+    """What each operation on each edge of a cell weighs, from the definition."""
+    weights = alphas.double().softmax(1)
+    if betas is not None:
+        nodes = betas.double().split([2 + node for node in range(nodes_of(betas))])
+        weights = weights * torch.cat([node.softmax(0) for node in nodes])[:, None]
+    return weights.numpy()
+
+
+def nodes_of(betas):
+    return next(nodes for nodes in range(1, 99) if nodes * (nodes + 3) // 2 == len(betas))
+
+
+def weigh(edges, weights):
+    """What the edges of a cell weigh together."""
     total = 0.0
     for place, (op, source) in enumerate(edges):
         node = place // 2
-        first = node * (node + 3) // 2
-        into = slice(first, first + node + 2)
-        beta = 1.0 if betas is None else float(betas[into].double().softmax(0)[source])
-        total += beta * float(alphas[into][source].double().softmax(0)[PRIMITIVES.index(op)])
+        total += weights[node * (node + 3) // 2 + source, PRIMITIVES.index(op)]
     return total
 
 
 def weight_of(genotype, parameters):
     """What a genotype weighs, given alphas and perhaps betas of both cells."""
-    return weigh(genotype.normal, *parameters[::2]) + weigh(genotype.reduce, *parameters[1::2])
+    cells = genotype.normal, genotype.reduce
+    return sum(weigh(cell, edge_weights(*parameters[k::2])) for k, cell in enumerate(cells))
 
 
 def all_cells(steps):
@@ -133,12 +144,22 @@ def largest_weight(steps, parameters, budget):
             for source in range(1 + steps)
         }
         cost[kind] = np.stack([sum(edge[one] for one in cell) for cell in cells])
-        weight[kind] = np.array([weigh(cell, *parameters[place::2]) for cell in cells])
+        weights = edge_weights(*parameters[place::2])
+        weight[kind] = np.array([weigh(cell, weights) for cell in cells])
+        cost[kind], weight[kind] = heaviest(cost[kind], weight[kind])
     best = -np.inf
     for one, weighs in zip(cost["normal"], weight["normal"], strict=True):
         fits = (cost["reduce"] + one + base <= budget).all(axis=1)
         best = max(best, weighs + weight["reduce"][fits].max(initial=-np.inf))
     return best
+
+
+def heaviest(costs, weights):
+    """Of those that cost the same, what the heaviest weighs."""
+    different, places = np.unique(costs, axis=0, return_inverse=True)
+    most = np.full(len(different), -np.inf)
+    np.maximum.at(most, places.ravel(), weights)
+    return different, most
 
 
 def budgets(steps):
@@ -231,7 +252,7 @@ def searched(tmp_path_factory):
     """The folder of a search of two epochs."""
     images = write_images(tmp_path_factory.mktemp("images"), 8, 2)
     folder = tmp_path_factory.mktemp("runs") / "a search"
-    search(small_search(images, arch_learning_rate=0.1, backend="reference"), folder)
+    search(small_search(images, arch_learning_rate=0.1), folder)
     return folder
 
 

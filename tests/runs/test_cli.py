@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shlex
 import signal
-import subprocess
-import sys
 import warnings
 from xml.etree import ElementTree
 
 import pytest
 import torch
 from image_folder import write_images
-from run_state import interrupted_in
+from run_state import interrupted_in, signal_when
 
 from adarts_ext.cli import main
 from adarts_ext.cli.numbers import describe_cost, short_number
@@ -28,7 +25,7 @@ from adarts_ext.search import loop
 pytestmark = pytest.mark.slow
 
 SMALL_SEARCH = [
-    *("--dataset", "folder", "--device", "cpu", "--backend", "reference", "--steps", "2"),
+    *("--dataset", "folder", "--device", "cpu", "--steps", "2"),
     *("--init-channels", "4", "--layers", "3", "--proportion", "2", "--batch-size", "8"),
     *("--warmup-epochs", "0", "--learning-rate", "0.1"),
 ]
@@ -237,7 +234,7 @@ def test_what_fails_is_one_clear_line_and_status_1(
 
 def test_evaluate_refuses_what_the_data_set_has_no_use_for(capsys, tmp_path):
     out = tmp_path / "run"
-    few_steps = [*SMALL_RETRAIN, "--batch-size", "100"]
+    few_steps = [*SMALL_RETRAIN, "--train-images", "16"]
     assert main(["retrain", "ADARTS_V1", *few_steps, "--out", str(out)]) == 0
     refused = [
         (["--data-dir", "photos"], "--data-dir: expected none, as the digits come with scikit"),
@@ -279,29 +276,16 @@ def test_an_interrupted_search_goes_on_by_the_command_it_names(images, searched,
 
 
 @pytest.mark.parametrize(("sent", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_ctrl_c_and_sigterm_save_and_say_in_one_line_how_to_go_on(images, tmp_path, sent, status):
+def test_ctrl_c_and_sigterm_save_and_say_in_one_line_how_to_go_on(
+    images, tmp_path, sent, status, capfd
+):
     folder = tmp_path / "run"
-    command = [sys.executable, "-m", "adarts_ext", "search", *SMALL_SEARCH]
-    command += ["--data-dir", str(images), "--epochs", "10000", "--out", str(folder)]
-    one_thread = os.environ | {"OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(
-        command,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=one_thread,
-        # Tests in the background of a shell ignore the signal, and what they start would too.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-    )
-    with process:
-        for line in process.stderr:
-            if line.startswith("seed 0, epoch 1/"):
-                process.send_signal(sent)
-                break
-        rest = [line for line in process.stderr if not line.startswith("seed 0, epoch ")]
-    assert process.returncode == status
-    (line,) = rest
+    arguments = [*SMALL_SEARCH, "--data-dir", str(images), "--epochs", "10000"]
+    signal_when(folder / "checkpoint.pt", sent)
+    assert main(["search", *arguments, "--out", str(folder)]) == status
+    lines = capfd.readouterr().err.splitlines()
+    (line,) = [line for line in lines[2:] if not line.startswith("seed 0, epoch ")]
     assert line.startswith(f"{folder}: go on from its last checkpoint by: adarts search")
-    assert (folder / "checkpoint.pt").exists()
 
 
 @pytest.mark.parametrize(

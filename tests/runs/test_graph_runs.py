@@ -8,9 +8,10 @@ import pytest
 import torch
 from replay import graphs_on_the_cpu
 from run_state import assert_same_run
+from small_runs import TWO_NODES
 
+from adarts_ext import cuda_graph
 from adarts_ext.data import ImageDataset
-from adarts_ext.genotype import ADARTS_V1
 from adarts_ext.retrain import RetrainConfig, retrain
 from adarts_ext.search import SearchConfig, search
 
@@ -27,23 +28,24 @@ RUNS = {
 
 @pytest.fixture(scope="module")
 def data():
-    """In an epoch of a search six steps, in one of a training twelve, and a short last batch."""
+    """In an epoch of a search three steps, in one of a training six, and a short last batch."""
     generator = torch.Generator().manual_seed(0)
-    images = torch.randint(0, 256, (72, 1, 16, 16), generator=generator).to(torch.uint8)
-    labels = torch.arange(72) % 2
+    images = torch.randint(0, 256, (32, 1, 16, 16), generator=generator).to(torch.uint8)
+    labels = torch.arange(32) % 2
     return ImageDataset(
-        "tiny", images[:50], labels[:50], images[50:], labels[50:], ("a", "b"), flip=False
+        "tiny", images[:26], labels[:26], images[26:], labels[26:], ("a", "b"), flip=False
     )
 
 
 def run(config, folder, data):
     if isinstance(config, SearchConfig):
         return search(config, folder, dataset=data)
-    return retrain(ADARTS_V1, config, folder, dataset=data)
+    return retrain(TWO_NODES, config, folder, dataset=data)
 
 
 @pytest.mark.parametrize("name", RUNS)
-def test_a_run_of_graphs_ends_with_the_same_bits(name, data, tmp_path):
+def test_a_run_of_graphs_ends_with_the_same_bits(name, data, tmp_path, monkeypatch):
+    monkeypatch.setattr(cuda_graph, "WARM_UP", 1)
     run(RUNS[name], tmp_path / "plain", data)
     with graphs_on_the_cpu() as captured, warnings.catch_warnings():
         warnings.filterwarnings("error", message=".*kernel by kernel.*")

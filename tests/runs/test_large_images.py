@@ -10,13 +10,12 @@ import pytest
 import torch
 from PIL import Image
 from run_state import assert_same_run
-from small_runs import small_retrain, small_search
+from small_runs import TWO_NODES, small_retrain, small_search
 
 from adarts_ext.cli import main
 from adarts_ext.cli.retrain import dataset_options
 from adarts_ext.data import load_dataset
 from adarts_ext.files import read_json, write_json
-from adarts_ext.genotype import ADARTS_V1
 from adarts_ext.retrain import RetrainConfig, evaluate, retrain
 from adarts_ext.retrain import loop as retrain_loop
 from adarts_ext.retrain.build import make_train_loader
@@ -61,7 +60,7 @@ def under_way(folder):
 
 
 def test_a_search_stopped_within_an_epoch_goes_on_bit_for_bit(images, tmp_path, monkeypatch):
-    config = small_search(images, **LARGE, workers=1)
+    config = small_search(images, **LARGE, steps=1, workers=1)
     search(config, tmp_path / "whole")
     with monkeypatch.context() as patch:
         interrupt_at(3, passes, "weight_step", patch)
@@ -76,14 +75,14 @@ def test_a_search_stopped_within_an_epoch_goes_on_bit_for_bit(images, tmp_path, 
 def test_a_training_stopped_within_an_epoch_goes_on_bit_for_bit(images, tmp_path, monkeypatch):
     schedule = {"schedule": "linear", "lr_warmup_epochs": 1, "label_smoothing": 0.1}
     config = small_retrain(images, **LARGE, **schedule, workers=0)
-    result = retrain(ADARTS_V1, config, tmp_path / "whole")
+    result = retrain(TWO_NODES, config, tmp_path / "whole")
     with monkeypatch.context() as patch:
         interrupt_at(6, retrain_loop, "train_step", patch)
         with pytest.raises(KeyboardInterrupt):
-            retrain(ADARTS_V1, config, tmp_path / "broken")
+            retrain(TWO_NODES, config, tmp_path / "broken")
     assert under_way(tmp_path / "broken") == (1, 2)
     torch.manual_seed(99)
-    retrain(ADARTS_V1, replace(config, workers=1), tmp_path / "broken", resume=True)
+    retrain(TWO_NODES, replace(config, workers=1), tmp_path / "broken", resume=True)
     assert_same_run(tmp_path / "broken", tmp_path / "whole")
     assert evaluate(tmp_path / "whole", device="cpu")["test_accuracy"] == result.test_accuracy_last
 
@@ -192,4 +191,4 @@ def test_images_as_they_are_must_fit_the_stem(tmp_path):
             Image.new("RGB", (64, 48)).save(tmp_path / part / name / "0.png")
     config = small_retrain(tmp_path, stem="imagenet")
     with pytest.raises(ValueError, match="multiples of 32 and at least 64, got 48x64; image_size"):
-        retrain(ADARTS_V1, config, tmp_path / "run")
+        retrain(TWO_NODES, config, tmp_path / "run")

@@ -7,12 +7,12 @@ import dataclasses
 import pytest
 import torch
 from run_state import interrupted_in
+from small_runs import TWO_NODES
 from torch.utils.data import TensorDataset
 
 from adarts_ext.cli import main
 from adarts_ext.data import ImageDataset
 from adarts_ext.files import read_json
-from adarts_ext.genotype import ADARTS_V1
 from adarts_ext.retrain import RetrainConfig, evaluate, retrain, retrain_seeds
 from adarts_ext.runs.checkpoint import load_checkpoint
 from adarts_ext.runs.data import run_data
@@ -50,7 +50,7 @@ def searched(tmp_path_factory):
 @pytest.fixture(scope="module")
 def retrained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "retrain"
-    return folder, retrain(ADARTS_V1, RETRAIN, folder, dataset=(pairs(), pairs(6)))
+    return folder, retrain(TWO_NODES, RETRAIN, folder, dataset=(pairs(), pairs(6)))
 
 
 def test_a_run_records_its_data(searched):
@@ -126,10 +126,10 @@ def test_retraining_and_testing(retrained, capsys):
 def test_retraining_goes_on_and_from_several_seeds(retrained, tmp_path):
     folder, result = retrained
     data = (pairs(), pairs(6))
-    assert retrain(ADARTS_V1, RETRAIN, folder, resume=True, dataset=data) == result
-    summary = retrain_seeds(ADARTS_V1, RETRAIN, tmp_path / "runs", [0, 1], dataset=data)
+    assert retrain(TWO_NODES, RETRAIN, folder, resume=True, dataset=data) == result
+    summary = retrain_seeds(TWO_NODES, RETRAIN, tmp_path / "runs", [0, 1], dataset=data)
     assert summary.runs[0].test_accuracy_last == result.test_accuracy_last
-    again = retrain_seeds(ADARTS_V1, RETRAIN, tmp_path / "runs", [0, 1], True, dataset=data)
+    again = retrain_seeds(TWO_NODES, RETRAIN, tmp_path / "runs", [0, 1], True, dataset=data)
     assert again.runs == summary.runs
 
 
@@ -171,7 +171,7 @@ def test_data_that_cannot_be_searched_on_leave_no_folder(dataset, error, message
 
 def test_retraining_needs_test_images(tmp_path):
     with pytest.raises(ValueError, match=r"dataset: expected images to test on too"):
-        retrain(ADARTS_V1, RETRAIN, tmp_path / "run", dataset=pairs())
+        retrain(TWO_NODES, RETRAIN, tmp_path / "run", dataset=pairs())
     assert not (tmp_path / "run").exists()
 
 

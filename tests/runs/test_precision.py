@@ -10,10 +10,9 @@ import torch
 from comparison import Errors
 from image_folder import write_images
 from run_state import assert_same_run, interrupted_in
-from small_runs import small_retrain, small_search
+from small_runs import TWO_NODES, small_retrain, small_search
 
 from adarts_ext.files import read_json
-from adarts_ext.genotype import ADARTS_V1
 from adarts_ext.nn import DerivedNetwork, SearchNetwork
 from adarts_ext.retrain import evaluate, retrain
 from adarts_ext.retrain import loop as retrain_loop
@@ -49,7 +48,7 @@ def test_a_search_in_bfloat16_ends_and_keeps_its_state_in_float32(images, tmp_pa
     folders = {}
     for precision in ("fp32", "bf16"):
         folders[precision] = tmp_path / precision
-        config = small_search(images, proportion=4, precision=precision)
+        config = small_search(images, steps=1, proportion=4, precision=precision)
         search(config, folders[precision])
     state = load_checkpoint(folders["bf16"] / "checkpoint.pt", "search")
     for part in ("network", "weight_optimizer", "arch_optimizer"):
@@ -59,7 +58,7 @@ def test_a_search_in_bfloat16_ends_and_keeps_its_state_in_float32(images, tmp_pa
 
 
 def test_a_search_in_bfloat16_goes_on_bit_for_bit(images, tmp_path):
-    config = small_search(images, proportion=4, precision="bf16")
+    config = small_search(images, steps=1, proportion=4, precision="bf16")
     search(config, tmp_path / "whole")
     with interrupted_in(2, loop), pytest.raises(KeyboardInterrupt):
         search(config, tmp_path / "broken")
@@ -70,13 +69,13 @@ def test_a_search_in_bfloat16_goes_on_bit_for_bit(images, tmp_path):
 
 
 def test_a_retraining_in_bfloat16_goes_on_bit_for_bit_and_is_tested_so(config, tmp_path):
-    result = retrain(ADARTS_V1, config, tmp_path / "whole")
+    result = retrain(TWO_NODES, config, tmp_path / "whole")
     state = load_checkpoint(tmp_path / "whole" / "checkpoint.pt", "retrain")
     for part in ("network", "optimizer"):
         assert floating_dtypes(state[part]) == {torch.float32}, part
     with interrupted_in(2, retrain_loop), pytest.raises(KeyboardInterrupt):
-        retrain(ADARTS_V1, config, tmp_path / "broken")
-    retrain(ADARTS_V1, config, tmp_path / "broken", resume=True)
+        retrain(TWO_NODES, config, tmp_path / "broken")
+    retrain(TWO_NODES, config, tmp_path / "broken", resume=True)
     assert_same_run(tmp_path / "broken", tmp_path / "whole")
     tested = evaluate(tmp_path / "whole", device="cpu")
     last = read_json(tmp_path / "whole" / "history.json")[-1]
@@ -85,7 +84,7 @@ def test_a_retraining_in_bfloat16_goes_on_bit_for_bit_and_is_tested_so(config, t
 
 
 def test_both_outputs_are_those_of_autocast_in_float32():
-    network = DerivedNetwork(ADARTS_V1, 4, 10, 3)
+    network = DerivedNetwork(TWO_NODES, 4, 10, 3)
     plain = copy.deepcopy(network)
     set_precision(network, "bf16")
     images = torch.randn(2, 3, 16, 16)

@@ -11,12 +11,12 @@ import pytest
 import torch
 from image_folder import write_images
 from run_state import assert_equal_state, assert_same_run, measured
-from small_runs import small_retrain
+from small_runs import TWO_NODES, small_retrain
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from adarts_ext.data import load_dataset
 from adarts_ext.files import read_json, write_json
-from adarts_ext.genotype import ADARTS_V1, ADARTS_V2, Genotype
+from adarts_ext.genotype import ADARTS_V2, Genotype
 from adarts_ext.nn import DerivedNetwork
 from adarts_ext.retrain import build, evaluate, loop, retrain
 from adarts_ext.runs import checkpoint as checkpoint_module
@@ -38,33 +38,35 @@ def config(images):
 def finished(config, tmp_path_factory):
     """The folder of a run that went through without a break, and its result."""
     folder = tmp_path_factory.mktemp("runs") / "whole"
-    return folder, retrain(ADARTS_V1, config, folder)
+    return folder, retrain(TWO_NODES, config, folder)
 
 
-def retrain_until(epochs, genotype, config, folder, monkeypatch):
-    """Retrain, and break off in the middle of the epoch after ``epochs``."""
-    whole_epoch = loop.train_epoch
+@pytest.fixture(scope="module")
+def broken_off(config, tmp_path_factory):
+    """The folder of a run that broke off in the middle of its second epoch."""
+    folder, whole_epoch = tmp_path_factory.mktemp("runs") / "broken", loop.train_epoch
 
     def breaking_epoch(state, config, training, epochs_left):
-        if training.epoch <= epochs:
+        if training.epoch == 1:
             return whole_epoch(state, config, training, epochs_left)
         state.loader.next()
         with torch.no_grad():
             next(state.network.parameters()).add_(1)
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop, "train_epoch", breaking_epoch)
         with pytest.raises(KeyboardInterrupt):
-            retrain(genotype, config, folder)
+            retrain(TWO_NODES, config, folder)
+    return folder
 
 
 def test_run_folder(finished, config):
     folder, result = finished
     assert read_json(folder / "config.json") == {"kind": "retrain", **asdict(config)}
-    assert Genotype.load(folder / "genotype.json") == ADARTS_V1
+    assert Genotype.load(folder / "genotype.json") == TWO_NODES
     assert read_json(folder / "result.json") == result.record()
-    assert (result.folder, result.genotype) == (folder, ADARTS_V1)
+    assert (result.folder, result.genotype) == (folder, TWO_NODES)
     checkpoint = load_checkpoint(folder / "checkpoint.pt", "retrain")
     assert read_json(folder / "history.json") == checkpoint["history"]
     assert sorted(path.name for path in folder.iterdir()) == [
@@ -92,7 +94,7 @@ def test_result_names_the_last_and_the_best_epoch(finished):
 
 
 def test_tests_may_be_some_epochs_apart(config, tmp_path):
-    result = retrain(ADARTS_V1, replace(config, epochs=3, test_every=2), tmp_path)
+    result = retrain(TWO_NODES, replace(config, epochs=3, test_every=2), tmp_path)
     history = read_json(tmp_path / "history.json")
     tested = [entry["test_accuracy"] for entry in history]
     assert [accuracy is None for accuracy in tested] == [True, False, False]
@@ -120,20 +122,17 @@ def test_tensorboard_holds_the_history(finished):
 
 
 def test_a_network_learns(config, tmp_path):
-    longer = replace(config, epochs=8, augment=False, drop_path_prob=0.0)
-    assert retrain(ADARTS_V1, longer, tmp_path).test_accuracy_last == 1.0
+    longer = replace(config, epochs=4, augment=False, drop_path_prob=0.0)
+    assert retrain(TWO_NODES, longer, tmp_path).test_accuracy_last == 1.0
 
 
-@pytest.mark.parametrize("epochs", [1, 2])
-def test_resumed_run_ends_as_the_whole_one_bit_for_bit(
-    finished, config, tmp_path, monkeypatch, epochs
-):
+def test_resumed_run_ends_as_the_whole_one_bit_for_bit(finished, broken_off, config, tmp_path):
     folder, result = finished
-    retrain_until(epochs, ADARTS_V1, config, tmp_path, monkeypatch)
-    assert len(read_json(tmp_path / "history.json")) == epochs
+    shutil.copytree(broken_off, tmp_path, dirs_exist_ok=True)
+    assert len(read_json(tmp_path / "history.json")) == 1
     assert not (tmp_path / "result.json").exists()
     torch.manual_seed(1234)  # what else was drawn meanwhile does not matter
-    resumed = retrain(ADARTS_V1, config, tmp_path, resume=True)
+    resumed = retrain(TWO_NODES, config, tmp_path, resume=True)
     assert replace(resumed, folder=folder, **measured(result)) == result
     assert_same_run(tmp_path, folder)
 
@@ -150,36 +149,36 @@ def test_a_signal_lets_the_step_end_and_saves(finished, config, tmp_path, monkey
     with monkeypatch.context() as patch:
         patch.setattr(loop, "train_step", interrupted_step)
         with pytest.raises(SystemExit) as caught:
-            retrain(ADARTS_V1, config, tmp_path)
+            retrain(TWO_NODES, config, tmp_path)
     assert caught.value.code == 143
     assert load_checkpoint(tmp_path / "checkpoint.pt")["under_way"]["step"] == 2
     assert evaluate(tmp_path, device="cpu")["epoch"] == 1
     torch.manual_seed(1234)
-    retrain(ADARTS_V1, config, tmp_path, resume=True)
+    retrain(TWO_NODES, config, tmp_path, resume=True)
     assert_same_run(tmp_path, finished[0])
 
 
 def test_resuming_with_other_threads_warns_where_there_is_something_left_to_do(
-    finished, config, tmp_path, monkeypatch
+    broken_off, config, tmp_path
 ):
-    retrain_until(2, ADARTS_V1, config, tmp_path, monkeypatch)
+    shutil.copytree(broken_off, tmp_path, dirs_exist_ok=True)
     write_json(tmp_path / "machine.json", read_json(tmp_path / "machine.json") | {"threads": 99})
     with pytest.warns(UserWarning, match="begun with threads 99, now"):
-        retrain(ADARTS_V1, config, tmp_path, resume=True)
+        retrain(TWO_NODES, config, tmp_path, resume=True)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        retrain(ADARTS_V1, config, tmp_path, resume=True)
+        retrain(TWO_NODES, config, tmp_path, resume=True)
 
 
 def test_resuming_a_finished_run_gives_its_result(finished, config, tmp_path):
     folder, result = finished
     copied = shutil.copytree(folder, tmp_path / "copy")
-    assert retrain(ADARTS_V1, config, copied, resume=True) == replace(result, folder=copied)
+    assert retrain(TWO_NODES, config, copied, resume=True) == replace(result, folder=copied)
 
 
 def test_the_same_seed_gives_the_same_run(finished, config, tmp_path):
-    retrain(ADARTS_V1, config, tmp_path / "again")
-    retrain(ADARTS_V1, replace(config, seed=1), tmp_path / "other")
+    retrain(TWO_NODES, config, tmp_path / "again")
+    retrain(TWO_NODES, replace(config, seed=1), tmp_path / "other")
     first = load_checkpoint(finished[0] / "checkpoint.pt")["network"]
     again = load_checkpoint(tmp_path / "again" / "checkpoint.pt")["network"]
     other = load_checkpoint(tmp_path / "other" / "checkpoint.pt")["network"]
@@ -196,7 +195,7 @@ def test_drop_path_rises_linearly(config, tmp_path, monkeypatch):
         return whole_epoch(state, *rest)
 
     monkeypatch.setattr(loop, "train_epoch", watching_epoch)
-    retrain(ADARTS_V1, replace(config, drop_path_prob=0.3), tmp_path)
+    retrain(TWO_NODES, replace(config, drop_path_prob=0.3), tmp_path)
     assert seen == [0.3 * done / 3 for done in range(3)]
 
 
@@ -211,7 +210,7 @@ def test_all_training_images_and_gradient_clipping(config, tmp_path, monkeypatch
         norms.append(torch.stack(squares).sum().sqrt().item())
 
     monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", watching_clip)
-    retrain(ADARTS_V1, replace(config, epochs=1, grad_clip=1e-3), tmp_path)
+    retrain(TWO_NODES, replace(config, epochs=1, grad_clip=1e-3), tmp_path)
     assert len(norms) == 64 // 16
     assert max(norms) < 1e-3 * (1 + 1e-4)
 
@@ -228,12 +227,12 @@ def test_one_step_is_that_of_the_formula(config, tmp_path, auxiliary):
         grad_clip=1e9,
         weight_decay=0.01,
     )
-    retrain(ADARTS_V1, one, tmp_path)
+    retrain(TWO_NODES, one, tmp_path)
     trained = load_checkpoint(tmp_path / "checkpoint.pt")["network"]
 
     data = load_dataset("folder", config.data_dir)
     torch.manual_seed(config.seed)
-    network = DerivedNetwork(ADARTS_V1, 4, 2, 3, auxiliary=auxiliary)
+    network = DerivedNetwork(TWO_NODES, 4, 2, 3, auxiliary=auxiliary)
     network.train()
     images, labels = build.make_train_loader(one, data, torch.device("cpu")).next()
     outputs = network(images) if auxiliary else (network(images),)
@@ -247,7 +246,7 @@ def test_one_step_is_that_of_the_formula(config, tmp_path, auxiliary):
 
 
 def test_macs_are_the_multiply_adds_and_flops_twice_as_many(finished, config):
-    network = DerivedNetwork(ADARTS_V1, 4, 2, 3, auxiliary=False).eval()
+    network = DerivedNetwork(TWO_NODES, 4, 2, 3, auxiliary=False).eval()
     multiply_adds = 0
 
     def count(module, inputs, output):
@@ -291,12 +290,12 @@ def test_evaluation_of_data_that_were_moved(finished, config, tmp_path):
 
 def test_a_second_run_in_the_same_folder(finished, config):
     with pytest.raises(ValueError, match=r"already holds a run.*resume=True"):
-        retrain(ADARTS_V1, config, finished[0])
+        retrain(TWO_NODES, config, finished[0])
 
 
 def test_resuming_with_another_option(finished, config):
     with pytest.raises(ValueError, match=r"begun with learning_rate 0\.1, cannot go on with 0\.2"):
-        retrain(ADARTS_V1, replace(config, learning_rate=0.2), finished[0], resume=True)
+        retrain(TWO_NODES, replace(config, learning_rate=0.2), finished[0], resume=True)
 
 
 def test_resuming_with_another_genotype(finished, config):
@@ -306,7 +305,7 @@ def test_resuming_with_another_genotype(finished, config):
 
 def test_nothing_to_resume(config, tmp_path):
     with pytest.raises(FileNotFoundError, match="to resume from"):
-        retrain(ADARTS_V1, config, tmp_path, resume=True)
+        retrain(TWO_NODES, config, tmp_path, resume=True)
 
 
 @pytest.fixture
@@ -350,7 +349,7 @@ def test_truncated_file_of_a_run_is_named(copy, config, name, command):
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     commands = {
         "evaluate": lambda: evaluate(copy, device="cpu"),
-        "resume": lambda: retrain(ADARTS_V1, config, copy, resume=True),
+        "resume": lambda: retrain(TWO_NODES, config, copy, resume=True),
     }
     with pytest.raises(ValueError, match="damaged") as caught:
         commands[command]()
@@ -386,8 +385,8 @@ def test_full_disk_keeps_the_last_checkpoint(config, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint_module, "save_checkpoint", filling_save)
         with pytest.raises(OSError, match="No space left on device"):
-            retrain(ADARTS_V1, config, tmp_path)
-    resumed = retrain(ADARTS_V1, config, tmp_path, resume=True)
+            retrain(TWO_NODES, config, tmp_path)
+    resumed = retrain(TWO_NODES, config, tmp_path, resume=True)
     assert [entry["epoch"] for entry in read_json(tmp_path / "history.json")] == [1, 2, 3]
     assert resumed.epochs == 3
 
@@ -395,7 +394,7 @@ def test_full_disk_keeps_the_last_checkpoint(config, tmp_path, monkeypatch):
 def test_divergence_is_told_and_not_saved(config, tmp_path):
     wild = replace(config, learning_rate=1e30, grad_clip=1e30)
     with pytest.raises(ValueError, match=r"diverged in epoch 1.*learning_rate"):
-        retrain(ADARTS_V1, wild, tmp_path)
+        retrain(TWO_NODES, wild, tmp_path)
     assert not (tmp_path / "checkpoint.pt").exists()
 
 
@@ -416,6 +415,6 @@ def test_cutout_is_half_the_image_by_default(images, config):
 )
 def test_options_that_do_not_fit_the_data(config, tmp_path, changes, message):
     with pytest.raises(ValueError, match=message) as caught:
-        retrain(ADARTS_V1, replace(config, **changes), tmp_path / "run")
+        retrain(TWO_NODES, replace(config, **changes), tmp_path / "run")
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "run").exists()

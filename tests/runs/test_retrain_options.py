@@ -11,12 +11,12 @@ import torch
 from comparison import assert_exact
 from image_folder import write_images
 from run_state import assert_equal_state, assert_same_run, interrupted_in
-from small_runs import small_retrain
+from small_runs import TWO_NODES, small_retrain
 from torch import nn
 
 from adarts_ext.data import load_dataset
 from adarts_ext.files import read_json
-from adarts_ext.genotype import ADARTS_V1, ADARTS_V2
+from adarts_ext.genotype import ADARTS_V2, Genotype
 from adarts_ext.nn import DerivedNetwork
 from adarts_ext.retrain import RetrainConfig, compiled, evaluate, loop, retrain
 from adarts_ext.retrain.build import place_network
@@ -51,7 +51,7 @@ def test_the_average_is_that_of_the_formula_and_is_what_is_tested(config, tmp_pa
         return done
 
     monkeypatch.setattr(loop, "train_step", watched_step)
-    result = retrain(ADARTS_V1, replace(config, ema_decay=0.75), tmp_path)
+    result = retrain(TWO_NODES, replace(config, ema_decay=0.75), tmp_path)
     state = load_checkpoint(tmp_path / "checkpoint.pt")
     assert state["average"]["n_averaged"] == 8
     for name, tensor in expected.items():
@@ -71,17 +71,17 @@ def test_the_average_is_that_of_the_formula_and_is_what_is_tested(config, tmp_pa
 
 def test_a_training_with_an_average_goes_on_bit_for_bit(config, tmp_path):
     averaged = replace(config, ema_decay=0.9)
-    retrain(ADARTS_V1, averaged, tmp_path / "whole")
+    retrain(TWO_NODES, averaged, tmp_path / "whole")
     with interrupted_in(2, loop), pytest.raises(KeyboardInterrupt):
-        retrain(ADARTS_V1, averaged, tmp_path / "broken")
-    retrain(ADARTS_V1, averaged, tmp_path / "broken", resume=True)
+        retrain(TWO_NODES, averaged, tmp_path / "broken")
+    retrain(TWO_NODES, averaged, tmp_path / "broken", resume=True)
     assert_same_run(tmp_path / "broken", tmp_path / "whole")
 
 
 def test_the_average_changes_nothing_of_the_training(config, tmp_path):
     states = []
     for decay in (0.0, 0.9):
-        retrain(ADARTS_V1, replace(config, ema_decay=decay, epochs=1), tmp_path / str(decay))
+        retrain(TWO_NODES, replace(config, ema_decay=decay, epochs=1), tmp_path / str(decay))
         states.append(load_checkpoint(tmp_path / str(decay) / "checkpoint.pt"))
     assert_equal_state(states[0]["network"], states[1]["network"])
     assert "average" not in states[0]
@@ -90,7 +90,7 @@ def test_the_average_changes_nothing_of_the_training(config, tmp_path):
 def test_smoothed_labels(config):
     """A part of the weight is spread over both classes: of both heads' losses."""
     smoothed = replace(config, label_smoothing=0.2, augment=False, grad_clip=1e9)
-    state, _, _ = loop.prepare(ADARTS_V1, smoothed, load_dataset("folder", config.data_dir))
+    state, _, _ = loop.prepare(TWO_NODES, smoothed, load_dataset("folder", config.data_dir))
     images, labels = state.loader.next()
     network = copy.deepcopy(state.network.train())
     targets = 0.8 * nn.functional.one_hot(labels, 2) + 0.1
@@ -143,14 +143,16 @@ def graphs(monkeypatch):
 
 def test_the_cells_are_compiled(config, tmp_path, graphs):
     short = replace(config, epochs=1, layers=1, drop_path_prob=0.0, augment=False)
-    retrain(ADARTS_V1, replace(short, compile=True), tmp_path / "compiled")
+    retrain(TWO_NODES, replace(short, compile=True), tmp_path / "compiled")
     assert graphs
-    retrain(ADARTS_V1, short, tmp_path / "plain")
+    retrain(TWO_NODES, short, tmp_path / "plain")
     assert_same_run(tmp_path / "compiled", tmp_path / "plain")
 
 
 def test_cells_that_are_alike_are_compiled_once_for_all_probabilities(graphs):
-    network = DerivedNetwork(ADARTS_V1, init_channels=4, layers=12)  # as many kinds as 20 have
+    edges = (("max_pool_3x3", 0), ("skip_connect", 1))
+    genotype = Genotype(edges, (2,), edges, (2,))
+    network = DerivedNetwork(genotype, init_channels=4, layers=12)  # as many kinds as 20 have
     compile_cells(network)
     images, counts = torch.randn(2, 3, 16, 16), []
     for network.drop_path_prob in (0.0, 0.1, 0.2, 0.3):
@@ -167,7 +169,7 @@ def test_what_cannot_be_compiled_goes_on_with_one_line_that_says_why(monkeypatch
         raise RuntimeError("No working C++ compiler found\nin many lines")
 
     monkeypatch.setattr(compiled.torch, "compile", lambda f: compile_by(f, backend=failing))
-    network = DerivedNetwork(ADARTS_V1, init_channels=4, layers=1, auxiliary=False)
+    network = DerivedNetwork(TWO_NODES, init_channels=4, layers=1, auxiliary=False)
     images = torch.randn(4, 3, 16, 16)
     expected = network(images)
     compile_cells(network)

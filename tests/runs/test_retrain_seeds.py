@@ -8,10 +8,9 @@ from dataclasses import replace
 import pytest
 from image_folder import write_images
 from run_state import interrupted_in, measured
-from small_runs import small_retrain
+from small_runs import TWO_NODES, small_retrain
 
 from adarts_ext.files import read_json
-from adarts_ext.genotype import ADARTS_V1
 from adarts_ext.retrain import RetrainConfig, evaluate, loop, retrain, retrain_seeds
 from adarts_ext.retrain import seeds as seeds_module
 from adarts_ext.runs import epochs
@@ -30,12 +29,12 @@ def config(tmp_path_factory):
 def finished(config, tmp_path_factory):
     """The folder of a run that went through without a break, and its result."""
     folder = tmp_path_factory.mktemp("runs") / "whole"
-    return folder, retrain(ADARTS_V1, config, folder)
+    return folder, retrain(TWO_NODES, config, folder)
 
 
 def test_seeds_are_summed_up(finished, config, tmp_path):
     short = replace(config, epochs=1)
-    summary = retrain_seeds(ADARTS_V1, short, tmp_path / "runs", [3, 5])
+    summary = retrain_seeds(TWO_NODES, short, tmp_path / "runs", [3, 5])
     runs = [read_json(tmp_path / "runs" / f"seed-{seed}" / "result.json") for seed in (3, 5)]
     assert [run.record() for run in summary.runs] == runs
     assert list(summary.seeds) == [run["seed"] for run in runs] == [3, 5]
@@ -52,20 +51,20 @@ def test_seeds_are_summed_up(finished, config, tmp_path):
     ):
         evaluate(tmp_path / "runs", device="cpu")
     with pytest.raises(ValueError, match="already holds a run"):
-        retrain_seeds(ADARTS_V1, short, tmp_path / "runs", [7, 3])
+        retrain_seeds(TWO_NODES, short, tmp_path / "runs", [7, 3])
     assert not (tmp_path / "runs" / "seed-7" / "config.json").exists()
 
-    more = retrain_seeds(ADARTS_V1, short, tmp_path / "runs", [3, 5, 7], resume=True)
+    more = retrain_seeds(TWO_NODES, short, tmp_path / "runs", [3, 5, 7], resume=True)
     assert more.runs[:2] == summary.runs
     assert len(more.runs) == 3
 
 
 def test_the_progress_is_over_all_seeds(config, tmp_path, monkeypatch, capsys):
     """Of those that are left: the first has ended, the second has two of its three epochs."""
-    retrain(ADARTS_V1, replace(config, seed=3), tmp_path / "seed-3")
+    retrain(TWO_NODES, replace(config, seed=3), tmp_path / "seed-3")
     second = replace(config, seed=5)
     with interrupted_in(3, loop), pytest.raises(KeyboardInterrupt):
-        retrain(ADARTS_V1, second, tmp_path / "seed-5")
+        retrain(TWO_NODES, second, tmp_path / "seed-5")
     seen = []
 
     class Watched(epochs.Progress):
@@ -75,7 +74,7 @@ def test_the_progress_is_over_all_seeds(config, tmp_path, monkeypatch, capsys):
 
     monkeypatch.setattr(epochs, "Progress", Watched)
     capsys.readouterr()
-    retrain_seeds(ADARTS_V1, config, tmp_path, [3, 5, 7], resume=True)
+    retrain_seeds(TWO_NODES, config, tmp_path, [3, 5, 7], resume=True)
     steps = 64 // 16
     assert seen == [
         ("retrain", 3, 2, steps, 0, 3),
@@ -90,12 +89,12 @@ def test_the_progress_is_over_all_seeds(config, tmp_path, monkeypatch, capsys):
 
 
 def test_one_seed_is_a_run_of_its_own(finished, config, tmp_path):
-    result = retrain_seeds(ADARTS_V1, replace(config, seed=99), tmp_path, [0])
+    result = retrain_seeds(TWO_NODES, replace(config, seed=99), tmp_path, [0])
     folder, whole = finished
     assert replace(result, folder=folder, **measured(whole)) == whole
     assert (tmp_path / "checkpoint.pt").exists()
     with pytest.raises(ValueError, match="already holds the run of one seed"):
-        retrain_seeds(ADARTS_V1, config, tmp_path, [0, 1])
+        retrain_seeds(TWO_NODES, config, tmp_path, [0, 1])
 
 
 def test_the_seeds_of_a_folder_are_all_that_were_asked_for(finished, config, tmp_path, monkeypatch):
@@ -112,7 +111,7 @@ def test_the_seeds_of_a_folder_are_all_that_were_asked_for(finished, config, tmp
     with monkeypatch.context() as patch:
         patch.setattr(seeds_module, "retrain_on", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            retrain_seeds(ADARTS_V1, replace(config, epochs=1), folder, [7, 3, 10])
+            retrain_seeds(TWO_NODES, replace(config, epochs=1), folder, [7, 3, 10])
     assert seeds_of(folder, RetrainConfig) == [7, 3, 10]
     (folder / "seeds.json").unlink()  # as an earlier version left it: those that were begun
     assert seeds_of(folder, RetrainConfig) == [7]
@@ -126,15 +125,15 @@ def test_the_seeds_of_a_folder_are_all_that_were_asked_for(finished, config, tmp
 
 def test_two_commands_do_not_train_seeds_in_one_folder(config, tmp_path):
     with sole_run(tmp_path), pytest.raises(ValueError, match="another run is at work"):
-        retrain_seeds(ADARTS_V1, config, tmp_path, [0, 1])
+        retrain_seeds(TWO_NODES, config, tmp_path, [0, 1])
 
 
 @pytest.mark.parametrize("seeds", [[], [1, 1], [-1], ["1"]])
 def test_seeds_that_make_no_sense(config, tmp_path, seeds):
     with pytest.raises(ValueError, match="seeds: expected "):
-        retrain_seeds(ADARTS_V1, config, tmp_path, seeds)
+        retrain_seeds(TWO_NODES, config, tmp_path, seeds)
 
 
 def test_no_seed_to_resume(config, tmp_path):
     with pytest.raises(FileNotFoundError, match="no run of these seeds to resume"):
-        retrain_seeds(ADARTS_V1, config, tmp_path / "absent", [0, 1], resume=True)
+        retrain_seeds(TWO_NODES, config, tmp_path / "absent", [0, 1], resume=True)

@@ -1,10 +1,9 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 
 import pytest
+from several import start
 
 from adarts_ext.cli.runs import default_folder
 from adarts_ext.files import write_json
@@ -46,24 +45,18 @@ def test_run_folder_that_cannot_be_written_to(tmp_path, monkeypatch):
         open_run_folder(tmp_path, resume=False)
 
 
+def refused(rank, folder):
+    with (
+        pytest.raises(ValueError, match="another run is at work in this folder"),
+        sole_run(folder),
+    ):
+        pass
+
+
 def test_two_runs_do_not_work_in_one_folder(tmp_path):
-    program = (
-        "import sys; from pathlib import Path; from adarts_ext.runs.folder import sole_run\n"
-        "with sole_run(Path(sys.argv[1])): pass"
-    )
     with sole_run(tmp_path):
-        with (
-            pytest.raises(ValueError, match="another run is at work in this folder"),
-            sole_run(tmp_path),
-        ):
-            pass
-        made = subprocess.run(
-            [sys.executable, "-c", program, str(tmp_path)],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert "another run is at work in this folder" in made.stderr
+        refused(0, tmp_path)
+        start(refused, (tmp_path,), 1)  # in another process
     with sole_run(tmp_path):
         assert not list(tmp_path.iterdir())
 

@@ -27,7 +27,7 @@ CELL = ("skip_connect", 0), ("max_pool_3x3", 1), ("sep_conv_3x3", 2), ("avg_pool
 def config(tmp_path_factory):
     """A search on 16 small images that takes parts of a second."""
     images = write_images(tmp_path_factory.mktemp("images"), 8, 2)
-    return small_search(images, backend="reference", learning_rate=0.1, arch_learning_rate=0.1)
+    return small_search(images, learning_rate=0.1, arch_learning_rate=0.1)
 
 
 @pytest.fixture(scope="module")
@@ -206,7 +206,7 @@ def test_too_many_seeds(text):
 
 
 def options(config):
-    names = ("dataset", "data_dir", "device", "backend", "init_channels", "layers", "steps")
+    names = ("dataset", "data_dir", "device", "init_channels", "layers", "steps")
     names += ("proportion", "batch_size", "epochs", "warmup_epochs", "learning_rate")
     names += ("arch_learning_rate",)
     return [f"--{name.replace('_', '-')}={getattr(config, name)}" for name in names]

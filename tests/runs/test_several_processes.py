@@ -17,10 +17,10 @@ import torch
 from image_folder import write_images
 from run_state import assert_same_run
 from several import start
+from small_runs import TWO_NODES
 from torch import distributed
 
 from adarts_ext.files import read_json
-from adarts_ext.genotype import ADARTS_V1
 from adarts_ext.nn import SearchNetwork
 from adarts_ext.nn.processes import one_batch
 from adarts_ext.retrain import RetrainConfig, retrain
@@ -49,24 +49,24 @@ COMMON = {
     "learning_rate": 0.05,
     "save_every": 0.0,
 }
-CELLS = {"steps": 2, "proportion": 2, "warmup_epochs": 1}
+CELLS = {"steps": 1, "proportion": 2, "warmup_epochs": 1}
 SEARCH = SearchConfig(**COMMON, **CELLS, arch_learning_rate=0.01, hessian_every=2)
 RETRAIN = RetrainConfig(**COMMON)
-STEPS = {"search": 4, "retrain": 8}  # of an epoch; runs are broken off in the second of the second
+STEPS = {"search": 2, "retrain": 4}  # of an epoch; runs are broken off in the second of the second
 KINDS = pytest.mark.parametrize("config", [SEARCH, RETRAIN], ids=["search", "retrain"])
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory):
-    """An image folder of 66 + 10 small images; the last batch of a search's evaluation has one."""
-    return str(write_images(tmp_path_factory.mktemp("images"), 33, 5, channels=3))
+    """An image folder of 34 + 10 small images; the last batch of a search's evaluation has one."""
+    return str(write_images(tmp_path_factory.mktemp("images"), 17, 5, channels=3))
 
 
 def run(config: RunConfig, folder: Path, resume: bool = False):
     if isinstance(config, SearchConfig):
         return search(config, folder, resume)
-    return retrain(ADARTS_V1, config, folder, resume)
+    return retrain(TWO_NODES, config, folder, resume)
 
 
 @contextmanager
@@ -179,7 +179,7 @@ def test_a_process_that_dies_ends_the_others_and_leaves_the_last_checkpoint(data
 def searched(part: slice) -> dict[str, Any]:
     """Make some steps of both orders in float64 on a part of every batch."""
     torch.manual_seed(0)
-    options = {"init_channels": 4, "layers": 3, "proportion": 2, "steps": 2}
+    options = {"init_channels": 4, "layers": 3, "proportion": 2, "steps": 1}
     network = SearchNetwork(**options, sync_batch_norm=True).double().train()
     weights = torch.optim.SGD(network.flat_parameters(), lr=0.05, momentum=0.9)
     arch = torch.optim.Adam(network.arch_parameters(), lr=0.01)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import signal
 import threading
 from dataclasses import replace
@@ -31,7 +32,7 @@ def config(tmp_path_factory):
     return small_search(
         images,
         selection="random",  # so that the generators matter
-        epochs=3,
+        steps=1,
         warmup_epochs=1,
         learning_rate=0.1,
         save_every=0.0,
@@ -76,7 +77,7 @@ def come(folder):
     [
         (1, signal.SIGINT, KeyboardInterrupt, None),
         (STEPS + 2, signal.SIGTERM, SystemExit, 143),
-        (3 * STEPS, signal.SIGINT, KeyboardInterrupt, None),
+        (2 * STEPS, signal.SIGINT, KeyboardInterrupt, None),
     ],
 )
 def test_a_signal_lets_the_step_end_and_saves(
@@ -96,15 +97,15 @@ def test_a_signal_lets_the_step_end_and_saves(
 
 
 @pytest.mark.parametrize(
-    ("name", "where"),
-    [("evaluate_network", (1, STEPS)), ("summary", (2, None))],
+    ("name", "call", "where"),
+    [("evaluate_network", 2, (1, STEPS)), ("summary", 1, (1, None))],
 )
 @pytest.mark.slow
 def test_a_signal_between_the_steps_of_two_epochs(
-    name, where, config, whole, tmp_path, monkeypatch
+    name, call, where, config, whole, tmp_path, monkeypatch
 ):
     with monkeypatch.context() as patch:
-        at_step(2, lambda: signal.raise_signal(signal.SIGTERM), patch, name)
+        at_step(call, lambda: signal.raise_signal(signal.SIGTERM), patch, name)
         with pytest.raises(SystemExit):
             search(config, tmp_path)
     assert come(tmp_path) == where
@@ -133,10 +134,10 @@ def test_a_signal_while_the_processes_agree_counts_the_next_time(
 
 
 def test_a_signal_within_the_last_save_is_not_lost(config, tmp_path, monkeypatch):
-    at_step(3, lambda: signal.raise_signal(signal.SIGINT), monkeypatch, "summary")
+    at_step(2, lambda: signal.raise_signal(signal.SIGINT), monkeypatch, "summary")
     with pytest.raises(KeyboardInterrupt):
         search(config, tmp_path)
-    assert come(tmp_path) == (3, None)
+    assert come(tmp_path) == (2, None)
     search(config, tmp_path, resume=True)
 
 
@@ -177,15 +178,23 @@ def test_an_ignored_signal_stays_ignored():
         assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("saved", ["last", "before", "neither"])
-def test_a_checkpoint_within_an_epoch_is_gone_on_from(saved, config, whole, tmp_path, monkeypatch):
-    """Also from the one before it; and with another ``save_every``, which is free."""
-    with monkeypatch.context() as patch:
+@pytest.fixture(scope="module")
+def stopped(config, tmp_path_factory):
+    """The folder of a search that stopped at once, with a checkpoint after every step."""
+    folder = tmp_path_factory.mktemp("runs") / "stopped"
+    with pytest.MonkeyPatch.context() as patch:
         at_step(STEPS + 4, stop_at_once, patch)
         with pytest.raises(KeyboardInterrupt):
-            search(replace(config, save_every=OFTEN), tmp_path)
-    assert come(tmp_path) == (1, 3)
+            search(replace(config, save_every=OFTEN), folder)
+    assert come(folder) == (1, 3)
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("saved", ["last", "before", "neither"])
+def test_a_checkpoint_within_an_epoch_is_gone_on_from(saved, config, whole, stopped, tmp_path):
+    """Also from the one before it; and with another ``save_every``, which is free."""
+    shutil.copytree(stopped, tmp_path, dirs_exist_ok=True)
     names = {"last": [], "before": ["checkpoint.pt"]}
     names["neither"] = ["checkpoint.pt", "checkpoint.previous.pt"]
     for name in names[saved]:

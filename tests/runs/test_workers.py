@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 import time
 from dataclasses import asdict, replace
@@ -12,16 +11,17 @@ from dataclasses import asdict, replace
 import pytest
 from image_folder import write_images
 from run_state import assert_equal_state, assert_same_run, interrupted_in
-from small_runs import small_search
+from several import start
+from small_runs import TWO_NODES, small_search
 
+from adarts_ext.cli import main
 from adarts_ext.data import load_dataset
 from adarts_ext.files import read_json, write_json
-from adarts_ext.genotype import ADARTS_V1
 from adarts_ext.retrain import RetrainConfig, evaluate, retrain
 from adarts_ext.runs.checkpoint import load_checkpoint
 from adarts_ext.runs.data_record import changed_data, save_data_record
 from adarts_ext.runs.folder import holds_checkpoint
-from adarts_ext.search import loop, search
+from adarts_ext.search import loop, passes, search
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def images(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def config(images):
-    return small_search(images, selection="random")  # so that torch's generators matter
+    return small_search(images, steps=1, selection="random")  # so that torch's generators matter
 
 
 @pytest.fixture(scope="module")
@@ -71,48 +71,51 @@ def test_retraining_and_testing(images, tmp_path):
         batch_size=8,
         epochs=1,
     )
-    retrain(ADARTS_V1, config, tmp_path / "whole")
-    result = retrain(ADARTS_V1, replace(config, workers=1), tmp_path / "workers")
+    retrain(TWO_NODES, config, tmp_path / "whole")
+    result = retrain(TWO_NODES, replace(config, workers=1), tmp_path / "workers")
     assert_same_end(tmp_path / "workers", tmp_path / "whole")
     tested = evaluate(tmp_path / "workers", device="cpu")
     assert tested["test_accuracy"] == result.test_accuracy_last
 
 
+def search_slowly(rank, arguments, said):
+    """Run the command in a group of processes of its own, with slow steps, to be stopped between.
+
+    What it says goes to a file.
+    """
+    os.setsid()
+    os.dup2(os.open(said, os.O_CREAT | os.O_WRONLY), 2)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    real = passes.weight_step
+
+    def slow_step(*arguments):
+        time.sleep(0.5)
+        return real(*arguments)
+
+    passes.weight_step = slow_step
+    sys.exit(main(["search", *arguments]))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("sent", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_to_all_processes_saves_and_leaves_none(sent, status, config, whole, tmp_path):
-    folder = tmp_path / "run"
-    options = {**asdict(config), "workers": 1, "save_every": 1e-9, "epochs": 2}
-    write_json(tmp_path / "options.json", options)
-    command = [sys.executable, "-m", "adarts_ext", "search", "--out", str(folder)]
-    # Slow steps, so that it is stopped between them.
-    program = f"""
-import signal, sys, time
-from adarts_ext.cli import main
-from adarts_ext.search import passes
-signal.signal(signal.SIGINT, signal.default_int_handler)
-real = passes.weight_step
-def slow_step(*arguments):
-    time.sleep(0.5)
-    return real(*arguments)
-passes.weight_step = slow_step
-sys.exit(main({command[3:]!r} + ["--config", {str(tmp_path / "options.json")!r}]))
-"""
-    run = subprocess.Popen(
-        [sys.executable, "-c", program], start_new_session=True, stderr=subprocess.PIPE, text=True
-    )
+    folder, options, said = (tmp_path / name for name in ("run", "options.json", "said"))
+    write_json(options, {**asdict(config), "workers": 1, "save_every": 1e-9, "epochs": 2})
+    arguments = ["--out", str(folder), "--config", str(options)]
+    (run,) = start(search_slowly, (arguments, said), 1, join=False).processes
     try:
         until = time.monotonic() + 120
         while not holds_checkpoint(folder):
-            assert run.poll() is None, run.stderr.read()
+            assert run.is_alive(), said.read_text()
             assert time.monotonic() < until
             time.sleep(0.02)
         os.killpg(run.pid, sent)
-        _, err = run.communicate(timeout=60)
+        run.join(timeout=60)
     finally:
-        if run.poll() is None:
+        if run.is_alive():
             os.killpg(run.pid, signal.SIGKILL)
-    assert run.returncode == status, err
+    err = said.read_text()
+    assert run.exitcode == status, err
     assert "go on from its last checkpoint" in err
     assert "Traceback" not in err
     with pytest.raises(ProcessLookupError):  # no worker is left of its group
