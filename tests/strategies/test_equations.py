@@ -1,4 +1,4 @@
-"""Each strategy against its equations, written out once more in plain torch, over five steps.
+"""Each strategy against its equations, written out once more in plain torch, over three steps.
 
 The search's own steps on the fused cells, in float64; beside them plain torch on the plain network,
 which is given its weights.
@@ -25,7 +25,7 @@ from adarts_ext.search.state import SearchState
 from adarts_ext.strategies import STRATEGIES, Strategy, make_strategy
 
 EPOCH, EPOCHS = 3, 5  # at which the schedules are looked at
-STEPS = 5
+STEPS = 3
 SKIP = 3
 
 
@@ -391,7 +391,7 @@ def test_there_is_a_formula_of_every_strategy():
 
 
 @pytest.mark.parametrize("name", [name for name in STRATEGIES if STRATEGIES[name] is not Strategy])
-def test_five_steps_are_those_of_the_equations(name, monkeypatch):
+def test_three_steps_are_those_of_the_equations(name, monkeypatch):
     monkeypatch.setattr(STRATEGIES["oles"], "steps", 2)
     monkeypatch.setattr(STRATEGIES["oles"], "threshold", 0.03)
     found, expected, darts = (
