@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from image_folder import write_images
-from run_state import assert_same_run, interrupted_at, interrupted_in
+from run_state import assert_same_run, copied_in, interrupted_at, interrupted_in
 from several import start
 from small_runs import small_search
 from torch import distributed
@@ -73,9 +73,8 @@ def small(images, name, **changes) -> SearchConfig:
 @pytest.mark.parametrize("name", [*STRATEGIES][3:])  # after the three whose tests are elsewhere
 def test_a_search_ends_and_goes_on_to_the_very_same_bits(name, images, tmp_path):
     config = small(images, name)
-    whole = search(config, tmp_path / "whole")
-    with interrupted_in(2, loop), pytest.raises(KeyboardInterrupt):
-        search(config, tmp_path / "again")
+    with copied_in(2, loop, tmp_path / "whole", tmp_path / "again"):
+        whole = search(config, tmp_path / "whole")
     torch.manual_seed(99)
     again = search(config, tmp_path / "again", resume=True)
     assert again.genotype == whole.genotype
