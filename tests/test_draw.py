@@ -42,8 +42,9 @@ def genotype(request):
 
 
 def drawn(figure):
+    """Lay a figure out, and return what tells how large its texts are."""
     canvas = FigureCanvasAgg(figure)
-    canvas.draw()
+    figure.draw_without_rendering()
     return canvas.get_renderer()
 
 
