@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import threading
 import time
@@ -34,6 +35,20 @@ def interrupted_in(epoch: int, loop: ModuleType) -> Iterator[None]:
         return whole_epoch(state, config, training, *rest)
 
     with mock.patch.object(loop, "train_epoch", breaking_epoch):
+        yield
+
+
+@contextmanager
+def copied_in(epoch: int, loop: ModuleType, run: Path, to: Path) -> Iterator[None]:
+    """Copy the folder of a run as an epoch begins: what is there had the run been killed then."""
+    whole_epoch = loop.train_epoch
+
+    def copying_epoch(state, config, training, *rest):
+        if training.epoch == epoch:
+            shutil.copytree(run, to)
+        return whole_epoch(state, config, training, *rest)
+
+    with mock.patch.object(loop, "train_epoch", copying_epoch):
         yield
 
 

@@ -42,8 +42,9 @@ def genotype(request):
 
 
 def drawn(figure):
+    """Lay a figure out, and return what tells how large its texts are."""
     canvas = FigureCanvasAgg(figure)
-    canvas.draw()
+    figure.draw_without_rendering()
     return canvas.get_renderer()
 
 
@@ -163,7 +164,9 @@ def test_the_edges_of_a_cell_run_from_left_to_right(genotype):
     assert max(box.x for box in layout.boxes) == layout.boxes[-1].x
 
 
-def test_svg_holds_every_label_as_text(genotype, tmp_path):
+@pytest.mark.parametrize("name", ["ADARTS_V1", "unused"])
+def test_svg_holds_every_label_as_text(name, tmp_path):
+    genotype = GENOTYPES[name]
     path = tmp_path / "cells.svg"
     draw_genotype(genotype, path)
     root = ElementTree.parse(path).getroot()
@@ -202,13 +205,13 @@ def test_another_suffix_is_refused_and_nothing_written(name, tmp_path):
 
 
 def panels_of(figure):
-    return [axes for axes in figure.findobj(match=type(figure.axes[0])) if axes.axison]
+    return [axes for axes in figure.axes if axes.axison]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("epochs", "steps", "with_betas", "warmup"),
-    [(5, 4, True, 2), (1, 2, False, 0), (2, 1, True, 1), (2, 7, True, 0)],
+    [(5, 4, True, 2), (1, 2, False, 0), (2, 1, True, 1), (2, 5, True, 0)],
 )
 def test_history_shows_every_edge_and_no_text_overlaps(epochs, steps, with_betas, warmup):
     history = make_history(epochs, steps, with_betas, warmup)
@@ -293,8 +296,8 @@ def test_the_warm_up_is_marked_up_to_its_last_epoch(warmup, marked):
 
 @pytest.mark.slow
 def test_history_is_read_from_the_run_folder(tmp_path):
-    (tmp_path / "history.json").write_text(json.dumps(make_history(3, steps=2)))
-    for name in ("history.svg", "history.png"):
+    for steps, name in ((2, "history.svg"), (1, "history.png")):
+        (tmp_path / "history.json").write_text(json.dumps(make_history(3, steps)))
         draw_history(tmp_path, tmp_path / name)
     text = (tmp_path / "history.svg").read_text()
     for part in (*PRIMITIVES, "Normal cell", "Reduction cell", "betas into node 3", "accuracy"):

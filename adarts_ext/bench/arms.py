@@ -25,6 +25,7 @@ from adarts_ext.search.build import make_optimizers
 from adarts_ext.search.step import Batch, architecture_step, first_order_gradient, weight_step
 
 CLASSES = 10
+NODES = 4  # of a cell
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ def build_network(arm: Arm, size: Size, device: str = "cpu") -> nn.Module:
     torch.manual_seed(0)
     # Within such a context it takes twice as long.
     with nullcontext() if device == "cpu" else torch.device(device):
-        network = networks.Network("adarts", size.channels, CLASSES, size.layers)
+        network = networks.Network("adarts", size.channels, CLASSES, size.layers, NODES)
         if arm.network == "ours":
             network = _as_ours(network, size, arm.memory)
         elif arm.network == "drop-in":
@@ -72,7 +73,7 @@ def build_network(arm: Arm, size: Size, device: str = "cpu") -> nn.Module:
 
 
 def _as_ours(network: networks.Network, size: Size, memory: str) -> SearchNetwork:
-    ours = SearchNetwork(size.channels, CLASSES, size.layers, memory=memory)
+    ours = SearchNetwork(size.channels, CLASSES, size.layers, memory=memory, steps=NODES)
     ours.load_state_dict(network.state_dict())
     with torch.no_grad():
         for to, values in zip(ours.arch_parameters(), network.arch_parameters(), strict=True):

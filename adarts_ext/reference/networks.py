@@ -179,15 +179,22 @@ MIXED_OPS: dict[str, Callable[[int, int], nn.Module]] = {
 
 
 class Cell(nn.Module):
-    """A search cell of four nodes."""
+    """A search cell of so many nodes."""
 
     def __init__(
-        self, style: str, before: int, last: int, channels: int, reduction: bool, after: bool
+        self,
+        style: str,
+        before: int,
+        last: int,
+        channels: int,
+        reduction: bool,
+        after: bool,
+        steps: int = 4,
     ) -> None:
         super().__init__()
         self.reduction = reduction
-        self._steps = 4
-        self._multiplier = 4
+        self._steps = steps
+        self._multiplier = steps
         self.preprocess0 = Halve(before, channels) if after else fit(before, channels)
         self.preprocess1 = fit(last, channels)
         self._ops = nn.ModuleList(
@@ -217,6 +224,7 @@ class Network(nn.Module):
         channels: Channels of a node of the first cell.
         classes: Number of logits.
         layers: Number of cells.
+        steps: Number of nodes of a cell.
 
     Example:
         >>> Network("darts", channels=4, layers=3)(torch.randn(2, 3, 16, 16)).shape
@@ -224,7 +232,12 @@ class Network(nn.Module):
     """
 
     def __init__(
-        self, style: str = "adarts", channels: int = 16, classes: int = 10, layers: int = 8
+        self,
+        style: str = "adarts",
+        channels: int = 16,
+        classes: int = 10,
+        layers: int = 8,
+        steps: int = 4,
     ) -> None:
         super().__init__()
         if style not in STYLES:
@@ -238,14 +251,16 @@ class Network(nn.Module):
         for layer in range(layers):
             reduction = layer in (layers // 3, 2 * layers // 3)
             channels *= 2 if reduction else 1
-            self.cells.append(Cell(style, before, last, channels, reduction, after))
-            before, last, after = last, 4 * channels, reduction
+            self.cells.append(Cell(style, before, last, channels, reduction, after, steps))
+            before, last, after = last, steps * channels, reduction
         self.global_pooling = nn.AdaptiveAvgPool2d(1)
         self.classifier = nn.Linear(last, classes)
-        self.alphas_normal, self.alphas_reduce = (_leaf(14, 8) for _ in range(2))
+        self._edges = [2 + node for node in range(steps)]  # into each node
+        edges = sum(self._edges)
+        self.alphas_normal, self.alphas_reduce = (_leaf(edges, 8) for _ in range(2))
         self._arch_parameters = [self.alphas_normal, self.alphas_reduce]
         if style != "darts":
-            self.betas_normal, self.betas_reduce = (_leaf(14) for _ in range(2))
+            self.betas_normal, self.betas_reduce = (_leaf(edges) for _ in range(2))
             self._arch_parameters += [self.betas_normal, self.betas_reduce]
 
     def arch_parameters(self) -> list[Tensor]:
@@ -259,7 +274,7 @@ class Network(nn.Module):
             arguments = [functional.softmax(getattr(self, f"alphas_{kind}"), dim=-1)]
             betas = getattr(self, f"betas_{kind}", None)
             if betas is not None:
-                nodes = betas.split([2, 3, 4, 5])
+                nodes = betas.split(self._edges)
                 arguments.append(torch.cat([functional.softmax(node, dim=-1) for node in nodes]))
             s0, s1 = s1, cell(s0, s1, *arguments)
         return self.classifier(self.global_pooling(s1).flatten(1))

@@ -12,6 +12,7 @@ import adarts_ext
 from adarts_ext.bench import fresh, results
 from adarts_ext.bench.arms import ARMS
 from adarts_ext.bench.parts import cell, fit, ops, scaling
+from adarts_ext.bench.report import plots
 from adarts_ext.bench.rows import read_rows, write_rows
 from adarts_ext.cli import main
 
@@ -35,12 +36,15 @@ def call_here(function, *arguments, environment=None, limit=None):
     return json.loads(json.dumps(function(*arguments)))
 
 
-fresh_call = fresh.call
+fresh_call, draw_all = fresh.call, plots.draw_all
 
 
 @pytest.fixture(scope="module", autouse=True)
 def quick():
-    """Measure in this process and in a few shapes; leave the number of threads as it was."""
+    """Measure in this process and in a few shapes, and draw nothing.
+
+    The number of threads is left as it was.
+    """
     threads = torch.get_num_threads()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fresh, "call", call_here)
@@ -48,6 +52,7 @@ def quick():
         patch.setattr(ops, "STAGES", ((8, 8),))
         patch.setattr(fit, "SMALL", (16, 32))
         patch.setattr(scaling, "VALUES", {"batch": (2, 18), "image": (16,)})
+        patch.setattr(plots, "draw_all", lambda *of_all: None)
         yield
     torch.set_num_threads(threads)
 
@@ -58,7 +63,9 @@ def folder(tmp_path_factory, quick):
     out = tmp_path_factory.mktemp("results")
     parts = ["--parts", "cell", "step", "memory", "scaling"]
     assert main(["bench", *TINY, "--out", str(out), "--rounds", "1", *parts]) == 0
-    assert main(["bench", *TINY, "--out", str(out), "--rounds", "3", "--parts", "ops"]) == 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plots, "draw_all", draw_all)
+        assert main(["bench", *TINY, "--out", str(out), "--rounds", "3", "--parts", "ops"]) == 0
     (folder,) = out.iterdir()
     return folder
 

@@ -6,6 +6,7 @@ import itertools
 
 import pytest
 import torch
+from build_once import use_build_once
 from replay import graphs_on_the_cpu
 
 from adarts_ext import _library
@@ -157,6 +158,7 @@ def test_gpu_clock_and_memory():
 
 
 def test_the_step_as_a_graph_makes_the_same_steps(monkeypatch):
+    use_build_once(monkeypatch)
     monkeypatch.setattr("adarts_ext.cuda_graph.WARM_UP", 1)
     arms = ("ours, store", GRAPH)
     with graphs_on_the_cpu():
@@ -220,6 +222,7 @@ def test_both_passes_of_a_shape_are_compiled_at_once(monkeypatch):
 
 
 def test_an_arm_that_fails_leaves_the_others(monkeypatch):
+    use_build_once(monkeypatch)
     prepare = step.prepare
 
     def failing(name, *arguments):

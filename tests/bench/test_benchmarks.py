@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import json
 import os
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from build_once import build_once, use_build_once
 from operators import OPERATORS
 from torch.autograd import DeviceType
 from torch.autograd.profiler_util import Interval
@@ -41,7 +43,8 @@ def table_rows(text: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
 
 
-def test_step_profile(script, tmp_path):
+def test_step_profile(script, tmp_path, monkeypatch):
+    use_build_once(monkeypatch)
     out = tmp_path / "profile.md"
     script("step_profile").main(["--out", str(out), "--batches", "2", "--steps", "1", *TINY])
     rows = read_rows(out.with_suffix(".jsonl"))
@@ -54,9 +57,16 @@ def test_step_profile(script, tmp_path):
     assert sum(seconds.values()) == pytest.approx(whole)
 
 
-def test_left_out(script, tmp_path):
+def with_two_nodes(monkeypatch, module, name: str) -> None:
+    """Have a script make networks of two nodes a cell, or options of such."""
+    monkeypatch.setattr(module, name, functools.partial(getattr(module, name), steps=2))
+
+
+def test_left_out(script, tmp_path, monkeypatch):
     out = tmp_path / "left_out.md"
-    script("left_out").main(["--out", str(out), "--batch", "2", "--rounds", "1", *TINY])
+    left_out = script("left_out")
+    with_two_nodes(monkeypatch, left_out, "SearchNetwork")
+    left_out.main(["--out", str(out), "--batch", "2", "--rounds", "1", *TINY])
     rows = read_rows(out.with_suffix(".jsonl"))
     for network in ("ADARTS, fused", "DARTS, fused"):
         kept = {row["candidates"]: row["kept"] for row in rows if row["arm"] == network}
@@ -97,9 +107,11 @@ def test_predictions_of_kernels_add_up_to_those_of_the_step(script):
     assert script("profile_kernels").predicted(64, "sm_75") == {}, "nothing is predicted there"
 
 
-def test_convergence(script, tmp_path):
+def test_convergence(script, tmp_path, monkeypatch):
+    compare_convergence = script("compare_convergence")
+    with_two_nodes(monkeypatch, compare_convergence, "SearchConfig")
     tiny = ["--steps", "1", "--seeds", "3", "--batch", "4", "--init-channels", "8", "--layers", "3"]
-    script("compare_convergence").main(["--out", str(tmp_path), *tiny])
+    compare_convergence.main(["--out", str(tmp_path), *tiny])
     found = read_rows(tmp_path / "convergence.jsonl")
     assert {row["seed"] for row in found} == {3}
     runs = ("fused", "two threads", "fused, bf16", "reference, bf16")
@@ -113,7 +125,8 @@ def test_convergence(script, tmp_path):
     rows = table_rows((tmp_path / "convergence.md").read_text())
     assert [row[0] for row in rows[1:]] == [f"{run} and reference" for run in runs]
     assert (tmp_path / "convergence.png").stat().st_size > 0
-    script("compare_convergence").main(["--out", str(tmp_path), *tiny, "--runs", "fused, bf16"])
+    monkeypatch.setattr(compare_convergence, "plot", lambda *_: None)  # once is enough
+    compare_convergence.main(["--out", str(tmp_path), *tiny, "--runs", "fused, bf16"])
     again = read_rows(tmp_path / "convergence.jsonl")
     assert again == [row for row in found if row["run"] in ("reference", "fused, bf16")]
 
@@ -155,6 +168,8 @@ def test_launches_of_torch_inside_ours(script):
 def test_launches(script, tmp_path, monkeypatch):
     """The CPU's kernels stand in for the emulator's, which the emulator's own tests count."""
     count_launches = script("count_launches")
+    use_build_once(monkeypatch)
+    monkeypatch.setattr(count_launches, "build_network", build_once)
     launched = Counter({"node_kernel<float>": 3, "pool_kernel<float>": 2})
     monkeypatch.setattr(count_launches, "use_emulated_kernels", lambda: None)
     monkeypatch.setattr(
@@ -174,6 +189,8 @@ def test_launches(script, tmp_path, monkeypatch):
 
 def test_launches_that_depend_on_the_size_are_refused(script, monkeypatch):
     count_launches = script("count_launches")
+    use_build_once(monkeypatch)
+    monkeypatch.setattr(count_launches, "build_network", build_once)
     size = count_launches.Size
     monkeypatch.setattr(
         count_launches.library, "launches", lambda: contextlib.nullcontext(Counter())
@@ -203,27 +220,37 @@ def pytest_benchmarks(folder: Path, *options: str) -> str:
     return made.stdout
 
 
-def test_pytest_benchmark_shows_arms_side_by_side_and_compares_with_earlier(tmp_path):
-    chosen = [f"benchmarks/bench_{name}.py" for name in ("mixed_sum", "preprocess_cell")]
-    chosen += ["-k", "16x16"]
-    text = pytest_benchmarks(tmp_path, *chosen, "--benchmark-autosave")
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory):
+    """Where a run of the benchmarks of two operators and of networks was saved, and its text."""
+    folder = tmp_path_factory.mktemp("stored")
+    names = ("mixed_sum", "preprocess_cell", "search_cell", "search_step", "memory")
+    chosen = [f"benchmarks/bench_{name}.py" for name in names]
+    networks = "store and not bfloat16 and not drop-in"
+    chosen += ["-k", f"16x16 or {networks}", "--benchmark-autosave"]
+    return folder, pytest_benchmarks(folder, *chosen)
+
+
+def saved_in(folder: Path) -> list[dict]:
+    """What was measured in the only run that was saved."""
+    (saved,) = folder.rglob("*.json")
+    return json.loads(saved.read_text())["benchmarks"]
+
+
+def test_pytest_benchmark_shows_arms_side_by_side_and_compares_with_earlier(stored):
+    folder, text = stored
     assert "benchmark 'mixed_sum, 2x8x16x16, forward': 2 tests" in text
     assert "benchmark 'preprocess_cell, stride 2, 2x8x16x16, backward': 2 tests" in text
-    (saved,) = tmp_path.rglob("*.json")
-    arms = [one["params"]["arm"] for one in json.loads(saved.read_text())["benchmarks"]]
+    arms = [one["params"]["arm"] for one in saved_in(folder) if "2x8x16x16, " in one["group"]]
     assert arms == ["plain", "ours"] * 6  # torch.compile only where it is asked for
-    text = pytest_benchmarks(tmp_path, *chosen, "--benchmark-compare")
+    chosen = ["benchmarks/bench_mixed_sum.py", "-k", "16x16"]
+    text = pytest_benchmarks(folder, *chosen, "--benchmark-compare")
     assert "benchmark 'mixed_sum, 2x8x16x16, forward': 4 tests" in text
 
 
-def test_pytest_benchmark_times_cells_steps_and_memory(tmp_path):
-    saved = tmp_path / "saved.json"
-    names = ("search_cell", "search_step", "memory")
-    chosen = [f"benchmarks/bench_{name}.py" for name in names]
-    chosen += ["-k", "store and not bfloat16 and not drop-in", f"--benchmark-json={saved}"]
-    pytest_benchmarks(tmp_path, *chosen)
-    found = {one["group"]: one["extra_info"] for one in json.loads(saved.read_text())["benchmarks"]}
-    assert list(found) == [
+def test_pytest_benchmark_times_cells_steps_and_memory(stored):
+    found = {one["group"]: one["extra_info"] for one in saved_in(stored[0])}
+    assert [group for group in found if "sum" not in group and "preprocess" not in group] == [
         "normal cell, 2x8x16x16",
         "reduction cell, 2x16x16x16",
         "reduction cell, 2x32x8x8",

@@ -28,8 +28,8 @@ pytestmark = pytest.mark.slow
 def plan(tmp_path_factory):
     images = write_images(tmp_path_factory.mktemp("images"), 16, 4)
     arms = {
-        "attention": small_search(images),
-        "random channels": small_search(images, selection="random"),
+        "attention": small_search(images, steps=1),
+        "random channels": small_search(images, steps=1, selection="random"),
     }
     return Plan(arms, (0, 3), small_retrain(images, epochs=1), random_genotypes=1)
 
@@ -57,7 +57,7 @@ def test_every_arm_searches_from_every_seed_and_what_it_finds_is_trained(plan, w
         assert row["retrain"]["seed"] == row["seed"]
         if row["arm"] == RANDOM:
             assert row["search"] is None
-            assert Genotype(**row["genotype"]) == random_genotype(0, steps=2)
+            assert Genotype(**row["genotype"]) == random_genotype(0, steps=1)
         else:
             assert Genotype.load(folder / "search" / "genotype.json") == Genotype(**row["genotype"])
             assert row["search"]["seed"] == row["seed"]

@@ -33,15 +33,17 @@ from adarts_ext.search.build import make_loaders, make_optimizers
 TINY = {"dataset": "digits", "device": "cpu", "train_images": 48, "batch_size": 16}
 TINY |= {"init_channels": 4, "layers": 3, "steps": 2, "proportion": 2}
 TINY |= {"epochs": 2, "warmup_epochs": 0, "learning_rate": 0.1, "arch_learning_rate": 0.05}
+FEW = TINY | {"space": "s3"}
+FEW_CANDIDATES = ("none", "skip_connect", "sep_conv_3x3")
 NETWORK = ["--init-channels", "4", "--layers", "3", "--image-size", "16"]
 PERTURBATION = "perturbation-epoch-0002-seed-0-tuning-1"
 
 
 @pytest.fixture(scope="module")
 def searched(tmp_path_factory):
-    """The folder of a search of two epochs on the digits."""
+    """The folder of a search of two epochs on the digits, among two candidates and none."""
     folder = tmp_path_factory.mktemp("runs") / "search"
-    search(SearchConfig(**TINY), folder)
+    search(SearchConfig(**FEW), folder)
     return folder
 
 
@@ -77,7 +79,8 @@ def assert_scores(work, strengths):
     """The scores and the genotype that were saved are those of the strengths, to the bit."""
     expected = {"normal": strengths.normal.tolist(), "reduce": strengths.reduce.tolist()}
     assert read_json(work / "scores.json") == expected
-    assert Genotype.load(work / "genotype.json") == derive_from_scores(*strengths)
+    expected = derive_from_scores(*strengths, FEW_CANDIDATES)
+    assert Genotype.load(work / "genotype.json") == expected
 
 
 def test_exact_strengths_go_on_from_the_losses_that_are_known(searched, capsys, monkeypatch):
@@ -87,18 +90,18 @@ def test_exact_strengths_go_on_from_the_losses_that_are_known(searched, capsys, 
         nonlocal written
         write_json(path, value)
         written += 1
-        if written == 30:
+        if written == 9:
             raise KeyboardInterrupt
 
     monkeypatch.setattr(run_module, "write_json", breaking)
     command = ["derive", str(searched), "--criterion", "strength-exact", *NETWORK]
     assert main(command) == 130
     error = capsys.readouterr().err
-    assert "71 passes over the validation half; about " in error
+    assert "21 passes over the validation half; about " in error
     assert "the same command goes on from what it has saved" in error
     assert main(command) == 0
-    assert "41 passes over the validation half; about " in capsys.readouterr().err
-    assert written == 71 + 1  # none of the losses twice, and the scores
+    assert "12 passes over the validation half; about " in capsys.readouterr().err
+    assert written == 21 + 1  # none of the losses twice, and the scores
     strengths = exact_strengths(load_searched(searched).network, evaluation_batches(searched))
     assert_scores(searched / "derivations" / "strength-exact-epoch-0002", strengths)
 
@@ -110,7 +113,7 @@ def evaluation_batches(folder):
 
 def test_a_perturbation_is_the_selection_with_tuning_between_its_turns(searched, perturbed):
     found = load_searched(searched)
-    network, config = found.network, SearchConfig(**TINY | {"learning_rate": 0.01})
+    network, config = found.network, SearchConfig(**FEW | {"learning_rate": 0.01})
     sgd, adam = make_optimizers(config, network.flat_parameters(), network.arch_parameters())
     adam.load_state_dict(found.checkpoint["arch_optimizer"])
     train, validation, batches = make_loaders(config, found.data, found.device)
@@ -155,12 +158,12 @@ def test_a_perturbation_that_is_killed_and_broken_off_goes_on_to_the_same_bits(
     searched, perturbed, tmp_path, monkeypatch
 ):
     folder, saves, save = copy(searched, tmp_path / "again"), 0, RunState.save
-    kill_at_the_renaming(40, folder)  # about 20 of 81 saves, of two renamings each
+    kill_at_the_renaming(16, folder)  # about 8 of 31 saves, of two renamings each
 
     def breaking(state, *arguments):
         nonlocal saves
         saves += 1
-        if saves % 25 == 0:
+        if saves % 11 == 0:
             raise KeyboardInterrupt
         save(state, *arguments)
 
@@ -211,7 +214,8 @@ def test_a_search_whose_passes_cannot_be_compared_is_refused(changes, message, t
 
 @pytest.mark.parametrize("strategy", ["darts-minus", "fair-darts", "oles", "sdarts-rs"])
 def test_what_a_strategy_keeps_is_found_again(strategy, tmp_path):
-    search(SearchConfig(**TINY | {"epochs": 1, "strategy": strategy}), tmp_path)
+    options = TINY | {"epochs": 1, "steps": 1, "strategy": strategy}
+    search(SearchConfig(**options), tmp_path)
     loaded = load_searched(tmp_path, "cpu")
     assert all(cell.flat is None for cell in loaded.network.cells)
     for criterion in ("strength", "perturbation"):

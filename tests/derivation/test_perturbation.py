@@ -98,30 +98,39 @@ class Plain:
         return loss.item()
 
 
+@pytest.fixture(scope="module")
+def by_the_rule():
+    """The decisions by the rule, asked for in our order, and the losses of the tuning."""
+    questions = Perturbation(make_supernet(layers=3))._questions
+    plain, decisions, losses = Plain(), [], []
+    for turn in range(6):
+        if turn:
+            losses.append(plain.tune(turn - 1))
+        for cell, kind, place in questions[2 * turn : 2 * turn + 2]:
+            place += 2 * (kind == "node")  # the first is node 2
+            kept, accuracies = (plain.operation if kind == "edge" else plain.node)(cell, place)
+            decisions.append({"cell": cell, kind: place, "kept": kept, "accuracies": accuracies})
+    return decisions, losses
+
+
 @pytest.mark.parametrize("skip_zeros", [False, True])
-def test_the_selection_is_that_of_the_rule(skip_zeros):
+def test_the_selection_is_that_of_the_rule(skip_zeros, by_the_rule):
     selection, losses = ours(skip_zeros=skip_zeros)
+    decisions, expected_losses = by_the_rule
     edges = [(one["cell"], one["edge"]) for one in selection.decisions if "edge" in one]
     nodes = [(one["cell"], one["node"]) for one in selection.decisions if "node" in one]
     assert [cell for cell, _ in edges + nodes] == ["normal", "reduce"] * 6
     assert sorted(edges) == [(cell, edge) for cell in ("normal", "reduce") for edge in range(5)]
     assert nodes == [("normal", 3), ("reduce", 3)]  # a node of two edges needs no decision
-    plain, expected_losses, varied = Plain(), [], 0
-    for turn in range(6):
-        if turn:
-            expected_losses.append(plain.tune(turn - 1))
-        for one in selection.decisions[2 * turn : 2 * turn + 2]:
-            decide = plain.operation if "edge" in one else plain.node
-            kept, accuracies = decide(one["cell"], one["edge" if "edge" in one else "node"])
-            assert one["kept"] == kept
-            values = [list(part.values()) for part in as_list(one["accuracies"])]
-            assert values == [
-                pytest.approx(list(part.values()), rel=1e-12) for part in as_list(accuracies)
-            ]
-            assert [list(part) for part in as_list(one["accuracies"])] == [
-                list(part) for part in as_list(accuracies)
-            ]
-            varied += any(len(set(part)) > 1 for part in values)
+    varied = 0
+    for one, expected in zip(selection.decisions, decisions, strict=True):
+        assert one.keys() == expected.keys()
+        assert all(one[name] == expected[name] for name in one.keys() - {"accuracies"})
+        found = as_list(one["accuracies"])
+        for part, other in zip(found, as_list(expected["accuracies"]), strict=True):
+            assert list(part) == list(other)
+            assert list(part.values()) == pytest.approx(list(other.values()), rel=1e-12)
+        varied += any(len(set(part.values())) > 1 for part in found)
     assert losses == pytest.approx(expected_losses, abs=1e-10)
     assert varied > 6  # the accuracies tell candidates apart
     genotype = selection.genotype()

@@ -23,7 +23,7 @@ from adarts_ext.cli import main
 from adarts_ext.export import InputImages, export_network, export_run
 from adarts_ext.export import torch_program as torch_program_module
 from adarts_ext.files import read_json, write_json
-from adarts_ext.genotype import ADARTS_V1, Genotype
+from adarts_ext.genotype import Genotype
 from adarts_ext.nn import DerivedNetwork
 from adarts_ext.retrain import evaluate, retrain
 
@@ -37,6 +37,13 @@ FORMATS = [
     pytest.param("onnx", marks=pytest.mark.skipif(bool(MISSING), reason=f"without {MISSING}")),
 ]
 KEYS = ("genotype", "image_size", "mean", "std", "class_names")
+# Two nodes with every operation.
+GENOTYPE = Genotype(
+    normal=[("sep_conv_3x3", 0), ("sep_conv_5x5", 1), ("dil_conv_3x3", 0), ("dil_conv_5x5", 2)],
+    normal_concat=[2, 3],
+    reduce=[("max_pool_3x3", 0), ("avg_pool_3x3", 1), ("skip_connect", 0), ("skip_connect", 2)],
+    reduce_concat=[2, 3],
+)
 RGB = InputImages((16, 16), mean=[0.5] * 3, std=[0.25] * 3)
 
 
@@ -50,7 +57,7 @@ def trained(images, tmp_path_factory):
     """The folder of a training whose weights are averaged, with an auxiliary head."""
     folder = tmp_path_factory.mktemp("runs") / "trained"
     config = small_retrain(images, ema_decay=0.5, memory_format="channels_last")
-    retrain(ADARTS_V1, config, folder)
+    retrain(GENOTYPE, config, folder)
     return folder
 
 
@@ -93,14 +100,14 @@ def write(trained, tmp_path_factory):
     return write_once
 
 
-@pytest.fixture(params=FORMATS)
+@pytest.fixture(scope="module", params=FORMATS)
 def exported(request, write):
     return load(write(request.param), request.param)
 
 
 def test_the_file_alone_gives_the_accuracy_of_the_run(exported, trained, images):
     program, metadata = exported
-    assert Genotype.from_json(metadata["genotype"]) == ADARTS_V1
+    assert Genotype.from_json(metadata["genotype"]) == GENOTYPE
     values = {name: json.loads(metadata[name]) for name in KEYS}
     assert values["image_size"] == [16, 16]
     assert values["class_names"] == ["dark", "light"]
@@ -155,7 +162,7 @@ def test_a_run_in_bfloat16_is_exported_in_float32(write, trained, tmp_path):
 
 
 def test_a_network_stays_as_it_is(tmp_path):
-    network = DerivedNetwork(ADARTS_V1, init_channels=4, layers=1).double()
+    network = DerivedNetwork(GENOTYPE, init_channels=4, layers=1).double()
     before = {name: value.clone() for name, value in network.state_dict().items()}
     export_network(network, RGB, "torch-export", tmp_path / "net.pt2")
     assert network.training
@@ -178,7 +185,7 @@ def test_a_program_that_computes_something_else_is_an_error_and_leaves_no_file(
         return lambda images: program(images) + wrong
 
     monkeypatch.setattr(torch_program_module, "load", load_wrong)
-    network = DerivedNetwork(ADARTS_V1, init_channels=4, layers=1)
+    network = DerivedNetwork(GENOTYPE, init_channels=4, layers=1)
     with pytest.raises(ValueError, match="the exported program differs from the network by up to"):
         export_network(network, RGB, "torch-export", tmp_path / "net.pt2")
     assert list(tmp_path.iterdir()) == []
@@ -249,7 +256,7 @@ def test_impossible_images_are_refused(changes, message):
 
 
 def test_what_does_not_fit_the_network_is_refused(tmp_path):
-    network = DerivedNetwork(ADARTS_V1, init_channels=4, layers=1)
+    network = DerivedNetwork(GENOTYPE, init_channels=4, layers=1)
     names = InputImages((16, 16), RGB.mean, RGB.std, ["a", "b"])
     grey = InputImages((16, 16), [0.5], [0.5])
     for images, to, message in (

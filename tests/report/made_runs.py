@@ -28,19 +28,22 @@ DATASET = {
 }
 
 
-def make_search(folder: Path, done: int = 4, ended: bool = True, seed: int = 0, **changes) -> Path:
+def make_search(
+    folder: Path, done: int = 4, ended: bool = True, seed: int = 0, steps: int = 2, **changes
+) -> Path:
     """Make the folder of a search of four epochs, one of them the warm-up."""
     options = {"dataset": "folder", "data_dir": "images", "seed": seed}
-    options |= {"steps": 2, "epochs": 4, "warmup_epochs": 1}
+    options |= {"steps": steps, "epochs": 4, "warmup_epochs": 1}
     _begin(folder, SearchConfig(**options | changes))
-    history = [entry | _measured(entry["epoch"]) for entry in make_history(done, 2, warmup=1)]
+    history = [entry | _measured(entry["epoch"]) for entry in make_history(done, steps, warmup=1)]
     if done:
         write_json(folder / "history.json", history)
     (folder / "genotypes").mkdir()
     for epoch in range(1, done + 1):
-        random_genotype(10 * seed + epoch, 2).save(folder / "genotypes" / f"epoch-{epoch:04d}.json")
+        genotype = random_genotype(10 * seed + epoch, steps)
+        genotype.save(folder / "genotypes" / f"epoch-{epoch:04d}.json")
     if ended:
-        random_genotype(10 * seed + done, 2).save(folder / "genotype.json")
+        random_genotype(10 * seed + done, steps).save(folder / "genotype.json")
         write_json(folder / "result.json", {})
     return folder
 

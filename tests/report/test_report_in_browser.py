@@ -61,7 +61,7 @@ def measured(html, folder, widths=(400, 1400)):
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory):
     folder = tmp_path_factory.mktemp("pages")
-    write_report(make_search(folder / "search"), folder / "search.html")
+    write_report(make_search(folder / "search", 2), folder / "search.html")
     write_report(make_comparison(folder / ("long" * 50)), folder / "comparison.html")
     return folder
 

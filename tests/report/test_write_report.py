@@ -95,7 +95,7 @@ def test_a_search_shows_what_it_found_and_how_it_went(search):
 
 
 def test_a_search_says_where_its_stages_begin(tmp_path):
-    folder = make_search(tmp_path / "search")
+    folder = make_search(tmp_path / "search", steps=1)
     history = read_json(folder / "history.json")
     for entry in history:
         entry["stage"] = 1 + (entry["epoch"] > 2)
@@ -145,7 +145,7 @@ def test_what_the_records_have_more_is_shown(tmp_path):
 
 
 def test_a_stopped_search_says_whose_genotype_it_has(tmp_path):
-    folder = make_search(tmp_path / "run")
+    folder = make_search(tmp_path / "run", steps=1)
     write_json(folder / "result.json", {"kind": "search", "epochs": 4, "genotype_epoch": 2})
     facts = Report(folder, tmp_path / "report.html").facts()
     assert facts["genotype"] == "after epoch 2, the last without signs of a collapse"
@@ -173,12 +173,13 @@ def test_searches_that_have_not_ended(tmp_path):
     begun = Report(make_search(tmp_path / "begun", 0, ended=False), tmp_path / "begun.html")
     assert begun.facts() == {"epochs": "0 of 4"}
     assert begun.sections() == ["Result", "What to do next", "Options and versions"]
-    folder = make_search(tmp_path / "half", 2, ended=False)
+    folder = make_search(tmp_path / "half", 2, ended=False, steps=1)
     half = Report(folder, tmp_path / "half.html")
     assert half.facts()["epochs"] == "2 of 4"
     assert "not ended, 2 of 4 epochs" in half.text
     assert half.commands() == [f"adarts search --resume --out {folder}"]
-    folder = make_search(tmp_path / "own", 2, ended=False, strategy="my.py:Mine")  # is not run
+    own = {"strategy": "my.py:Mine"}  # is not run
+    folder = make_search(tmp_path / "own", 1, ended=False, steps=1, **own)
     own = Report(folder, tmp_path / "own.html")
     assert own.commands() == [f"adarts search --strategy my.py:Mine --resume --out {folder}"]
 
@@ -199,7 +200,7 @@ def test_a_training(tmp_path):
 
 def test_searches_from_several_seeds(tmp_path):
     for seed in (0, 1):
-        make_search(tmp_path / f"seed-{seed}", seed=seed)
+        make_search(tmp_path / f"seed-{seed}", seed=seed, steps=1)
     write_json(tmp_path / "seeds.json", [0, 1, 2])
     report = Report(tmp_path, tmp_path / "report.html")
     facts = report.facts()
@@ -299,7 +300,7 @@ def test_records_of_no_sense_are_one_line(tmp_path, capsys):
 
 
 def test_files_that_are_missing_leave_out_what_they_say(tmp_path):
-    folder = make_search(tmp_path / "run")
+    folder = make_search(tmp_path / "run", steps=1)
     for name in ("machine.json", "dataset.json", "genotype.json"):
         (folder / name).unlink()
     report = Report(folder, tmp_path / "report.html")

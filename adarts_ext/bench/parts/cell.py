@@ -14,6 +14,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
+from adarts_ext.bench import arms
 from adarts_ext.bench.arms import ARMS, build_network
 from adarts_ext.bench.groups import BASELINE, Group, Measured, Options, Size, not_measured
 from adarts_ext.bench.parts.memory import kept_bytes
@@ -91,7 +92,7 @@ def input_shapes(size: Size, position: int) -> list[tuple[int, int, int, int]]:
         >>> input_shapes(Size(), 3)
         [(64, 64, 32, 32), (64, 128, 16, 16)]
     """
-    shapes = cell_shapes(size.channels, size.layers, 4, 4)
+    shapes = cell_shapes(size.channels, size.layers, arms.NODES, arms.NODES)
     side = size.image // 2 ** sum(shape.reduction for shape in shapes[:position])
     shape = shapes[position]
     before = 2 * side if shape.reduction_previous else side
@@ -108,7 +109,7 @@ def chosen_cells(size: Size) -> dict[int, CellShape]:
         >>> {at: shape.channels for at, shape in chosen_cells(Size()).items()}
         {1: 16, 2: 32, 4: 32, 5: 64, 7: 64}
     """
-    shapes = cell_shapes(size.channels, size.layers, 4, 4)
+    shapes = cell_shapes(size.channels, size.layers, arms.NODES, arms.NODES)
     last = {(shape.channels, shape.reduction): at for at, shape in enumerate(shapes)}
     return {at: shapes[at] for at in sorted(last.values())}
 
