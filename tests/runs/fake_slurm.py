@@ -8,8 +8,8 @@ from programs import write_program
 
 PROGRAMS = {
     "sbatch": r"""
-script=$1
-cp "$script" "$(dirname "$0")/submitted.sh"
+script="$(dirname "$0")/submitted.sh"
+cp "$1" "$script"  # as Slurm does: the file that is submitted has another name soon
 last=$(sed -n 's/^#SBATCH --array=0-\([0-9]*\).*/\1/p' "$script")
 export SLURM_ARRAY_JOB_ID=77
 for task in $(seq 0 "$last"); do

@@ -168,7 +168,8 @@ def stops_on_sigterm(variable, out):
         sleep 60 > /dev/null 2>&1 &
         trap "kill $!; echo \\${variable} saves >&2; exit 143" TERM
         mkdir -p "{out}/seed-1"; touch "{out}/begun-${variable}"
-        until [ -e "{out}/begun-0" ] && [ -e "{out}/begun-1" ]; do sleep 0.01; done
+        begun='until [ -e "{out}/begun-0" ] && [ -e "{out}/begun-1" ]; do sleep 0.01; done'
+        timeout 60 bash -c "$begun"
         touch "{out}/seed-1/checkpoint.pt"
         wait
     '''
