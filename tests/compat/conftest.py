@@ -15,7 +15,8 @@ OUTCOMES: dict[Any, Any] = {}
 def recognized_once(monkeypatch):
     """Try each kind of cell and mixed operation once in all tests that want no more of it.
 
-    `accelerate` tries them in each call, for code may read what changes between two of them.
+    `accelerate` tries them in each call, for code may read what changes between two of them. Not
+    for tests that have the kernels compute something else in float64, in which they are tried.
     """
     once = recognize._once
     monkeypatch.setattr(
