@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from contextlib import contextmanager, nullcontext
+from typing import Any
 
 # Small tensors gain nothing from threads, and waiting threads take the time from other work. Set
 # before torch is imported, and inherited by the commands that tests run.
@@ -18,11 +19,13 @@ import torch
 from torch import Tensor
 
 from adarts_ext import _library
+from adarts_ext.compat import recognize
 from adarts_ext.genotype.operations import OWN
 from adarts_ext.nn.own_candidates import LOADED
 
 DTYPES = [torch.float32, torch.float64, torch.bfloat16, torch.float16]
 EMULATED = ("emulated", "sanitized")
+RECOGNIZED: dict[Any, Any] = {}
 # Without a GPU, torch.manual_seed notes where it was called from for each kind that might come.
 _seed_torch = (torch if torch.cuda.is_available() else torch.default_generator).manual_seed
 LAYOUTS = ["contiguous", "channels_last", "channel_slice", "last_slice", "pixel_slice", "expanded"]
@@ -222,3 +225,16 @@ def own_candidates():
     OWN.clear()
     OWN.update(before)
     LOADED[:] = files
+
+
+@pytest.fixture
+def recognized_once(monkeypatch):
+    """Have `accelerate` try each kind of cell and mixed operation once in all tests that ask for it.
+
+    It tries them in each call, for code may read what changes between two of them. Not for tests
+    that have the kernels compute something else in float64, in which they are tried.
+    """
+    once = recognize._once
+    monkeypatch.setattr(
+        recognize, "_once", lambda module, more, tried, _: once(module, more, tried, RECOGNIZED)
+    )
