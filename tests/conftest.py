@@ -229,7 +229,7 @@ def own_candidates():
 
 @pytest.fixture
 def recognized_once(monkeypatch):
-    """Have `accelerate` try each kind of cell and mixed operation once in all tests that ask for it.
+    """Have `accelerate` try each kind of cell and mixed operation once in all such tests.
 
     It tries them in each call, for code may read what changes between two of them. Not for tests
     that have the kernels compute something else in float64, in which they are tried.
