@@ -53,8 +53,8 @@ SANITIZED = [
     "-g1",
     "-fno-omit-frame-pointer",
     "-fsanitize=address,undefined",
-    # The first is AddressSanitizer's, too, and the emulator itself refuses the second; both double
-    # what is to be compiled.
+    # The first is AddressSanitizer's, too, and the emulator itself refuses the second; both take a
+    # third of the time to compile.
     "-fno-sanitize=null,alignment",
     "-fno-sanitize-recover=all",
 ]
