@@ -26,7 +26,7 @@ VENV ?= .venv
 # Threads that wait should soon sleep: on a machine with other work they otherwise take the time
 # from each other, a hundredfold. On a quiet one this costs nothing.
 export GOMP_SPINCOUNT ?= 10000
-# Compiled Python is kept: else each process of the tests compiles them, and their asserts, anew.
+# Compiled Python is kept: else each process compiles it, and the asserts of the tests, anew.
 export PYTHONDONTWRITEBYTECODE :=
 
 BIN := $(VENV)/bin

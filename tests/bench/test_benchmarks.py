@@ -165,11 +165,17 @@ def test_launches_of_torch_inside_ours(script):
     assert +found == {"clone, called by ours": 1}
 
 
-def test_launches(script, tmp_path, monkeypatch):
-    """The CPU's kernels stand in for the emulator's, which the emulator's own tests count."""
-    count_launches = script("count_launches")
+@pytest.fixture
+def count_launches(script, monkeypatch):
+    """The script, on networks that are built once."""
+    module = script("count_launches")
     use_build_once(monkeypatch)
-    monkeypatch.setattr(count_launches, "build_network", build_once)
+    monkeypatch.setattr(module, "build_network", build_once)
+    return module
+
+
+def test_launches(count_launches, tmp_path, monkeypatch):
+    """The CPU's kernels stand in for the emulator's, which the emulator's own tests count."""
     launched = Counter({"node_kernel<float>": 3, "pool_kernel<float>": 2})
     monkeypatch.setattr(count_launches, "use_emulated_kernels", lambda: None)
     monkeypatch.setattr(
@@ -187,10 +193,7 @@ def test_launches(script, tmp_path, monkeypatch):
     assert ["node_kernel<float>", "ours", "3", "3", "3"] in rows
 
 
-def test_launches_that_depend_on_the_size_are_refused(script, monkeypatch):
-    count_launches = script("count_launches")
-    use_build_once(monkeypatch)
-    monkeypatch.setattr(count_launches, "build_network", build_once)
+def test_launches_that_depend_on_the_size_are_refused(count_launches, monkeypatch):
     size = count_launches.Size
     monkeypatch.setattr(
         count_launches.library, "launches", lambda: contextlib.nullcontext(Counter())
